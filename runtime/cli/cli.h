@@ -1,0 +1,24 @@
+// iotix-run, the command line: options in, wiring, exit code out. No logic of a run lives here.
+#pragma once
+#include "engine/run.h"
+
+// What the executable gives the command line; tests give something else.
+struct cli_env {
+    const struct scenario_ops *ops;
+    const char *lua_version; // "LuaJIT 2.1.0-beta3", for `version`; NULL: unknown
+    // The run itself; NULL: run_execute.
+    int (*execute)(const struct run_config *config, struct run **running, struct run_result *out, struct error *err);
+    // Configuration files, lowest precedence first; NULL: /etc/iotix/run.toml, $XDG_CONFIG_HOME/iotix/run.toml, ./iotix.toml.
+    const char *const *config_files;
+    unsigned n_config_files;
+};
+
+// Exit codes that are the command line's own; the others are enum run_exit.
+enum cli_exit {
+    EXIT_MACHINE = 1, // the machine could not do it: no memory, fork failed
+    EXIT_OUTPUT = 109 // the verdict was 0, but an output that was asked for could not be written
+};
+
+// The whole program but for main(): parses, does what the command says, returns the exit code. Results go to stdout,
+// everything else to stderr.
+int cli_main(const struct cli_env *env, int argc, char **argv);

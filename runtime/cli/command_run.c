@@ -1,0 +1,252 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli/display.h"
+#include "cli/launch.h"
+#include "core/file.h"
+#include "core/units.h"
+
+#define SUMMARY_MAX (4u << 20)
+
+struct running {
+    struct session *session;
+    struct launch_plan launch;
+    struct run_result result;
+    struct display *display;
+    struct log *log;
+    int log_fd;
+};
+
+// ── outputs, checked before the first device connects ──
+
+// A result that cannot be written is worth knowing before the run, not after its last minute.
+static int check_output(const char *path, struct error *err)
+{
+    char dir[4096], probe[4200];
+    struct stat st;
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
+        if (S_ISDIR(st.st_mode))
+            return error_set(err, ERR_INVALID, "--summary-json: %s is a directory", path);
+        return access(path, W_OK) ? error_set_errno(err, "--summary-json: cannot write %s", path) : 0;
+    }
+    if (path_dirname(path, dir, sizeof(dir)))
+        return error_set(err, ERR_INVALID, "--summary-json: the path is too long");
+    snprintf(probe, sizeof(probe), "%s/.iotix-probe-%d", dir, (int)getpid());
+    int fd = open(probe, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return error_set_errno(err, "--summary-json: cannot write into the directory %s", dir);
+    close(fd);
+    unlink(probe);
+    return 0;
+}
+
+static int open_log_file(struct running *r, struct error *err)
+{
+    const char *path = option_text(&r->session->options, OPT_LOG_FILE);
+    if (!path)
+        return 0;
+    r->log_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    return r->log_fd < 0 ? error_set_errno(err, "--log-file: cannot open %s", path) : 0;
+}
+
+static int prepare_outputs(struct running *r)
+{
+    struct error err;
+    const char *json = option_text(&r->session->options, OPT_SUMMARY_JSON);
+    if ((json && strcmp(json, "-") != 0 && check_output(json, &err)) || open_log_file(r, &err)) {
+        complain(r->session, "%s", err.text);
+        return EXIT_USAGE;
+    }
+    return 0;
+}
+
+// ── the view ──
+
+static enum progress_mode progress_mode(const struct session *s)
+{
+    const struct options *o = &s->options;
+    if (option_yes(o, OPT_QUIET))
+        return PROGRESS_NONE;
+    enum progress_mode mode = option_given(o, OPT_PROGRESS) ? (enum progress_mode)o->of[OPT_PROGRESS].count : PROGRESS_AUTO;
+    if (mode == PROGRESS_AUTO)
+        return s->terminal.animate ? PROGRESS_TTY : PROGRESS_PLAIN;
+    return mode;
+}
+
+static int open_view(struct running *r)
+{
+    struct session *s = r->session;
+    const struct options *o = &s->options;
+    enum progress_mode mode = progress_mode(s);
+    if (mode == PROGRESS_TTY && !s->terminal.err_tty) {
+        complain(s, "--progress tty [%s] has no effect: stderr is not a terminal", o->of[OPT_PROGRESS].from);
+        return EXIT_USAGE;
+    }
+    struct display_config config = {
+        .fd = STDERR_FILENO,
+        .log_fd = r->log_fd,
+        .style = s->terminal.err,
+        .mode = mode,
+        .header = !option_yes(o, OPT_QUIET),
+        .interval_us = option_given(o, OPT_PROGRESS_INTERVAL) ? o->of[OPT_PROGRESS_INTERVAL].us : 10000000,
+        .options = o,
+    };
+    r->display = display_new(&config);
+    bool json = option_given(o, OPT_LOG_FORMAT) ? o->of[OPT_LOG_FORMAT].count == LOG_JSON : mode == PROGRESS_JSON && r->log_fd < 0;
+    struct log_config log = {
+        .fd = STDERR_FILENO,
+        .level = option_given(o, OPT_LOG_LEVEL)  ? (enum log_level)o->of[OPT_LOG_LEVEL].count
+                 : option_yes(o, OPT_QUIET)      ? LOG_ERROR
+                 : option_yes(o, OPT_VERBOSE)    ? LOG_DEBUG
+                                                 : LOG_INFO,
+        .format = json ? LOG_JSON : LOG_TEXT,
+        .color = s->terminal.err.color && r->log_fd < 0,
+        .sink = display_log,
+        .sink_arg = r->display,
+    };
+    r->log = r->display ? log_new(&log) : NULL;
+    if (!r->log) {
+        complain(s, "out of memory");
+        return EXIT_MACHINE;
+    }
+    return 0;
+}
+
+// ── results ──
+
+static int exit_code_of(const struct session *s, int verdict)
+{
+    static const int forgiven[] = {EXIT_THRESHOLDS, EXIT_ABORTED, EXIT_MARKED_FAILED, EXIT_UNREACHABLE, EXIT_OVERLOADED};
+    for (size_t i = 0; option_yes(&s->options, OPT_EXIT_ZERO) && i < sizeof(forgiven) / sizeof(forgiven[0]); i++)
+        if (verdict == forgiven[i])
+            return 0;
+    return verdict;
+}
+
+// Returns 0, or EXIT_OUTPUT after saying what could not be written.
+static int write_json(struct running *r, const char *path)
+{
+    struct error err;
+    json_t *v = run_result_json(&r->result, &err);
+    if (v && strcmp(path, "-") == 0)
+        return launch_print_json(r->session, v);
+    char *text = v ? json_dumps(v, JSON_INDENT(2)) : NULL;
+    int rc = text ? file_write_atomic(path, text, strlen(text), &err) : v ? error_set(&err, ERR_NO_MEMORY, "out of memory") : -1;
+    if (rc)
+        complain(r->session, "the summary could not be written: %s", err.text);
+    free(text);
+    json_decref(v);
+    return rc ? EXIT_OUTPUT : 0;
+}
+
+static void write_github(struct running *r, int exit_code)
+{
+    const char *on = getenv("GITHUB_ACTIONS"), *page = getenv("GITHUB_STEP_SUMMARY");
+    if (!on || strcmp(on, "true") != 0)
+        return;
+    struct buf b;
+    buf_create(&b, 1u << 20); // GitHub's own limit of a step's page
+    if (!github_annotations(&b, &r->result))
+        (void)!write(STDERR_FILENO, b.data, b.len);
+    buf_clear(&b);
+    int fd = page && *page ? open(page, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644) : -1;
+    if (fd >= 0 && !github_summary(&b, &r->result, exit_code) && write(fd, b.data, b.len) != (ssize_t)b.len)
+        complain(r->session, "GITHUB_STEP_SUMMARY: cannot write %s: %s", page, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    buf_destroy(&b);
+}
+
+static int show_summary(struct running *r, const char *const *wrote, bool on_stderr, int exit_code)
+{
+    const struct options *o = &r->session->options;
+    uint64_t how = option_given(o, OPT_SUMMARY) ? o->of[OPT_SUMMARY].count : 0;
+    struct buf b;
+    int rc = 0;
+    if (how == 2)
+        return 0;
+    buf_create(&b, SUMMARY_MAX);
+    struct summary_info info = {.result = &r->result, .full = how == 1, .exit_code = exit_code, .wrote = wrote};
+    const struct terminal *t = &r->session->terminal;
+    if (summary_render(&b, on_stderr ? &t->err : &t->out, &info)) {
+        buf_clear(&b); // more names than fit: the verdict at least
+        if (verdict_render(&b, on_stderr ? &t->err : &t->out, &r->result, exit_code))
+            rc = EXIT_MACHINE;
+    }
+    if (on_stderr)
+        (void)!write(STDERR_FILENO, b.data, b.len);
+    else if (!rc)
+        rc = print_result(r->session, b.data, b.len);
+    buf_destroy(&b);
+    return rc;
+}
+
+static int finish(struct running *r)
+{
+    struct session *s = r->session;
+    const char *json = option_text(&s->options, OPT_SUMMARY_JSON);
+    const char *wrote[3] = {0};
+    unsigned n = 0;
+    int verdict = r->result.exit_code, code = exit_code_of(s, verdict), failed = 0;
+    bool to_stdout = json && strcmp(json, "-") == 0;
+    if (json) {
+        failed = write_json(r, json);
+        if (!failed && !to_stdout)
+            wrote[n++] = json;
+    }
+    if (r->log_fd >= 0)
+        wrote[n++] = option_text(&s->options, OPT_LOG_FILE);
+    if (failed && code == 0)
+        code = failed;
+    write_github(r, code);
+    failed = show_summary(r, wrote, to_stdout, code);
+    return failed && code == 0 ? failed : code;
+}
+
+static int execute(struct running *r)
+{
+    struct session *s = r->session;
+    struct error err;
+    launch_configure(s, &r->launch, LAYER_DEFAULT);
+    struct run_config *c = &r->launch.config;
+    c->log = r->log;
+    c->on_header = display_header;
+    c->on_status = display_status;
+    c->on_check = display_check;
+    c->view_arg = r->display;
+    int rc = launch_execute(s, c, &r->result, &err);
+    display_end(r->display);
+    if (rc || r->result.n_diagnostics || !r->result.plan) {
+        int code = launch_report(s, &r->launch, &r->result, rc, &err, false);
+        if (r->result.exit_code == 0)
+            r->result.exit_code = code;
+    }
+    return finish(r);
+}
+
+int command_run(struct session *s)
+{
+    struct running r = {.session = s, .log_fd = -1};
+    int rc = launch_resolve(s, &r.launch, &r.result, false);
+    if (rc == 0) {
+        run_result_destroy(&r.result);
+        memset(&r.result, 0, sizeof(r.result));
+        rc = prepare_outputs(&r);
+    }
+    if (rc == 0)
+        rc = open_view(&r);
+    if (rc == 0)
+        rc = execute(&r);
+    log_delete(r.log);
+    display_delete(r.display);
+    if (r.log_fd >= 0)
+        close(r.log_fd);
+    run_result_destroy(&r.result);
+    launch_destroy(&r.launch);
+    return rc;
+}

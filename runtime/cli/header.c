@@ -1,0 +1,196 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/view.h"
+#include "core/units.h"
+#include "link/url.h"
+
+// "   [flag -b]": an override is always shown with where it came from.
+static void put_origin(struct line *l, const struct header_info *info, enum option_id id)
+{
+    const struct option_value *v = &info->options->of[id];
+    if (v->layer != LAYER_DEFAULT)
+        line_printf(l, YELLOW, "   [%s]", v->from);
+}
+
+static void label(struct line *l, const char *name)
+{
+    line_put(l, PLAIN, "  ");
+    line_cell(l, DIM, name, 10, false);
+}
+
+static void first_line(struct line *l, const struct header_info *info)
+{
+    const char *file = info->plan->file ? info->plan->file : "";
+    const char *sha = info->plan->sha256 ? info->plan->sha256 : "";
+    line_printf(l, BOLD, "iotix-run %s", IOTIX_VERSION);
+    line_put(l, PLAIN, "   scenario ");
+    line_put(l, BOLD, strcmp(file, "-") == 0 ? "from stdin" : file);
+    if (*sha)
+        line_printf(l, DIM, " (sha256 %.8s…)", sha);
+    if (info->so_far && info->so_far->run_id[0])
+        line_printf(l, PLAIN, "   run %s", info->so_far->run_id);
+    line_end(l);
+}
+
+static void target_line(struct line *l, const struct header_info *info)
+{
+    const char *broker = info->plan->broker ? info->plan->broker : "embedded";
+    char shown[600] = "";
+    struct url url;
+    if (info->so_far && info->so_far->broker_url[0])
+        snprintf(shown, sizeof(shown), "%s", info->so_far->broker_url);
+    else if (strcmp(broker, "embedded") != 0 && !url_parse(broker, "mqtt", &url, NULL))
+        url_display(&url, shown, sizeof(shown)); // never with a password
+    label(l, "target");
+    if (strcmp(broker, "embedded") == 0)
+        line_printf(l, PLAIN, "embedded broker%s%s", *shown ? " " : "", shown);
+    else
+        line_put(l, PLAIN, *shown ? shown : "(not a URL)");
+    put_origin(l, info, OPT_BROKER);
+    line_end(l);
+}
+
+static void groups_line(struct line *l, const struct header_info *info)
+{
+    const struct plan *plan = info->plan;
+    char count[32];
+    unsigned shown = plan->n_groups < 6 ? plan->n_groups : 5;
+    label(l, "groups");
+    for (unsigned i = 0; i < shown; i++) {
+        const struct group_config *g = &plan->groups[i].config;
+        line_printf(l, PLAIN, "%s", i ? " · " : "");
+        line_printf(l, PLAIN, "%s %s", g->name, count_format(g->count, count, sizeof(count)));
+    }
+    if (shown < plan->n_groups)
+        line_printf(l, PLAIN, " · %u more groups", plan->n_groups - shown);
+    line_printf(l, PLAIN, " · total %s devices", count_format(plan_devices(plan), count, sizeof(count)));
+    put_origin(l, info, OPT_DEVICES);
+    put_origin(l, info, OPT_SCALE);
+    put_origin(l, info, OPT_ONLY);
+    line_end(l);
+}
+
+static void shape_line(struct line *l, const struct header_info *info)
+{
+    const struct plan *plan = info->plan;
+    char ramp_text[32], hold[32], total[32], grace[32];
+    int64_t ramp = 0;
+    for (unsigned i = 0; i < plan->n_groups; i++) {
+        int64_t us = launch_total_us(&plan->groups[i].config.launch, plan->groups[i].config.count);
+        ramp = us > ramp ? us : ramp;
+    }
+    ramp = (ramp + 999999) / 1000000 * 1000000;
+    span_format(ramp, ramp_text, sizeof(ramp_text));
+    span_format(plan->stop_timeout_us, grace, sizeof(grace));
+    label(l, "shape");
+    if (plan->duration_us == 0) {
+        line_printf(l, PLAIN, "%s%s%suntil the test ends (+ up to %s to stop)", ramp ? "ramp " : "", ramp ? ramp_text : "",
+                    ramp ? " → " : "", grace);
+    } else {
+        span_format(plan->duration_us, total, sizeof(total));
+        if (ramp >= plan->duration_us)
+            line_printf(l, YELLOW, "ramp of %s is cut off by the duration ", ramp_text);
+        else if (ramp)
+            line_printf(l, PLAIN, "ramp %s → hold %s ", ramp_text, span_format(plan->duration_us - ramp, hold, sizeof(hold)));
+        else
+            line_printf(l, PLAIN, "hold %s ", total);
+        line_printf(l, PLAIN, "(%s + up to %s to stop)", total, grace);
+    }
+    put_origin(l, info, OPT_DURATION);
+    put_origin(l, info, OPT_STOP_TIMEOUT);
+    line_end(l);
+}
+
+static void put_limit(struct line *l, const char *name, uint64_t needed, uint64_t available)
+{
+    char a[32], b[32];
+    if (available == 0)
+        return;
+    bool ok = needed <= available;
+    line_printf(l, ok ? PLAIN : RED, "%s %s of %s %s · ", name, count_format(needed, a, sizeof(a)),
+                count_format(available, b, sizeof(b)), ok ? "ok" : "too few");
+}
+
+static void limits_line(struct line *l, const struct header_info *info)
+{
+    const struct preflight *p = info->preflight;
+    const struct option_value *partition = &info->options->of[OPT_PARTITION];
+    if (!p)
+        return;
+    label(l, "limits");
+    put_limit(l, "fds", p->fds_needed, p->fds_limit);
+    put_limit(l, "source ports", p->ports_needed, p->ports_available);
+    line_printf(l, PLAIN, "%u %s on %u %s", p->shards, p->shards == 1 ? "shard" : "shards", p->cores, p->cores == 1 ? "core" : "cores");
+    put_origin(l, info, OPT_SHARDS);
+    if (option_given(info->options, OPT_PARTITION)) {
+        line_printf(l, PLAIN, " · part %u of %u", partition->part, partition->parts);
+        put_origin(l, info, OPT_PARTITION);
+    }
+    line_end(l);
+}
+
+static void seed_line(struct line *l, const struct header_info *info)
+{
+    if (!info->so_far)
+        return;
+    label(l, "seed");
+    line_printf(l, PLAIN, "%llu", (unsigned long long)info->so_far->seed);
+    put_origin(l, info, OPT_SEED);
+    line_end(l);
+}
+
+static void output_line(struct line *l, const struct header_info *info)
+{
+    const char *json = option_text(info->options, OPT_SUMMARY_JSON), *log = option_text(info->options, OPT_LOG_FILE);
+    if (!json && !log)
+        return;
+    label(l, "output");
+    if (json) {
+        line_put(l, PLAIN, strcmp(json, "-") == 0 ? "summary JSON on stdout" : json);
+        put_origin(l, info, OPT_SUMMARY_JSON);
+    }
+    if (log) {
+        line_printf(l, PLAIN, "%slog %s", json ? " · " : "", log);
+        put_origin(l, info, OPT_LOG_FILE);
+    }
+    line_end(l);
+}
+
+// Overrides that have no line of their own.
+static void other_line(struct line *l, const struct header_info *info)
+{
+    static const enum option_id ids[] = {OPT_THRESHOLD, OPT_NO_THRESHOLDS, OPT_PARAM, OPT_ENV, OPT_JIT, OPT_EXIT_ZERO, OPT_MODEL_DIR};
+    bool any = false;
+    for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
+        const struct option_spec *spec = &option_specs[ids[i]];
+        const struct option_value *v = &info->options->of[ids[i]];
+        if (v->layer == LAYER_DEFAULT || (spec->type == TYPE_BOOL && !v->yes))
+            continue;
+        for (unsigned k = 0; k < (v->n ? v->n : 1); k++) {
+            // Parameters and environment may hold secrets: their names only.
+            const char *text = spec->type == TYPE_BOOL ? "" : v->items[k];
+            size_t n = spec->type == TYPE_KEY_VALUE ? strcspn(text, "=") : strlen(text);
+            label(l, any ? "" : "options");
+            line_printf(l, PLAIN, "%s%s%.*s   ", spec->name, n ? " " : "", (int)n, text);
+            line_printf(l, YELLOW, "[%s]", v->from);
+            line_end(l);
+            any = true;
+        }
+    }
+}
+
+int header_render(struct buf *out, const struct style *style, const struct header_info *info)
+{
+    struct line l;
+    line_begin(&l, out, style);
+    first_line(&l, info);
+    target_line(&l, info);
+    groups_line(&l, info);
+    shape_line(&l, info);
+    limits_line(&l, info);
+    seed_line(&l, info);
+    output_line(&l, info);
+    other_line(&l, info);
+    return l.failed ? -1 : 0;
+}

@@ -1,0 +1,9 @@
+// iotix-run: joins the script room (which knows Lua) with the command line (which does not).
+#include "cli/cli.h"
+#include "script/scenario.h"
+
+int main(int argc, char **argv)
+{
+    struct cli_env env = {.ops = script_scenario_ops()};
+    return cli_main(&env, argc, argv);
+}

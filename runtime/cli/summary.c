@@ -1,0 +1,384 @@
+// The end of a run on stdout: what failed first, the verdict last, where the eye and the tail of a CI log land.
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/view.h"
+#include "core/units.h"
+
+#define PASSED_CHECKS_SHOWN 10 // compact form; failed ones are always shown
+
+unsigned thresholds_failed(const struct run_result *r)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < r->n_thresholds; i++)
+        n += r->thresholds[i].failed;
+    return n;
+}
+
+unsigned checks_failed(const struct run_result *r)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < r->n_checks; i++)
+        n += !r->checks[i].ok;
+    return n;
+}
+
+static void threshold_row(struct line *l, const struct threshold *t, const struct threshold_result *r, unsigned name_width)
+{
+    char name[300], agg[32];
+    snprintf(name, sizeof(name), "%s%s%s%s", t->selector.name, *t->selector.tags ? "{" : "", t->selector.tags,
+             *t->selector.tags ? "}" : "");
+    snprintf(agg, sizeof(agg), "%.*s", (int)strcspn(t->text, " <>=!"), t->text);
+    bool no_data = r->state == THRESHOLD_NO_DATA;
+    enum tint tint = no_data ? (r->failed ? RED : YELLOW) : r->state == THRESHOLD_FAIL ? RED : GREEN;
+    line_put(l, PLAIN, "  ");
+    line_put(l, tint, no_data ? "?" : r->state == THRESHOLD_FAIL ? "✗" : "✓");
+    line_put(l, PLAIN, " ");
+    line_cell(l, PLAIN, name, name_width, false);
+    line_put(l, PLAIN, " ");
+    line_cell(l, PLAIN, agg, 6, false);
+    line_cell(l, r->failed ? RED : PLAIN, r->actual_text, 14, true);
+    line_put(l, PLAIN, "    ");
+    line_cell(l, PLAIN, r->limit_text, 12, false);
+    if (no_data)
+        line_put(l, DIM, r->failed ? " counts as a failure" : " counts as passed");
+    line_end(l);
+}
+
+static void thresholds(struct line *l, const struct run_result *r)
+{
+    unsigned n = r->plan ? r->plan->n_thresholds : 0, width = 20;
+    if (n > r->n_thresholds)
+        n = r->n_thresholds;
+    if (n == 0)
+        return;
+    for (unsigned i = 0; i < n; i++) {
+        const struct metric_selector *s = &r->plan->thresholds[i].selector;
+        unsigned w = text_width(l->style, s->name) + (*s->tags ? text_width(l->style, s->tags) + 2 : 0);
+        width = w > width ? w : width;
+    }
+    width = width > 48 ? 48 : width;
+    // Leave room for the columns behind the name.
+    if (l->style->width && width + 42 > l->style->width)
+        width = l->style->width > 62 ? l->style->width - 42 : 20;
+    line_put(l, PLAIN, "  ");
+    line_cell(l, BOLD, "THRESHOLDS", width + 9, false);
+    line_cell(l, DIM, "actual", 14, true);
+    line_put(l, DIM, "    limit");
+    line_end(l);
+    for (unsigned i = 0; i < n; i++)
+        threshold_row(l, &r->plan->thresholds[i], &r->thresholds[i], width);
+    line_end(l);
+}
+
+static void expectations(struct line *l, const struct run_result *r, bool full)
+{
+    unsigned passed = 0;
+    char at[32];
+    if (r->n_checks == 0)
+        return;
+    line_put(l, BOLD, "  EXPECTATIONS");
+    line_end(l);
+    for (unsigned i = 0; i < r->n_checks; i++) {
+        const struct run_check *c = &r->checks[i];
+        if (c->ok && !full && ++passed > PASSED_CHECKS_SHOWN)
+            continue;
+        line_put(l, PLAIN, "  ");
+        line_put(l, c->ok ? GREEN : RED, c->ok ? "✓" : "✗");
+        line_printf(l, PLAIN, " %s", c->name);
+        line_printf(l, DIM, "   at %s", clock_format(c->t_us, at, sizeof(at)));
+        line_end(l);
+        if (!c->ok && c->detail[0]) {
+            line_printf(l, RED, "      %s", c->detail);
+            line_end(l);
+        }
+    }
+    if (passed > PASSED_CHECKS_SHOWN) {
+        line_printf(l, DIM, "    and %u more that passed", passed - PASSED_CHECKS_SHOWN);
+        line_end(l);
+    }
+    line_end(l);
+}
+
+static void label(struct line *l, const char *name)
+{
+    line_put(l, PLAIN, "  ");
+    line_cell(l, DIM, name, 12, false);
+}
+
+// " · 31 refused", only when there is something to say.
+static void more(struct line *l, enum tint tint, uint64_t n, const char *what)
+{
+    char text[32];
+    if (n)
+        line_printf(l, tint, " · %s %s", count_format(n, text, sizeof(text)), what);
+}
+
+static void totals(struct line *l, const struct run_result *r)
+{
+    char a[32], b[32];
+    const struct run_totals *t = &r->totals;
+    double seconds = (double)(r->measured_us > 0 ? r->measured_us : r->elapsed_us) / 1e6;
+    line_put(l, PLAIN, "  ");
+    line_cell(l, BOLD, "TOTALS", 12, false);
+    line_printf(l, PLAIN, "%s measured", duration_format(r->measured_us, a, sizeof(a)));
+    if (r->plan)
+        line_printf(l, PLAIN, " · %u %s", r->shards, r->shards == 1 ? "shard" : "shards");
+    more(l, RED, r->shards_lost, "lost");
+    more(l, YELLOW, r->shards_restarted, "restarted");
+    line_end(l);
+    label(l, "devices");
+    line_printf(l, PLAIN, "%s of %s started", count_format(t->started, a, sizeof(a)), count_format(t->devices, b, sizeof(b)));
+    line_printf(l, PLAIN, " · %s connected", count_format(t->ever_online, a, sizeof(a)));
+    more(l, RED, t->failed, "failed");
+    more(l, PLAIN, t->reconnects, "reconnects");
+    line_end(l);
+    label(l, "messages");
+    line_printf(l, PLAIN, "%s published", count_format(t->sent, a, sizeof(a)));
+    more(l, PLAIN, t->acked, "acked");
+    more(l, PLAIN, t->received, "received");
+    more(l, RED, t->dropped, "dropped");
+    line_end(l);
+    label(l, "");
+    line_printf(l, PLAIN, "%s msg/s", count_format(seconds > 0 ? (uint64_t)((double)t->sent / seconds + 0.5) : 0, a, sizeof(a)));
+    line_printf(l, PLAIN, " · %s out", size_format((double)t->bytes_out, a, sizeof(a)));
+    line_printf(l, PLAIN, " · %s in", size_format((double)t->bytes_in, a, sizeof(a)));
+    line_end(l);
+}
+
+static void latency_row(struct line *l, const struct metrics *metrics, const char *metric, const char *name)
+{
+    static const double percentiles[] = {50, 95, 99, 99.9};
+    char text[32];
+    struct metric_selector sel = {.tags = ""};
+    struct metric m = {.hist = hist_new()};
+    snprintf(sel.name, sizeof(sel.name), "%s", metric);
+    if (m.hist && metrics_select(metrics, &sel, &m) > 0 && m.type == METRIC_TREND && hist_count(m.hist) > 0) {
+        line_put(l, PLAIN, "    ");
+        line_cell(l, PLAIN, name, 10, false);
+        for (unsigned i = 0; i < 4; i++)
+            line_cell(l, PLAIN, duration_format(hist_percentile(m.hist, percentiles[i]), text, sizeof(text)), 10, true);
+        line_cell(l, PLAIN, duration_format(hist_max(m.hist), text, sizeof(text)), 10, true);
+        if (strcmp(metric, "publish_latency") == 0)
+            line_put(l, DIM, "   (scheduled time → ack)");
+        line_end(l);
+    }
+    hist_delete(m.hist);
+}
+
+struct names {
+    unsigned n;
+    char of[32][64];
+};
+
+// Trends of time that have samples and are no row of their own yet.
+static void collect_trend(void *arg, const struct metric *m)
+{
+    static const char *const own[] = {"connect_latency", "publish_latency", "subscribe_latency", "loop_turn"};
+    struct names *names = arg;
+    if (m->type != METRIC_TREND || m->unit != UNIT_TIME_US || hist_count(m->hist) == 0 || names->n == 32)
+        return;
+    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+        if (strcmp(own[i], m->name) == 0)
+            return;
+    for (unsigned i = 0; i < names->n; i++)
+        if (strcmp(names->of[i], m->name) == 0)
+            return;
+    snprintf(names->of[names->n++], sizeof(names->of[0]), "%s", m->name);
+}
+
+static void latencies(struct line *l, const struct run_result *r, bool full)
+{
+    static const char *const heads[] = {"p50", "p95", "p99", "p99.9", "max"};
+    if (!r->metrics)
+        return;
+    line_put(l, PLAIN, "  ");
+    line_cell(l, DIM, "latency", 12, false);
+    for (unsigned i = 0; i < 5; i++)
+        line_cell(l, DIM, heads[i], 10, true);
+    line_end(l);
+    latency_row(l, r->metrics, "connect_latency", "connect");
+    latency_row(l, r->metrics, "subscribe_latency", "subscribe");
+    latency_row(l, r->metrics, "publish_latency", "publish");
+    if (!full)
+        return;
+    struct names names = {0};
+    metrics_each(r->metrics, collect_trend, &names);
+    for (unsigned i = 0; i < names.n; i++)
+        latency_row(l, r->metrics, names.of[i], names.of[i]);
+}
+
+static void errors(struct line *l, const struct run_result *r, bool full)
+{
+    unsigned shown = full || r->n_errors <= 8 ? r->n_errors : 8;
+    char count[32], at[32];
+    for (unsigned i = 0; i < shown; i++) {
+        const struct run_error_group *e = &r->errors[i];
+        label(l, i ? "" : "errors");
+        line_printf(l, RED, "%s %s", count_format(e->count, count, sizeof(count)), e->reason);
+        line_printf(l, PLAIN, "   first at %s", clock_format(e->first_us, at, sizeof(at)));
+        if (e->device[0])
+            line_printf(l, PLAIN, ", device %s", e->device);
+        line_end(l);
+        if (e->text[0] && strcmp(e->text, e->reason) != 0) {
+            label(l, "");
+            line_printf(l, DIM, "  %s", e->text);
+            line_end(l);
+        }
+    }
+    if (shown < r->n_errors) {
+        label(l, "");
+        line_printf(l, DIM, "and %u more kinds (--summary full)", r->n_errors - shown);
+        line_end(l);
+    }
+}
+
+static void generator(struct line *l, const struct run_result *r)
+{
+    char turn[32];
+    label(l, "generator");
+    line_printf(l, PLAIN, "cpu %.0f%% avg, %.0f%% max · late ticks %.1f%% · ", r->cpu_avg * 100, r->cpu_max * 100, r->late_ticks * 100);
+    if (r->longest_turn_us > 0)
+        line_printf(l, PLAIN, "longest turn %s · ", duration_format(r->longest_turn_us, turn, sizeof(turn)));
+    line_put(l, r->trustworthy ? PLAIN : RED, r->trustworthy ? "trustworthy: yes" : "trustworthy: NO");
+    line_end(l);
+    if (!r->trustworthy && r->untrustworthy_why[0]) {
+        label(l, "");
+        line_put(l, RED, r->untrustworthy_why);
+        line_end(l);
+    }
+    label(l, "seed");
+    line_printf(l, PLAIN, "%llu", (unsigned long long)r->seed);
+    line_printf(l, DIM, "   (the same values again: --seed %llu)", (unsigned long long)r->seed);
+    line_end(l);
+}
+
+static void groups(struct line *l, const struct run_result *r)
+{
+    static const char *const heads[] = {"devices", "started", "online", "running", "error"};
+    char text[32];
+    if (r->n_groups == 0)
+        return;
+    line_end(l);
+    line_put(l, PLAIN, "  ");
+    line_cell(l, BOLD, "GROUPS", 24, false);
+    for (unsigned i = 0; i < 5; i++)
+        line_cell(l, DIM, heads[i], 10, true);
+    line_end(l);
+    for (unsigned i = 0; i < r->n_groups; i++) {
+        const struct run_group_status *g = &r->groups[i];
+        const uint64_t values[] = {g->count, g->started, g->online, g->running, g->error};
+        line_put(l, PLAIN, "  ");
+        line_cell(l, PLAIN, g->name ? g->name : "", 24, false);
+        for (unsigned k = 0; k < 5; k++)
+            line_cell(l, PLAIN, count_format(values[k], text, sizeof(text)), 10, true);
+        line_end(l);
+    }
+}
+
+static void wrote(struct line *l, const char *const *files)
+{
+    line_end(l);
+    if (!files || !files[0])
+        return;
+    line_put(l, PLAIN, "  wrote ");
+    for (unsigned i = 0; files[i]; i++) {
+        line_put(l, PLAIN, i ? ", " : "");
+        line_put(l, PLAIN, files[i]);
+    }
+    line_end(l);
+}
+
+static void counted(struct line *l, unsigned done, unsigned n, const char *what, bool *any)
+{
+    if (n == 0)
+        return;
+    line_printf(l, PLAIN, "%s%u of %u %s", *any ? ", " : "", done, n, what);
+    *any = true;
+}
+
+// What the verdict is about: thresholds and expectations where they decide, the engine's reason otherwise.
+static void verdict_text(struct line *l, const struct run_result *r, bool failed)
+{
+    unsigned bad_thresholds = thresholds_failed(r), bad_checks = checks_failed(r);
+    bool any = false;
+    if (!failed) {
+        counted(l, r->n_thresholds, r->n_thresholds, "thresholds", &any);
+        counted(l, r->n_checks, r->n_checks, "expectations", &any);
+        if (!any)
+            line_put(l, PLAIN, "no thresholds, no expectations");
+    } else if ((r->exit_code == EXIT_THRESHOLDS && bad_thresholds) || (r->exit_code == EXIT_MARKED_FAILED && bad_checks)) {
+        if (bad_thresholds)
+            counted(l, bad_thresholds, r->n_thresholds, "thresholds failed", &any);
+        if (bad_checks)
+            counted(l, bad_checks, r->n_checks, "expectations failed", &any);
+    } else {
+        line_put(l, PLAIN, r->n_reasons ? r->reasons[0].text : "see above");
+        if (r->n_reasons > 1)
+            line_printf(l, PLAIN, " (and %u more %s)", r->n_reasons - 1, r->n_reasons == 2 ? "reason" : "reasons");
+    }
+}
+
+int verdict_render(struct buf *out, const struct style *style, const struct run_result *r, int exit_code)
+{
+    struct line l;
+    line_begin(&l, out, style);
+    bool failed = r->exit_code != 0;
+    line_put(&l, PLAIN, "  ");
+    if (r->exit_code == EXIT_INTERRUPTED)
+        line_put(&l, YELLOW, "STOPPED");
+    else
+        line_put(&l, failed ? RED : GREEN, failed ? "FAIL" : "PASS");
+    line_put(&l, PLAIN, "  ");
+    // The exit code must survive a narrow window: the text gives way, not the code.
+    struct style text_style = *style;
+    char code[80];
+    if (exit_code == r->exit_code)
+        snprintf(code, sizeof(code), "   (exit %d)", exit_code);
+    else if (exit_code == EXIT_OUTPUT)
+        snprintf(code, sizeof(code), "   but an output could not be written   (exit %d)", exit_code);
+    else
+        snprintf(code, sizeof(code), "   (exit %d by --exit-zero, verdict %d)", exit_code, r->exit_code);
+    unsigned need = (unsigned)strlen(code);
+    if (style->width > need + 20)
+        text_style.width = style->width - need;
+    l.style = &text_style;
+    verdict_text(&l, r, failed);
+    l.style = style;
+    line_put(&l, PLAIN, code);
+    line_end(&l);
+    return l.failed ? -1 : 0;
+}
+
+static void other_reasons(struct line *l, const struct run_result *r)
+{
+    for (unsigned i = 0; i < r->n_reasons && r->n_reasons > 1; i++) {
+        label(l, i ? "" : "reasons");
+        line_printf(l, RED, "%d  %s", r->reasons[i].code, r->reasons[i].text);
+        line_end(l);
+    }
+}
+
+int summary_render(struct buf *out, const struct style *style, const struct summary_info *info)
+{
+    struct line l;
+    const struct run_result *r = info->result;
+    line_begin(&l, out, style);
+    if (r->plan && r->metrics) {
+        line_end(&l);
+        thresholds(&l, r);
+        expectations(&l, r, info->full);
+        totals(&l, r);
+        latencies(&l, r, info->full);
+        errors(&l, r, info->full);
+        generator(&l, r);
+        other_reasons(&l, r);
+        if (info->full)
+            groups(&l, r);
+        wrote(&l, info->wrote);
+    }
+    if (l.failed)
+        return -1;
+    return verdict_render(out, style, r, info->exit_code);
+}

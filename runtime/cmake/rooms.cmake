@@ -1,0 +1,10 @@
+# iotix_room(NAME [USES room...] [LIBS target...]): the library room_NAME of runtime/NAME/**/*.c
+function(iotix_room name)
+  cmake_parse_arguments(ROOM "" "" "USES;LIBS" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/runtime/${name}/*.c)
+  list(FILTER sources EXCLUDE REGEX "/main_[a-z]+\\.c$")
+  add_library(room_${name} STATIC ${sources})
+  set_target_properties(room_${name} PROPERTIES LINKER_LANGUAGE C)
+  list(TRANSFORM ROOM_USES PREPEND room_)
+  target_link_libraries(room_${name} PUBLIC ${ROOM_USES} ${ROOM_LIBS})
+endfunction()

@@ -1,0 +1,561 @@
+// One device: its states, its connection and its behaviour.
+//
+// Everything here may be called at any moment: from the adapter's events, from ops callbacks, from a timer. So nothing
+// is freed on the spot, and a connection is neither opened nor deleted inside its own event: what has to wait is noted
+// in flags, the device joins the fleet's end-of-turn list, and device_settle does the rest.
+#include <assert.h>
+#include <stdlib.h>
+#include "device/internal.h"
+
+#define RETRY_FIRST_US 1000000
+#define RETRY_MAX_US 30000000
+
+struct device_retry {
+    struct timer timer;
+    struct device *device;
+};
+
+static bool has(const struct device *d, enum device_flag flag)
+{
+    return (d->flags & flag) != 0;
+}
+
+static void raise_flag(struct device *d, unsigned flag)
+{
+    d->flags |= (uint16_t)flag;
+}
+
+static void drop_flag(struct device *d, unsigned flag)
+{
+    d->flags &= (uint16_t)~flag;
+}
+
+static bool active(const struct device *d)
+{
+    return d->state == DEVICE_STARTING || d->state == DEVICE_RUNNING;
+}
+
+static void set_state(struct device *d, enum device_state to)
+{
+    assert(device_may(d->state, to));
+    d->group->by_state[d->state]--;
+    d->state = (uint8_t)to;
+    d->group->by_state[to]++;
+}
+
+void device_set_conn(struct device *d, enum conn_state to)
+{
+    d->group->by_conn[d->conn_state]--;
+    d->conn_state = (uint8_t)to;
+    d->group->by_conn[to]++;
+}
+
+static const struct device_ops *ops(const struct device *d)
+{
+    return d->group->fleet->config.ops;
+}
+
+static void *ops_arg(const struct device *d)
+{
+    return d->group->fleet->config.ops_arg;
+}
+
+// --- connection ---------------------------------------------------------------------------------------------------
+
+static int make_conn(struct device *d, struct error *err)
+{
+    struct group *g = d->group;
+    struct rng seed; // of the adapter's backoff
+    if (d->conn)
+        return 0;
+    rng_seed_device(&seed, g->fleet->config.seed, g->config.name, d->index, 3 + ((uint32_t)(d->starts - 1) << 16));
+    d->conn = g->adapter->conn_new(g->target, &device_events, &device_identity, d, rng_u64(&seed), err);
+    return d->conn ? 0 : -1;
+}
+
+static int open_conn(struct device *d, struct error *err)
+{
+    if (make_conn(d, err)) {
+        device_set_conn(d, CONN_DISCONNECTED);
+        return -1;
+    }
+    device_set_conn(d, CONN_CONNECTING);
+    if (!d->group->adapter->conn_open(d->conn, err))
+        return 0;
+    device_set_conn(d, CONN_DISCONNECTED);
+    return -1;
+}
+
+static int may_connect(const struct device *d, struct error *err)
+{
+    if (d->group->fleet->stopping)
+        return error_set(err, ERR_CANCELLED, "the run is stopping");
+    if (!active(d))
+        return error_set(err, ERR_STATE, "the device is %s", device_state_name(d->state));
+    if (has(d, FLAG_OPEN))
+        return error_set(err, ERR_STATE, "already connecting");
+    if (d->conn_state != CONN_DISCONNECTED && !has(d, FLAG_CLOSING))
+        return error_set(err, ERR_STATE, "already %s", conn_state_name(d->conn_state));
+    return 0;
+}
+
+int device_connect(struct device *d, struct error *err)
+{
+    if (may_connect(d, err))
+        return -1;
+    if (has(d, FLAG_CLOSING)) { // opens when on_offline has come
+        raise_flag(d, FLAG_OPEN);
+        return 0;
+    }
+    if (has(d, FLAG_IN_EVENT)) {
+        raise_flag(d, FLAG_OPEN);
+        device_set_conn(d, CONN_CONNECTING);
+        fleet_defer(d->group->fleet, d);
+        return 0;
+    }
+    return open_conn(d, err);
+}
+
+void device_disconnect(struct device *d, enum adapter_close mode)
+{
+    if (has(d, FLAG_OPEN)) {
+        // Not even asked for yet. While a close is under way its on_offline answers; otherwise the end of the turn
+        // does.
+        drop_flag(d, FLAG_OPEN);
+        if (!has(d, FLAG_CLOSING)) {
+            raise_flag(d, FLAG_OPEN_GIVEN_UP);
+            fleet_defer(d->group->fleet, d);
+        }
+        return;
+    }
+    if (d->conn_state == CONN_DISCONNECTED || has(d, FLAG_CLOSING | FLAG_OPEN_GIVEN_UP))
+        return;
+    raise_flag(d, FLAG_CLOSING);
+    streams_stop(d);
+    d->group->adapter->conn_close(d->conn, mode);
+}
+
+static int usable(const struct device *d, struct error *err)
+{
+    // DISCONNECTED, or CONNECTING only in our own books: the adapter decides what it takes while it reconnects.
+    if (!d->conn || has(d, FLAG_OPEN | FLAG_CLOSING | FLAG_OPEN_GIVEN_UP) || d->conn_state == CONN_DISCONNECTED)
+        return error_set(err, ERR_STATE, "not connected");
+    return 0;
+}
+
+int device_publish(struct device *d, const struct adapter_message *m, uint32_t token, struct error *err)
+{
+    return usable(d, err) ? -1 : d->group->adapter->publish(d->conn, m, token, err);
+}
+
+int device_subscribe(struct device *d, const char *filter, int qos, uint32_t token, struct error *err)
+{
+    return usable(d, err) ? -1 : d->group->adapter->subscribe(d->conn, filter, qos, token, err);
+}
+
+int device_unsubscribe(struct device *d, const char *filter, uint32_t token, struct error *err)
+{
+    return usable(d, err) ? -1 : d->group->adapter->unsubscribe(d->conn, filter, token, err);
+}
+
+uint32_t device_token(struct device *d)
+{
+    if (++d->next_token == 0)
+        d->next_token = 1;
+    return d->next_token;
+}
+
+// --- start --------------------------------------------------------------------------------------------------------
+
+static void start_behaviour(struct device *d)
+{
+    struct error err = {0};
+    raise_flag(d, FLAG_BEHAVIOUR | FLAG_IN_START);
+    int failed = ops(d)->start(ops_arg(d), d, &err);
+    drop_flag(d, FLAG_IN_START);
+    if (failed) {
+        drop_flag(d, FLAG_BEHAVIOUR | FLAG_STOP_BEHAVIOUR);
+        device_fail(d, err.code ? err.text : "the behaviour could not be started");
+        return;
+    }
+    if (has(d, FLAG_STOP_BEHAVIOUR)) {
+        drop_flag(d, FLAG_BEHAVIOUR | FLAG_STOP_BEHAVIOUR);
+        ops(d)->stop(ops_arg(d), d);
+        return;
+    }
+    if (d->state == DEVICE_STARTING)
+        set_state(d, DEVICE_RUNNING);
+}
+
+static void start_model(struct device *d)
+{
+    struct error err = {0};
+    if ((d->group->config.model->n_streams && device_telemetry(d, true, &err)) || device_connect(d, &err))
+        device_fail(d, err.text);
+}
+
+void device_launch(struct device *d)
+{
+    struct group *g = d->group;
+    set_state(d, DEVICE_STARTING);
+    if (!has(d, FLAG_COUNTED))
+        g->started++;
+    if (has(d, FLAG_FAILED))
+        g->failed--;
+    raise_flag(d, FLAG_COUNTED);
+    drop_flag(d, FLAG_FAILED | FLAG_RESTART | FLAG_TELEMETRY);
+    if (++d->starts == 0)
+        d->starts = 1;
+    if (g->config.behaviour)
+        start_behaviour(d);
+    else
+        start_model(d);
+}
+
+// --- stop ---------------------------------------------------------------------------------------------------------
+
+void device_silence(struct device *d)
+{
+    drop_flag(d, FLAG_TELEMETRY);
+    streams_stop(d);
+    if (has(d, FLAG_IN_START)) {
+        raise_flag(d, FLAG_STOP_BEHAVIOUR);
+        return;
+    }
+    if (!has(d, FLAG_BEHAVIOUR))
+        return;
+    drop_flag(d, FLAG_BEHAVIOUR);
+    ops(d)->stop(ops_arg(d), d);
+}
+
+static void stopped(struct device *d)
+{
+    drop_flag(d, FLAG_CLOSING | FLAG_OPEN | FLAG_OPEN_GIVEN_UP);
+    if (d->conn_state != CONN_DISCONNECTED)
+        device_set_conn(d, CONN_DISCONNECTED);
+    set_state(d, DEVICE_STOPPED);
+    fleet_defer(d->group->fleet, d);
+}
+
+void device_cut(struct device *d)
+{
+    stopped(d);
+}
+
+// The adapter was never asked to open, or it is offline for good: no on_offline will come.
+static bool offline_already(const struct device *d)
+{
+    if (has(d, FLAG_CLOSING))
+        return false;
+    return d->conn_state == CONN_DISCONNECTED || has(d, FLAG_OPEN | FLAG_OPEN_GIVEN_UP);
+}
+
+void device_cancel_retry(struct device *d)
+{
+    struct fleet *fleet = d->group->fleet;
+    if (!d->retry)
+        return;
+    loop_timer_stop(fleet->config.env.loop, &d->retry->timer);
+    free(d->retry);
+    d->retry = NULL;
+    fleet->retries--;
+}
+
+static void count_failed(struct device *d)
+{
+    if (!has(d, FLAG_FAILED))
+        d->group->failed++;
+    raise_flag(d, FLAG_FAILED);
+}
+
+// Stops what is active. The caller's intention to restart is kept.
+static void stop_active(struct device *d, enum adapter_close mode)
+{
+    set_state(d, DEVICE_STOPPING);
+    device_silence(d);
+    if (d->state != DEVICE_STOPPING) // ops.stop went further
+        return;
+    if (offline_already(d))
+        stopped(d);
+    else
+        device_disconnect(d, mode);
+}
+
+void device_stop(struct device *d, enum adapter_close mode)
+{
+    drop_flag(d, FLAG_RESTART);
+    if (active(d)) {
+        stop_active(d, mode);
+    } else if (d->state == DEVICE_CREATED) {
+        set_state(d, DEVICE_STOPPED);
+    } else if (d->state == DEVICE_STOPPING) {
+        // A drain was waiting; whoever stops it now does not.
+        device_disconnect(d, mode);
+    } else if (d->retry) {
+        device_cancel_retry(d);
+        count_failed(d);
+    }
+}
+
+int device_restart(struct device *d, struct error *err)
+{
+    if (d->group->fleet->stopping)
+        return error_set(err, ERR_CANCELLED, "the run is stopping");
+    device_cancel_retry(d);
+    raise_flag(d, FLAG_RESTART);
+    if (active(d))
+        stop_active(d, ADAPTER_GRACEFUL);
+    else
+        fleet_defer(d->group->fleet, d);
+    return 0;
+}
+
+void device_begin_drain(struct device *d)
+{
+    drop_flag(d, FLAG_RESTART);
+    if (d->retry) {
+        device_cancel_retry(d);
+        count_failed(d);
+    }
+    if (!active(d))
+        return;
+    set_state(d, DEVICE_STOPPING);
+    device_silence(d);
+    if (d->state == DEVICE_STOPPING && offline_already(d))
+        stopped(d);
+}
+
+// --- errors -------------------------------------------------------------------------------------------------------
+
+static void retry_due(struct timer *t, void *arg)
+{
+    struct device_retry *retry = container_of(t, struct device_retry, timer);
+    struct device *d = retry->device;
+    (void)arg;
+    device_cancel_retry(d);
+    d->restarts++;
+    raise_flag(d, FLAG_RESTART);
+    fleet_defer(d->group->fleet, d);
+}
+
+static bool retry_later(struct device *d)
+{
+    struct group *g = d->group;
+    if (g->config.on_error != ON_ERROR_RESTART || d->restarts >= g->config.max_restarts || g->fleet->stopping)
+        return false;
+    d->retry = calloc(1, sizeof(*d->retry));
+    if (!d->retry)
+        return false;
+    int64_t delay_us = d->restarts < 5 ? (int64_t)RETRY_FIRST_US << d->restarts : RETRY_MAX_US;
+    d->retry->device = d;
+    g->fleet->retries++;
+    loop_timer_start(g->fleet->config.env.loop, &d->retry->timer, delay_us, retry_due);
+    return true;
+}
+
+// Its connection is cut when the turn ends: a device that crashed does not say goodbye, and its will is published.
+void device_fail(struct device *d, const char *text)
+{
+    const struct fleet_config *config = &d->group->fleet->config;
+    if (!active(d))
+        return;
+    set_state(d, DEVICE_ERROR);
+    device_silence(d);
+    fleet_defer(d->group->fleet, d);
+    // ops.stop may have asked for a restart or stopped it: that decides then.
+    if (d->state == DEVICE_ERROR && !has(d, FLAG_RESTART) && !d->retry && !retry_later(d))
+        count_failed(d);
+    if (config->on_device_error)
+        config->on_device_error(config->on_device_error_arg, d, text, d->group->config.on_error == ON_ERROR_FAIL);
+}
+
+void device_finished(struct device *d, const char *error_text)
+{
+    if (!active(d))
+        return;
+    if (error_text)
+        device_fail(d, error_text);
+    else
+        device_stop(d, ADAPTER_GRACEFUL);
+}
+
+// --- end of turn --------------------------------------------------------------------------------------------------
+
+void device_free_parts(struct device *d)
+{
+    if (d->conn)
+        d->group->adapter->conn_delete(d->conn);
+    d->conn = NULL;
+    drop_flag(d, FLAG_CLOSING | FLAG_OPEN | FLAG_OPEN_GIVEN_UP | FLAG_SUBSCRIBED);
+    if (d->conn_state != CONN_DISCONNECTED)
+        device_set_conn(d, CONN_DISCONNECTED);
+    streams_stop(d);
+    free(d->streams);
+    d->streams = NULL;
+}
+
+// The device asked for a connection that cannot be, or no longer wants one.
+static void tell_offline(struct device *d, const struct error *why)
+{
+    if (has(d, FLAG_BEHAVIOUR))
+        ops(d)->offline(ops_arg(d), d, why, false);
+    else if (why->code)
+        device_fail(d, why->text);
+}
+
+void device_settle(struct device *d)
+{
+    struct error err = {0};
+    if (d->state == DEVICE_STOPPED || d->state == DEVICE_ERROR || d->state == DEVICE_CREATED) {
+        device_free_parts(d);
+        if (has(d, FLAG_RESTART) && !d->group->fleet->stopping)
+            device_launch(d);
+        return;
+    }
+    if (has(d, FLAG_OPEN_GIVEN_UP)) {
+        drop_flag(d, FLAG_OPEN_GIVEN_UP);
+        device_set_conn(d, CONN_DISCONNECTED);
+        tell_offline(d, &err);
+    }
+    if (has(d, FLAG_OPEN) && !has(d, FLAG_CLOSING) && active(d)) {
+        drop_flag(d, FLAG_OPEN);
+        if (open_conn(d, &err))
+            tell_offline(d, &err);
+    }
+}
+
+// --- events of the adapter ----------------------------------------------------------------------------------------
+
+static void subscribe_command(struct device *d, const struct model_command *c)
+{
+    struct fleet *fleet = d->group->fleet;
+    struct error err = {0};
+    buf_clear(&fleet->topic);
+    int failed =
+        device_render(d, c->topic_template ? c->topic_template : d->group->base_template, NULL, &fleet->topic, &err);
+    if (!failed && !c->topic_template)
+        failed = buf_append_str(&fleet->topic, "/commands/") || buf_append_str(&fleet->topic, c->name);
+    if (failed)
+        device_fail(d, err.code ? err.text : "the topic of a command is too long");
+    else if (device_subscribe(d, buf_cstr(&fleet->topic), d->group->config.model->qos, 0, &err) &&
+             err.code == ERR_INVALID)
+        device_fail(d, err.text);
+}
+
+static void subscribe_commands(struct device *d)
+{
+    const struct model *m = d->group->config.model;
+    if (has(d, FLAG_SUBSCRIBED)) // adapters renew subscriptions of a connection by themselves
+        return;
+    raise_flag(d, FLAG_SUBSCRIBED);
+    for (unsigned i = 0; m && i < m->n_commands && active(d); i++)
+        subscribe_command(d, &m->commands[i]);
+}
+
+static void online(struct device *d, bool session_present)
+{
+    device_set_conn(d, CONN_CONNECTED);
+    if (!d->ever_online)
+        d->group->ever_online++;
+    d->ever_online = 1;
+    if (!active(d) || has(d, FLAG_CLOSING))
+        return;
+    if (has(d, FLAG_TELEMETRY))
+        streams_start(d);
+    if (!has(d, FLAG_BEHAVIOUR)) {
+        if (d->state == DEVICE_STARTING)
+            set_state(d, DEVICE_RUNNING);
+        return;
+    }
+    subscribe_commands(d);
+    if (has(d, FLAG_BEHAVIOUR))
+        ops(d)->online(ops_arg(d), d, session_present);
+}
+
+static void offline(struct device *d, const struct error *why, bool will_retry)
+{
+    static const struct error asked = {0};
+    if (!why || has(d, FLAG_CLOSING)) // whatever else happened to it meanwhile
+        why = &asked;
+    device_set_conn(d, will_retry ? CONN_RECONNECTING : CONN_DISCONNECTED);
+    streams_stop(d);
+    if (!will_retry) {
+        drop_flag(d, FLAG_CLOSING);
+        if (has(d, FLAG_OPEN))
+            fleet_defer(d->group->fleet, d);
+    }
+    if (d->state == DEVICE_STOPPING) {
+        if (!will_retry)
+            stopped(d);
+        return;
+    }
+    if (has(d, FLAG_BEHAVIOUR))
+        ops(d)->offline(ops_arg(d), d, why, will_retry);
+    else if (!will_retry && why->code)
+        device_fail(d, why->text);
+}
+
+// Marks the device as inside an event of its connection. Events do not nest, but a mark costs nothing to keep right.
+static bool enter(struct device *d)
+{
+    bool inside = has(d, FLAG_IN_EVENT);
+    raise_flag(d, FLAG_IN_EVENT);
+    return inside;
+}
+
+static void leave(struct device *d, bool inside)
+{
+    if (!inside)
+        drop_flag(d, FLAG_IN_EVENT);
+}
+
+static void on_online(void *owner, bool session_present)
+{
+    struct device *d = owner;
+    bool inside = enter(d);
+    online(d, session_present);
+    leave(d, inside);
+}
+
+static void on_offline(void *owner, const struct error *why, bool will_retry)
+{
+    struct device *d = owner;
+    const struct fleet_config *config = &d->group->fleet->config;
+    bool inside = enter(d);
+    if (config->on_conn_error && why->code != ERR_NONE)
+        config->on_conn_error(config->on_device_error_arg, d, why, d->conn_state == CONN_CONNECTED);
+    offline(d, why, will_retry);
+    leave(d, inside);
+}
+
+static void on_message(void *owner, const struct adapter_message *message)
+{
+    struct device *d = owner;
+    bool inside = enter(d);
+    if (has(d, FLAG_BEHAVIOUR))
+        ops(d)->message(ops_arg(d), d, message);
+    leave(d, inside);
+}
+
+static void on_done(void *owner, uint32_t token, int granted_qos, const struct error *err)
+{
+    struct device *d = owner;
+    bool inside = enter(d);
+    if (has(d, FLAG_BEHAVIOUR))
+        ops(d)->done(ops_arg(d), d, token, granted_qos, err);
+    leave(d, inside);
+}
+
+const struct adapter_events device_events = {
+    .on_online = on_online,
+    .on_offline = on_offline,
+    .on_message = on_message,
+    .on_done = on_done,
+};
+
+size_t device_footprint(const struct device *d)
+{
+    size_t size = sizeof(*d) + sizeof(d) + 16; // itself, its place in the group, its slot
+    size += streams_footprint(d) + (d->retry ? sizeof(*d->retry) : 0);
+    return d->conn ? size + d->group->adapter->footprint(d->conn) : size;
+}

@@ -1,0 +1,393 @@
+// A group: its templates, its adapter target, its devices, and the one timer that launches them.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "core/units.h"
+#include "device/internal.h"
+
+// --- configuration ------------------------------------------------------------------------------------------------
+
+static int copy(const char **s, struct error *err)
+{
+    if (!*s)
+        return 0;
+    *s = strdup(*s);
+    return *s ? 0 : error_set(err, ERR_NO_MEMORY, "out of memory");
+}
+
+// From here on every string of the config is the group's own. On failure those not yet copied become NULL.
+static int own_config(struct group *g, const struct group_config *config, struct error *err)
+{
+    g->config = *config;
+    struct group_config *c = &g->config;
+    const char **strings[] = {&c->name,     &c->url,      &c->id_pattern, &c->client_id_pattern, &c->topic_base,
+                              &c->username, &c->password, &c->will_topic, &c->will_payload};
+    int failed = 0;
+    for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++) {
+        if (failed)
+            *strings[i] = NULL;
+        else
+            failed = copy(strings[i], err);
+    }
+    c->options = NULL; // only for target_new
+    return failed;
+}
+
+static int check_config(const struct fleet *fleet, const struct group_config *c, struct error *err)
+{
+    if (!c->name || !c->name[0])
+        return error_set(err, ERR_INVALID, "a group needs a name");
+    for (unsigned i = 0; i < fleet->n_groups; i++) {
+        if (!strcmp(fleet->groups[i]->config.name, c->name))
+            return error_set(err, ERR_INVALID, "there are two groups named %s", c->name);
+    }
+    if (!c->model && !c->behaviour)
+        return error_set(err, ERR_INVALID, "it needs a model or a behaviour: nothing would happen");
+    if (c->behaviour && !fleet->config.ops)
+        return error_set(err, ERR_INTERNAL, "it has a behaviour, but nobody runs behaviours here");
+    if (!c->url || !c->url[0])
+        return error_set(err, ERR_INVALID, "it has no target; give a URL such as mqtt://127.0.0.1:1883");
+    if (c->qos < 0 || c->qos > 2)
+        return error_set(err, ERR_INVALID, "qos must be 0, 1 or 2, is %d", c->qos);
+    if (c->topic_base && !c->topic_base[0])
+        return error_set(err, ERR_INVALID, "the topic base is empty");
+    return 0;
+}
+
+// --- adapter ------------------------------------------------------------------------------------------------------
+
+static const struct adapter_ops *find(const struct fleet *fleet, const char *name)
+{
+    return fleet->config.find_adapter ? fleet->config.find_adapter(name) : adapter_find(name);
+}
+
+static int unknown_scheme(const struct fleet *fleet, const char *scheme, struct error *err)
+{
+    const char *const *names = fleet->config.adapter_names;
+    struct buf list;
+    if (!names && !fleet->config.find_adapter)
+        names = adapter_names();
+    buf_create(&list, 256);
+    for (unsigned i = 0; names && names[i]; i++) {
+        if (buf_printf(&list, "%s%s", i ? ", " : "", names[i]))
+            break;
+    }
+    const char *near = names ? suggest(scheme, names) : NULL;
+    error_set(err, ERR_INVALID, "no adapter for \"%s\"; valid: %s%s%s%s", scheme, buf_cstr(&list),
+              near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+    buf_destroy(&list);
+    return -1;
+}
+
+// The scheme of the URL decides; without one the model's protocol, else mqtt.
+static int choose_adapter(struct group *g, struct error *err)
+{
+    char scheme[32] = "mqtt";
+    const char *sep = strstr(g->config.url, "://");
+    const char *protocol = g->config.model ? g->config.model->protocol : NULL;
+    if (sep && (size_t)(sep - g->config.url) >= sizeof(scheme))
+        return error_set(err, ERR_INVALID, "\"%s\" is no URL", g->config.url);
+    if (sep)
+        snprintf(scheme, sizeof(scheme), "%.*s", (int)(sep - g->config.url), g->config.url);
+    else if (protocol)
+        snprintf(scheme, sizeof(scheme), "%s", protocol);
+    g->adapter = find(g->fleet, scheme);
+    if (!g->adapter)
+        return unknown_scheme(g->fleet, scheme, err);
+    if (g->adapter->abi != ADAPTER_ABI || g->adapter->size < sizeof(struct adapter_ops))
+        return error_set(err, ERR_UNSUPPORTED,
+                         "the adapter for \"%s\" was built for ABI %u (%u bytes), this is %d (%zu)", scheme,
+                         g->adapter->abi, g->adapter->size, ADAPTER_ABI, sizeof(struct adapter_ops));
+    if (!protocol || find(g->fleet, protocol) == g->adapter)
+        return 0;
+    return error_set(err, ERR_INVALID, "its model %s speaks %s, but its target is %s", g->config.model->id, protocol,
+                     g->config.url);
+}
+
+static int set_default(json_t *options, const char *key, json_t *value, struct error *err)
+{
+    if (json_object_get(options, key)) {
+        json_decref(value);
+        return 0;
+    }
+    return json_object_set_new(options, key, value) ? error_set(err, ERR_NO_MEMORY, "out of memory") : 0;
+}
+
+// What the model says about its connection, below what the group says. Only what differs from the format's defaults is
+// passed on, so that an adapter without such an option does not stumble over it.
+static json_t *merged_options(const struct group *g, const json_t *given, struct error *err)
+{
+    const struct model *m = g->config.model;
+    json_t *options = given ? json_copy((json_t *)given) : json_object();
+    if (!options) {
+        error_set(err, ERR_NO_MEMORY, "out of memory");
+        return NULL;
+    }
+    if (!json_is_object(options)) {
+        json_decref(options);
+        error_set(err, ERR_INVALID, "the options of its adapter must be an object");
+        return NULL;
+    }
+    if ((m && m->keep_alive_s != 60 && set_default(options, "keepAlive", json_integer(m->keep_alive_s), err)) ||
+        (m && !m->clean_session && set_default(options, "cleanSession", json_false(), err))) {
+        json_decref(options);
+        return NULL;
+    }
+    return options;
+}
+
+static int open_target(struct group *g, const json_t *given, struct error *err)
+{
+    if (choose_adapter(g, err))
+        return -1;
+    json_t *options = merged_options(g, given, err);
+    if (!options)
+        return -1;
+    g->target = g->adapter->target_new(&g->fleet->config.env, g->config.url, options, g->config.name, err);
+    json_decref(options);
+    return g->target ? 0 : -1;
+}
+
+// --- templates ----------------------------------------------------------------------------------------------------
+
+static int compile(struct payload **out, const char *what, const char *text, struct error *err)
+{
+    if (!text)
+        return 0;
+    *out = payload_compile(text, NULL, NULL, 0, false, err);
+    return *out ? 0 : error_prefix(err, "%s \"%s\"", what, text);
+}
+
+static bool mentions(const char *pattern, const char *name)
+{
+    size_t n = strlen(name);
+    for (const char *p = strchr(pattern, '{'); p; p = strchr(p + 1, '{')) {
+        if (!strncmp(p + 1, name, n) && p[1 + n] == '}')
+            return true;
+    }
+    return false;
+}
+
+static int compile_templates(struct group *g, struct error *err)
+{
+    const struct group_config *c = &g->config;
+    const struct model *m = c->model;
+    const char *id = c->id_pattern ? c->id_pattern : "${groupId}-${index}";
+    const char *client_id = c->client_id_pattern ? c->client_id_pattern : m ? m->client_id_pattern : NULL;
+    if (mentions(id, "deviceId"))
+        return error_set(err, ERR_INVALID, "id \"%s\" cannot contain ${deviceId}, it makes it", id);
+    if (c->count > 1 && !mentions(id, "index"))
+        return error_set(err, ERR_INVALID, "id \"%s\" must contain ${index}: %llu devices would have the same id", id,
+                         (unsigned long long)c->count);
+    if (c->will_payload && !c->will_topic)
+        return error_set(err, ERR_INVALID, "the will has a payload but no topic");
+    if (compile(&g->id_template, "id", id, err) ||
+        compile(&g->client_id_template, "client id", client_id ? client_id : "${deviceId}", err) ||
+        compile(&g->base_template, "topic base", c->topic_base ? c->topic_base : "${groupId}/${deviceId}", err) ||
+        compile(&g->username_template, "username",
+                c->username ? c->username
+                : m         ? m->username
+                            : NULL,
+                err) ||
+        compile(&g->will_topic_template, "topic of the will", c->will_topic, err) ||
+        compile(&g->will_payload_template, "payload of the will", c->will_payload, err))
+        return -1;
+    if (!c->password)
+        return 0;
+    g->password_template = payload_compile(c->password, NULL, NULL, 0, false, err);
+    return g->password_template ? 0 : error_prefix(err, "password"); // never quoted
+}
+
+// --- metrics ------------------------------------------------------------------------------------------------------
+
+static struct metric *series(struct group *g, const char *name, enum metric_type type, const char *tags,
+                             struct error *err)
+{
+    struct fleet *fleet = g->fleet;
+    if (!fleet->config.env.metrics)
+        return &fleet->nowhere;
+    if (type == METRIC_GAUGE)
+        return metrics_gauge(fleet->config.env.metrics, name, GAUGE_SUM, tags, err);
+    return metrics_series(fleet->config.env.metrics, name, type, UNIT_NONE, tags, err);
+}
+
+static struct metric *state_series(struct group *g, const char *name, const char *state, struct error *err)
+{
+    struct buf tags;
+    buf_create(&tags, 1024);
+    struct metric *found = NULL;
+    if (buf_printf(&tags, "group:%s,state:%s", g->config.name, state))
+        error_set(err, ERR_LIMIT, "the name is too long");
+    else
+        found = series(g, name, METRIC_GAUGE, buf_cstr(&tags), err);
+    buf_destroy(&tags);
+    return found;
+}
+
+static int find_series(struct group *g, struct error *err)
+{
+    struct buf tags;
+    buf_create(&tags, 1024);
+    if (buf_printf(&tags, "group:%s", g->config.name)) {
+        buf_destroy(&tags);
+        return error_set(err, ERR_LIMIT, "the name is too long");
+    }
+    g->generated = series(g, "samples_generated", METRIC_COUNTER, buf_cstr(&tags), err);
+    g->late_ticks = g->generated ? series(g, "telemetry_late", METRIC_RATE, buf_cstr(&tags), err) : NULL;
+    buf_destroy(&tags);
+    if (!g->late_ticks)
+        return -1;
+    for (int s = 0; s < DEVICE_STATE_MAX; s++) {
+        if (!(g->state_gauges[s] = state_series(g, "devices", device_state_name((enum device_state)s), err)))
+            return -1;
+    }
+    for (int s = 0; s < CONN_STATE_MAX; s++) {
+        if (!(g->conn_gauges[s] = state_series(g, "connections", conn_state_name((enum conn_state)s), err)))
+            return -1;
+    }
+    return 0;
+}
+
+// --- devices ------------------------------------------------------------------------------------------------------
+
+static int make_devices(struct group *g, struct error *err)
+{
+    struct fleet *fleet = g->fleet;
+    const struct ownership *o = &fleet->config.owner;
+    uint64_t n = ownership_count(o, g->config.count);
+    if (n > UINT32_MAX)
+        return error_set(err, ERR_LIMIT, "%llu devices are too many for one process", (unsigned long long)n);
+    g->block = calloc(n ? n : 1, sizeof(*g->block));
+    g->devices = calloc(n ? n : 1, sizeof(*g->devices));
+    if (!g->block || !g->devices)
+        return error_set(err, ERR_NO_MEMORY, "no memory for %llu devices", (unsigned long long)n);
+    for (uint64_t i = 0; i < n; i++) {
+        struct device *d = g->devices[i] = &g->block[i];
+        d->group = g;
+        d->index = ownership_place(o, i) + 1;
+        d->id = slots_add(fleet->slots, d);
+        if (!d->id)
+            return error_set(err, ERR_LIMIT, "no room for %llu devices", (unsigned long long)n);
+        rng_seed_device(&d->rng, fleet->config.seed, g->config.name, d->index, 4);
+        g->owned++; // group_delete looks at these
+    }
+    g->by_state[DEVICE_CREATED] = n;
+    g->by_conn[CONN_DISCONNECTED] = n;
+    return 0;
+}
+
+static int reserve_values(struct fleet *fleet, const struct model *m, struct error *err)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; m && i < m->n_streams; i++)
+        n = m->streams[i].n_attributes > n ? m->streams[i].n_attributes : n;
+    if (n <= fleet->n_values)
+        return 0;
+    struct value *values = realloc(fleet->values, n * sizeof(*values));
+    if (!values)
+        return error_set(err, ERR_NO_MEMORY, "out of memory");
+    fleet->values = values;
+    fleet->n_values = n;
+    return 0;
+}
+
+static int build(struct group *g, const struct group_config *config, struct error *err)
+{
+    return compile_templates(g, err) || find_series(g, err) || open_target(g, config->options, err) ||
+                   reserve_values(g->fleet, config->model, err) || make_devices(g, err)
+               ? -1
+               : 0;
+}
+
+static int append(struct fleet *fleet, struct group *g, struct error *err)
+{
+    struct group **groups = realloc(fleet->groups, (fleet->n_groups + 1) * sizeof(struct group *));
+    if (!groups)
+        return error_set(err, ERR_NO_MEMORY, "out of memory");
+    fleet->groups = groups;
+    fleet->groups[fleet->n_groups++] = g;
+    return 0;
+}
+
+struct group *fleet_add_group(struct fleet *fleet, const struct group_config *config, struct error *err)
+{
+    if (fleet->started) {
+        error_set(err, ERR_STATE, "groups are added before the fleet is started");
+        return NULL;
+    }
+    if (check_config(fleet, config, err)) {
+        error_prefix(err, "group %s", config->name ? config->name : "?");
+        return NULL;
+    }
+    struct group *g = calloc(1, sizeof(*g));
+    if (!g) {
+        error_set(err, ERR_NO_MEMORY, "out of memory");
+        return NULL;
+    }
+    g->fleet = fleet;
+    if (!own_config(g, config, err) && !build(g, config, err) && !append(fleet, g, err))
+        return g;
+    error_prefix(err, "group %s", config->name);
+    group_delete(g);
+    return NULL;
+}
+
+void group_delete(struct group *g)
+{
+    for (uint64_t i = 0; i < g->owned; i++) {
+        device_cancel_retry(g->devices[i]);
+        device_free_parts(g->devices[i]);
+        slots_remove(g->fleet->slots, g->devices[i]->id);
+    }
+    loop_timer_stop(g->fleet->config.env.loop, &g->launch_timer);
+    if (g->target)
+        g->adapter->target_delete(g->target);
+    struct payload *templates[] = {g->id_template,          g->client_id_template, g->base_template,
+                                   g->username_template,    g->password_template,  g->will_topic_template,
+                                   g->will_payload_template};
+    for (size_t i = 0; i < sizeof(templates) / sizeof(templates[0]); i++)
+        payload_delete(templates[i]);
+    struct group_config *c = &g->config;
+    const char *strings[] = {c->name,     c->url,      c->id_pattern, c->client_id_pattern, c->topic_base,
+                             c->username, c->password, c->will_topic, c->will_payload};
+    for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++)
+        free((char *)strings[i]);
+    free(g->devices);
+    free(g->block);
+    free(g);
+}
+
+// --- launch -------------------------------------------------------------------------------------------------------
+
+bool group_launched(const struct group *g)
+{
+    return g->launch_next >= g->owned;
+}
+
+static void launch_due(struct timer *t, void *arg)
+{
+    struct group *g = container_of(t, struct group, launch_timer);
+    int64_t now_us = loop_now_us(arg);
+    while (!group_launched(g) && !g->fleet->stopping) {
+        uint64_t place = ownership_place(&g->fleet->config.owner, g->launch_next);
+        int64_t at_us = g->fleet->start_us + launch_delay_us(&g->config.launch, place);
+        if (at_us > now_us || !g->fleet->starts_left) {
+            // Out of starts: the next turn goes on.
+            loop_timer_at(arg, t, at_us > now_us ? at_us : now_us, launch_due);
+            return;
+        }
+        struct device *d = g->devices[g->launch_next++];
+        if (d->state != DEVICE_CREATED) // stopped or started by hand before
+            continue;
+        g->fleet->starts_left--;
+        device_launch(d);
+    }
+}
+
+void group_launch(struct group *g)
+{
+    if (group_launched(g))
+        return;
+    int64_t first_us = launch_delay_us(&g->config.launch, ownership_place(&g->fleet->config.owner, 0));
+    loop_timer_at(g->fleet->config.env.loop, &g->launch_timer, g->fleet->start_us + first_us, launch_due);
+}

@@ -1,0 +1,275 @@
+// The port is found by binding 0 and closing again; somebody else may take it in between, so mosquitto's exit means "try
+// another". Ready means: mosquitto says so in its log (the port is ours, not a stranger's) and a CONNECT was answered.
+//
+// Limits chosen for a target of tests: in-flight window 1,000 a client and 100,000 messages queued behind it, so that a burst is
+// not silently cut at mosquitto's 20/1,000, and a subscriber that never reads still cannot eat the machine.
+#include "engine/broker.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "engine/process.h"
+
+#define START_US 10000000
+#define PORTS_TRIED 5
+#define LOG_MAX (16u << 20)
+
+struct broker {
+    struct process process;
+    char program[512];
+    char url[64];
+    int config, log; // memfds
+    int probe;       // socket of the CONNECT, -1: none
+    unsigned ports_tried;
+    uint16_t port;
+    int64_t deadline_us;
+    bool sent, ready;
+};
+
+static int64_t now_us(void)
+{
+    struct clock c;
+    clock_create_real(&c);
+    return clock_now_us(&c);
+}
+
+static int find_program(const char *wanted, char *dst, size_t size, struct error *err)
+{
+    const char *path = getenv("PATH");
+    char all[4096];
+    snprintf(all, sizeof(all), "%s:/usr/sbin:/usr/local/sbin", path ? path : "/usr/bin");
+    if (wanted) {
+        snprintf(dst, size, "%s", wanted);
+        if (access(dst, X_OK) == 0)
+            return 0;
+        return error_set_errno(err, "cannot run the broker %s", dst);
+    }
+    char *save = NULL;
+    for (char *dir = strtok_r(all, ":", &save); dir; dir = strtok_r(NULL, ":", &save)) {
+        int n = snprintf(dst, size, "%s/mosquitto", dir);
+        if (n > 0 && (size_t)n < size && access(dst, X_OK) == 0)
+            return 0;
+    }
+    return error_set(err, ERR_NOT_FOUND,
+                     "broker = \"embedded\" needs mosquitto, which is not installed: apt-get install mosquitto, or name a "
+                     "broker with --broker mqtt://host");
+}
+
+static int free_port(uint16_t *port, struct error *err)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof(a);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return error_set_errno(err, "cannot open a socket for the embedded broker");
+    int rc = bind(fd, (struct sockaddr *)&a, sizeof(a)) || getsockname(fd, (struct sockaddr *)&a, &n) ? -1 : 0;
+    if (rc)
+        error_set_errno(err, "no free loopback port for the embedded broker");
+    close(fd);
+    *port = ntohs(a.sin_port);
+    return rc;
+}
+
+static int write_config(struct broker *b, struct error *err)
+{
+    char text[768];
+    struct passwd *pw = getpwuid(geteuid());
+    int n = snprintf(text, sizeof(text),
+                     "listener %u 127.0.0.1\nsocket_domain ipv4\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\n"
+                     "max_inflight_messages 1000\nmax_queued_messages 100000\nsys_interval 0\n"
+                     "log_dest stderr\nlog_type error\nlog_type warning\nlog_type notice\nlog_type information\n"
+                     "connection_messages false\n%s%s\n",
+                     b->port, pw ? "user " : "", pw ? pw->pw_name : "");
+    if (ftruncate(b->config, 0) || pwrite(b->config, text, (size_t)n, 0) != n)
+        return error_set_errno(err, "cannot write the embedded broker's configuration");
+    return ftruncate(b->log, 0) ? error_set_errno(err, "cannot empty the embedded broker's log") : 0;
+}
+
+static void close_probe(struct broker *b)
+{
+    if (b->probe >= 0)
+        close(b->probe);
+    b->probe = -1;
+    b->sent = false;
+}
+
+// The log's text; the last `max` bytes of it.
+static size_t read_log(const struct broker *b, char *dst, size_t max)
+{
+    struct stat st;
+    off_t end = fstat(b->log, &st) == 0 ? st.st_size : 0;
+    off_t from = end > (off_t)max - 1 ? end - ((off_t)max - 1) : 0;
+    ssize_t n = pread(b->log, dst, max - 1, from);
+    dst[n > 0 ? n : 0] = 0;
+    return n > 0 ? (size_t)n : 0;
+}
+
+static void last_lines(const struct broker *b, char *dst, size_t size)
+{
+    size_t n = read_log(b, dst, size);
+    while (n && dst[n - 1] == '\n')
+        dst[--n] = 0;
+    for (char *p = dst; *p; p++)
+        if (*p == '\n')
+            *p = '|';
+}
+
+static int launch(struct broker *b, struct error *err)
+{
+    b->ports_tried++;
+    if (free_port(&b->port, err) || write_config(b, err))
+        return -1;
+    char name[] = "mosquitto", flag[] = "-c", file[] = "/proc/self/fd/3";
+    char *argv[] = {name, flag, file, NULL};
+    snprintf(b->url, sizeof(b->url), "mqtt://127.0.0.1:%u", b->port);
+    return process_exec(&b->process, b->program, argv, b->config, b->log, LOG_MAX, err);
+}
+
+struct broker *broker_begin(const struct broker_config *config, struct error *err)
+{
+    struct broker *b = calloc(1, sizeof(*b));
+    if (!b) {
+        error_set(err, ERR_NO_MEMORY, "no memory for the embedded broker");
+        return NULL;
+    }
+    *b = (struct broker){.config = -1, .log = -1, .probe = -1, .process = {.channel = -1, .output = -1}};
+    b->deadline_us = now_us() + START_US;
+    if (find_program(config ? config->program : NULL, b->program, sizeof(b->program), err))
+        goto failed;
+    b->config = memfd_create("mosquitto.conf", MFD_CLOEXEC);
+    b->log = memfd_create("mosquitto.log", MFD_CLOEXEC);
+    if (b->config < 0 || b->log < 0 || fcntl(b->log, F_SETFL, O_APPEND)) {
+        error_set_errno(err, "cannot make the embedded broker's configuration");
+        goto failed;
+    }
+    if (launch(b, err) == 0)
+        return b;
+failed:
+    broker_stop(b);
+    return NULL;
+}
+
+// One step of the CONNECT: 1 when CONNACK 0 came.
+static int probe(struct broker *b)
+{
+    static const char connect_packet[] = "\x10\x13\0\4MQTT\4\2\0\x0a\0\7iotix-0"; // 3.1.1, clean session, keep-alive 10 s
+    if (b->probe < 0) {
+        struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(b->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        b->probe = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (b->probe < 0 || (connect(b->probe, (struct sockaddr *)&a, sizeof(a)) && errno != EINPROGRESS)) {
+            close_probe(b);
+            return 0;
+        }
+    }
+    if (!b->sent) {
+        ssize_t n = send(b->probe, connect_packet, sizeof(connect_packet) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+        b->sent = n == (ssize_t)sizeof(connect_packet) - 1;
+        if (n < 0 && errno != EAGAIN && errno != ENOTCONN)
+            close_probe(b); // refused: not listening yet
+        return 0;
+    }
+    unsigned char ack[4];
+    ssize_t n = recv(b->probe, ack, sizeof(ack), MSG_DONTWAIT);
+    if (n < 0 && errno == EAGAIN)
+        return 0;
+    bool good = n == 4 && ack[0] == 0x20 && ack[1] == 2 && ack[3] == 0;
+    if (good)
+        send(b->probe, "\xe0\0", 2, MSG_NOSIGNAL | MSG_DONTWAIT);
+    close_probe(b);
+    return good;
+}
+
+int broker_ready(struct broker *b, struct error *err)
+{
+    char log[2048];
+    if (b->ready)
+        return 1;
+    if (process_gone(&b->process)) {
+        close_probe(b);
+        last_lines(b, log, 400);
+        char how[96];
+        process_end_text(&b->process, how, sizeof(how));
+        if (b->ports_tried >= PORTS_TRIED || !strstr(log, "Address already in use"))
+            return error_set(err, ERR_IO, "the embedded broker (%s) %s: %s", b->program, how, *log ? log : "no output");
+        return launch(b, err);
+    }
+    if (now_us() >= b->deadline_us) {
+        last_lines(b, log, 400);
+        return error_set(err, ERR_TIMEOUT, "the embedded broker (%s) did not answer within %d s: %s", b->program,
+                         START_US / 1000000, *log ? log : "no output");
+    }
+    read_log(b, log, sizeof(log));
+    b->ready = strstr(log, " running") && probe(b);
+    return b->ready;
+}
+
+struct broker *broker_start(struct error *err)
+{
+    struct broker *b = broker_begin(NULL, err);
+    int rc = 0;
+    while (b && (rc = broker_ready(b, err)) == 0)
+        poll(NULL, 0, 5);
+    if (rc >= 0)
+        return b;
+    broker_stop(b);
+    return NULL;
+}
+
+void broker_terminate(struct broker *b)
+{
+    if (b)
+        process_kill(&b->process, SIGTERM);
+}
+
+bool broker_gone(struct broker *b)
+{
+    return !b || process_gone(&b->process);
+}
+
+void broker_stop(struct broker *b)
+{
+    if (!b)
+        return;
+    broker_terminate(b);
+    for (int64_t until = now_us() + 1000000; !broker_gone(b) && now_us() < until;)
+        poll(NULL, 0, 2);
+    process_end(&b->process, 500000);
+    close_probe(b);
+    if (b->config >= 0)
+        close(b->config);
+    if (b->log >= 0)
+        close(b->log);
+    free(b);
+}
+
+const char *broker_url(const struct broker *b)
+{
+    return b->url;
+}
+
+int broker_pid(const struct broker *b)
+{
+    return (int)b->process.pid;
+}
+
+int broker_check(struct broker *b, struct error *err)
+{
+    if (!process_gone(&b->process))
+        return 0;
+    char log[400], how[96];
+    last_lines(b, log, sizeof(log));
+    return error_set(err, ERR_CLOSED, "the embedded broker %s: %s", process_end_text(&b->process, how, sizeof(how)),
+                     *log ? log : "no output");
+}

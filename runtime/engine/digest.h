@@ -1,0 +1,5 @@
+// SHA-256 (FIPS 180-4): which scenario ran, in every summary.
+#pragma once
+#include <stddef.h>
+
+void sha256_hex(const void *bytes, size_t n, char dst[65]);

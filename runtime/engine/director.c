@@ -1,0 +1,169 @@
+// The director: the process that loads the scenario to say what it declares, and later runs its `test` with the observers. It has
+// no devices, so that a test never waits behind them, and a test that hangs never holds them up.
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/jsonx.h"
+#include "engine/child.h"
+
+#define OBSERVERS_MAX 16
+#define SNAPSHOT_US 1000000
+
+struct director {
+    struct child c;
+    char *broker;   // the run's URL
+    uint64_t seed;
+    json_t *status; // latest STATUS_DOWN
+    struct { char *url; struct observer *observer; } observers[OBSERVERS_MAX];
+    unsigned n_observers;
+    int64_t start_us;
+    struct timer tick;
+    bool testing, told;
+};
+
+static int64_t test_elapsed(void *arg)
+{
+    struct director *d = arg;
+    return loop_fresh_us(d->c.loop) - d->start_us;
+}
+
+static const json_t *test_status(void *arg)
+{
+    struct director *d = arg;
+    return d->status;
+}
+
+static struct observer *test_observer(void *arg, const char *url, struct error *err)
+{
+    struct director *d = arg;
+    if (!url)
+        url = d->broker;
+    for (unsigned i = 0; i < d->n_observers; i++)
+        if (strcmp(d->observers[i].url, url) == 0)
+            return d->observers[i].observer;
+    if (d->n_observers == OBSERVERS_MAX) {
+        error_set(err, ERR_LIMIT, "a test observes at most %d brokers", OBSERVERS_MAX);
+        return NULL;
+    }
+    char *copy = strdup(url);
+    struct observer *o = copy ? observer_new(d->c.loop, url, err) : NULL;
+    if (!o) {
+        if (!copy)
+            error_set(err, ERR_NO_MEMORY, "no memory for an observer");
+        free(copy);
+        return NULL;
+    }
+    d->observers[d->n_observers].url = copy;
+    d->observers[d->n_observers++].observer = o;
+    return o;
+}
+
+static void test_check(void *arg, const char *name, bool ok, const char *detail)
+{
+    struct director *d = arg;
+    child_send(&d->c, MSG_CHECK,
+               json_pack("{s:s, s:b, s:s, s:I}", "name", name ? name : "", "ok", ok, "detail", detail ? detail : "", "t_us",
+                         (json_int_t)test_elapsed(d)));
+}
+
+static void test_done(void *arg, int code, const char *error)
+{
+    struct director *d = arg;
+    if (d->told)
+        return;
+    d->told = true;
+    child_send_snapshot(&d->c);
+    child_send(&d->c, MSG_TEST_DONE, json_pack("{s:b, s:s, s:i}", "ok", code == 0, "error", error ? error : "", "code", code));
+}
+
+static void on_tick(struct timer *t, void *loop)
+{
+    (void)loop;
+    struct director *d = container_of(t, struct director, tick);
+    child_send_snapshot(&d->c);
+    loop_timer_start(d->c.loop, &d->tick, SNAPSHOT_US, on_tick);
+}
+
+static void go(struct director *d, const json_t *message)
+{
+    struct error err = {0};
+    int64_t elapsed;
+    if (d->testing || json_get_int(message, "elapsed_us", 0, &elapsed, &err))
+        return;
+    d->testing = true;
+    d->start_us = loop_now_us(d->c.loop) - elapsed;
+    d->c.start->heartbeat->phase = PHASE_RUN;
+    const struct test_env env = {
+        .arg = d, .seed = d->seed, .elapsed_us = test_elapsed, .status = test_status, .observer = test_observer,
+        .check = test_check, .done = test_done,
+    };
+    loop_timer_start(d->c.loop, &d->tick, SNAPSHOT_US, on_tick);
+    if (d->c.start->run->ops->test_start(d->c.scenario, &env, &err))
+        test_done(d, EXIT_LUA_ERROR, err.text);
+}
+
+static void assigned(struct director *d, const json_t *message)
+{
+    struct error err;
+    int64_t seed;
+    const char *url;
+    if (d->broker || json_get_int(message, "seed", 0, &seed, &err) || json_get_str(message, "broker", "", &url, &err))
+        return;
+    d->seed = (uint64_t)seed;
+    d->broker = strdup(url);
+    child_send(&d->c, MSG_READY, json_object());
+}
+
+static void on_message(struct child *c, enum message_type type, const json_t *message)
+{
+    struct director *d = container_of(c, struct director, c);
+    if (type == MSG_ASSIGN) {
+        assigned(d, message);
+    } else if (type == MSG_GO) {
+        go(d, message);
+    } else if (type == MSG_STATUS_DOWN) {
+        json_decref(d->status);
+        d->status = json_incref((json_t *)(uintptr_t)message); // borrowed and kept: only the reference count changes
+    } else if (type == MSG_STOP) {
+        d->told = true; // what a cancelled test says is no verdict
+        c->start->heartbeat->phase = PHASE_DRAIN;
+        c->start->run->ops->stop(c->scenario);
+        child_done(c, 0);
+    }
+}
+
+int director_main(void *child_start, int channel)
+{
+    struct error err = {0};
+    struct director *d = calloc(1, sizeof(*d));
+    if (!d)
+        return 70;
+    d->c.on_message = on_message;
+    d->status = json_pack("{s:{}, s:i}", "groups", "elapsed_us", 0);
+    if (child_create(&d->c, child_start, channel, &err) == 0) {
+        json_t *plan = child_load(&d->c, true);
+        if (plan) {
+            child_send(&d->c, MSG_PLAN, plan);
+            if (loop_run(d->c.loop, &err))
+                d->c.status = 1;
+        } else {
+            d->c.status = 1;
+        }
+    } else {
+        d->c.status = 1;
+    }
+    int status = d->c.status;
+    loop_timer_stop(d->c.loop, &d->tick);
+    if (d->c.scenario) // before the observers it uses
+        d->c.start->run->ops->close(d->c.scenario);
+    d->c.scenario = NULL;
+    for (unsigned i = 0; i < d->n_observers; i++) {
+        observer_delete(d->observers[i].observer);
+        free(d->observers[i].url);
+    }
+    free(d->broker);
+    json_decref(d->status);
+    child_destroy(&d->c);
+    free(d);
+    return status;
+}

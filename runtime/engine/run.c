@@ -1,0 +1,702 @@
+// The supervisor: phases of a run.
+//
+//   loading   the director loads the scenario and says what it declares
+//   starting  overrides, preflight, the embedded broker, N shards make their devices
+//   ramp      GO: devices are launched and connect
+//   hold      all are launched, none is connecting for the first time
+//   stopping  STOP: devices drain, then whoever is left is killed; then the broker ends
+//   ended
+//
+// Everything here is a reaction to a message, a timer or a signal; nothing blocks. Before GO there is nothing to drain: stopping then
+// means killing. A run of duration D is over at most stop_timeout + 2 s later: STOP at D, children are killed after
+// stop_timeout + 1 s, the broker half a second after its TERM.
+#include "engine/run.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "core/jsonx.h"
+#include "engine/digest.h"
+#include "engine/supervisor.h"
+#include "link/url.h"
+
+#define BROKER_END_US 500000
+#define REAP_US 400000 // after the kill: a process that cannot even be killed is not waited for
+
+const char *run_phase_name(enum run_phase p)
+{
+    static const char *const names[] = {"loading", "starting", "ramp", "hold", "stopping", "ended"};
+    return (unsigned)p <= RUN_ENDED ? names[p] : "?";
+}
+
+int64_t run_elapsed(const struct run *run)
+{
+    if (!run->go_us)
+        return 0;
+    return (run->end_us && run->phase == RUN_ENDED ? run->end_us : loop_now_us(run->loop)) - run->go_us;
+}
+
+struct loop *run_loop(struct run *run)
+{
+    return run->loop;
+}
+
+static void enter(struct run *run, enum run_phase phase)
+{
+    run->phase = phase;
+    run->phase_us = loop_now_us(run->loop);
+    log_write(run->log, LOG_DEBUG, NULL, "phase %s", run_phase_name(phase));
+    tally_view(run);
+}
+
+// --- ending
+
+static void end_now(struct run *run)
+{
+    if (run->over)
+        return;
+    run->over = true;
+    run->end_us = loop_now_us(run->loop);
+    loop_stop(run->loop);
+}
+
+static void each_slot(struct run *run, void (*fn)(struct run *run, struct slot *slot))
+{
+    struct slot *slot;
+    for (unsigned i = 0; (slot = run_slot(run, i)); i++)
+        if (slot->state != SLOT_NONE)
+            fn(run, slot);
+}
+
+static void stop_slot(struct run *run, struct slot *slot)
+{
+    if (slot->state < SLOT_DONE)
+        slot_send(slot, MSG_STOP, json_pack("{s:I}", "deadline_us", (json_int_t)run->plan->stop_timeout_us));
+}
+
+static void kill_slot(struct run *run, struct slot *slot)
+{
+    char name[32];
+    if (run->go_us && !slot->killed && slot->state < SLOT_DONE)
+        log_write(run->log, LOG_ERROR, NULL, "%s did not end in time and is killed", slot_name(slot, name, sizeof(name)));
+    slot_kill(slot, "did not drain within %.3g s and was killed",
+              (double)(run->plan ? run->plan->stop_timeout_us + run->limits.grace_us : 0) * 1e-6);
+}
+
+void run_stop(struct run *run)
+{
+    if (run->phase >= RUN_STOPPING)
+        return;
+    int64_t now = loop_now_us(run->loop);
+    run->stop_us = now;
+    run->kill_us = run->go_us ? now + run->plan->stop_timeout_us + run->limits.grace_us : now;
+    if (run->go_us && run->plan->has_test && !run->test_done && run->director.state != SLOT_NONE && !run->result->interrupted &&
+        !run->result->n_reasons) {
+        struct run_check check = {.name = "test", .ok = false, .t_us = run_elapsed(run)};
+        snprintf(check.detail, sizeof(check.detail), "test did not finish within the duration");
+        run_reason(run, EXIT_MARKED_FAILED, "test did not finish within the duration");
+        struct run_check *more = realloc(run->result->checks, (run->result->n_checks + 1) * sizeof(*more));
+        if (more) {
+            run->result->checks = more;
+            more[run->result->n_checks++] = check;
+        }
+        if (run->config->on_check)
+            run->config->on_check(run->config->view_arg, &check);
+    }
+    enter(run, RUN_STOPPING);
+    each_slot(run, run->go_us ? stop_slot : kill_slot);
+}
+
+void run_interrupt(struct run *run)
+{
+    if (run->phase >= RUN_STOPPING) {
+        if (!run->over && !run->result->interrupted)
+            run_reason(run, EXIT_INTERRUPTED, "stopped by a signal while stopping");
+        run->result->interrupted = true;
+        return;
+    }
+    run->result->interrupted = true;
+    run_reason(run, EXIT_INTERRUPTED, "stopped by a signal in phase %s", run_phase_name(run->phase));
+    if (run->go_us)
+        log_write(run->log, LOG_WARN, NULL, "stopping: %llu devices disconnecting, up to %.3g s. Ctrl-C again to quit now.",
+                  (unsigned long long)run->view.totals.online, (double)run->plan->stop_timeout_us * 1e-6);
+    run_stop(run);
+}
+
+void run_fail_machine(struct run *run, const struct error *err)
+{
+    if (!run->failed_early)
+        run->machine = *err;
+    run->failed_early = true;
+    run_stop(run);
+}
+
+static void watch_end(struct run *run)
+{
+    int64_t now = loop_now_us(run->loop);
+    struct slot *slot;
+    bool alive = false;
+    if (now >= run->kill_us)
+        each_slot(run, kill_slot);
+    for (unsigned i = 0; (slot = run_slot(run, i)); i++)
+        alive |= slot->state != SLOT_NONE;
+    if (alive && now < run->kill_us + REAP_US)
+        return;
+    if (run->broker && run->end_us == 0) {
+        broker_terminate(run->broker);
+        run->end_us = now + BROKER_END_US; // until end_now says when it was
+    }
+    if (!run->broker || broker_gone(run->broker) || now >= run->end_us)
+        end_now(run);
+}
+
+// --- loading
+
+static void keep_diagnostic(struct run *run, const struct diagnostic *d)
+{
+    struct run_result *r = run->result;
+    bool known = d->exit_code == EXIT_LUA_ERROR || d->exit_code == EXIT_USAGE;
+    run_reason(run, known ? d->exit_code : EXIT_SCENARIO, "%.200s", d->message);
+    struct diagnostic *more = r->n_diagnostics < DIAGNOSTICS_MAX ? realloc(r->diagnostics, (r->n_diagnostics + 1) * sizeof(*d)) : NULL;
+    if (!more)
+        return;
+    r->diagnostics = more;
+    more[r->n_diagnostics++] = *d;
+}
+
+static void diagnose(struct run *run, const char *code, int exit_code, const char *text)
+{
+    struct diagnostic d = {.exit_code = exit_code};
+    snprintf(d.code, sizeof(d.code), "%s", code);
+    snprintf(d.file, sizeof(d.file), "%s", run->config->scenario_path);
+    snprintf(d.message, sizeof(d.message), "%s", text);
+    keep_diagnostic(run, &d);
+}
+
+static const char *member(const json_t *json, const char *key)
+{
+    const char *s = json_string_value(json_object_get(json, key));
+    return s ? s : "";
+}
+
+static void on_diagnostic(struct run *run, const json_t *m)
+{
+    struct diagnostic d = {.line = (int)json_integer_value(json_object_get(m, "line")),
+                           .col = (int)json_integer_value(json_object_get(m, "col")),
+                           .exit_code = (int)json_integer_value(json_object_get(m, "error_code"))};
+    snprintf(d.code, sizeof(d.code), "%s", member(m, "code"));
+    snprintf(d.file, sizeof(d.file), "%s", member(m, "file"));
+    snprintf(d.message, sizeof(d.message), "%s", member(m, "message"));
+    snprintf(d.hint, sizeof(d.hint), "%s", member(m, "hint"));
+    keep_diagnostic(run, &d);
+}
+
+// "publish_latency{group:sensors}: p95 < 200ms": the colon behind the braces.
+static int extra_threshold(json_t *list, const char *text, struct error *err)
+{
+    const char *p = text + strcspn(text, "{:");
+    if (*p == '{')
+        p += strcspn(p, "}");
+    p += strcspn(p, ":");
+    if (*p != ':')
+        return error_set(err, ERR_INVALID, "--threshold '%s': expected METRIC: AGGREGATE OP LIMIT, such as 'publish_latency: p95 < 200ms'",
+                         text);
+    size_t end = (size_t)(p - text), start = strspn(text, " ");
+    while (end > start && text[end - 1] == ' ')
+        end--;
+    p += 1 + strspn(p + 1, " ");
+    return json_array_append_new(list, json_pack("{s:s%, s:s}", "metric", text + start, end - start, "expr", p))
+               ? error_set(err, ERR_INVALID, "--threshold: the text is not UTF-8")
+               : 0;
+}
+
+static int edit_thresholds(const struct run_config *c, json_t *plan, struct error *err)
+{
+    json_t *list = json_object_get(plan, "thresholds");
+    if (c->no_thresholds && list)
+        json_array_clear(list);
+    if (!c->n_extra_thresholds)
+        return 0;
+    if (!json_is_array(list)) {
+        list = json_array();
+        if (json_object_set_new(plan, "thresholds", list))
+            return error_set(err, ERR_NO_MEMORY, "no memory for a threshold");
+    }
+    for (unsigned i = 0; i < c->n_extra_thresholds; i++)
+        if (extra_threshold(list, c->extra_thresholds[i], err))
+            return -1;
+    return 0;
+}
+
+// What was wrong with what the user asked for, not with the scenario.
+static void usage(struct run *run, const struct error *err)
+{
+    diagnose(run, "IOTX080", EXIT_USAGE, err->text);
+    run_stop(run);
+}
+
+static void choose_seed(struct run *run)
+{
+    uint64_t seed = run->plan->seed;
+    if (!run->plan->has_seed && getrandom(&seed, sizeof(seed), 0) == (ssize_t)sizeof(seed))
+        seed &= ((uint64_t)1 << 53) - 1; // every JSON reader keeps it exactly
+    run->result->seed = seed;
+}
+
+static void show_url(struct run *run)
+{
+    struct url url;
+    struct error err;
+    if (url_parse(run->url, "mqtt", &url, &err) == 0)
+        url_display(&url, run->result->broker_url, sizeof(run->result->broker_url));
+}
+
+static json_t *assignment(struct run *run, unsigned shard)
+{
+    unsigned partitions = run->config->partitions ? run->config->partitions : 1;
+    unsigned partition = run->config->partition ? run->config->partition - 1 : 0;
+    return json_pack("{s:O, s:I, s:s, s:i, s:i, s:i, s:i, s:o}", "plan", run->plan->json, "seed", (json_int_t)run->result->seed,
+                     "broker", run->url, "partition", (int)partition, "partitions", (int)partitions, "shard", (int)shard, "shards",
+                     (int)run->n_shards, "quarantine", watch_quarantine(run));
+}
+
+static int start_shards(struct run *run, struct error *err)
+{
+    unsigned n = run->result->preflight.shards;
+    run->shards = calloc(n, sizeof(*run->shards));
+    if (!run->shards)
+        return error_set(err, ERR_NO_MEMORY, "no memory for %u shards", n);
+    for (unsigned i = 0; i < n; i++) {
+        struct slot *slot = &run->shards[i];
+        slot->run = run;
+        slot->number = i;
+        slot->process.channel = slot->process.output = -1;
+        buf_create(&slot->snapshot, MESSAGE_MAX);
+        slot->groups = calloc(run->plan->n_groups, sizeof(*slot->groups));
+        if (!slot->groups)
+            return error_set(err, ERR_NO_MEMORY, "no memory for a shard");
+        run->n_shards = i + 1;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        if (slot_start(&run->shards[i], err))
+            return -1;
+        slot_send(&run->shards[i], MSG_ASSIGN, assignment(run, i));
+    }
+    return 0;
+}
+
+static void targets_known(struct run *run, const char *url)
+{
+    struct error err;
+    run->url = url;
+    show_url(run);
+    if (run->config->on_header)
+        run->config->on_header(run->config->view_arg, run->plan, &run->result->preflight, run->result);
+    if (run->plan->has_test)
+        slot_send(&run->director, MSG_ASSIGN, assignment(run, 0));
+    if (start_shards(run, &err))
+        run_fail_machine(run, &err);
+}
+
+static void prepare(struct run *run)
+{
+    struct error err;
+    const struct run_config *c = run->config;
+    bool embedded = strcmp(run->plan->broker, "embedded") == 0;
+    choose_seed(run);
+    if (preflight_check(run->plan, c->shards, c->partition, c->partitions, embedded, &run->result->preflight, &err)) {
+        if (err.code == ERR_INVALID)
+            usage(run, &err);
+        else
+            run_fail_machine(run, &err);
+        return;
+    }
+    if (c->check_only) {
+        run_stop(run);
+        return;
+    }
+    if (tally_begin(run, &err)) {
+        run_fail_machine(run, &err);
+        return;
+    }
+    enter(run, RUN_STARTING);
+    if (!run->plan->has_test)
+        slot_send(&run->director, MSG_STOP, json_pack("{s:i}", "deadline_us", 0));
+    if (!embedded) {
+        targets_known(run, run->plan->broker);
+        return;
+    }
+    run->broker = broker_begin(NULL, &err);
+    run->broker_pending = run->broker != NULL;
+    if (!run->broker)
+        run_fail_machine(run, &err);
+}
+
+static void on_plan(struct run *run, const json_t *message)
+{
+    struct error err = {0};
+    json_t *json = json_deep_copy(message);
+    run->director.state = SLOT_LOADED;
+    if (!json || edit_thresholds(run->config, json, &err)) {
+        json_decref(json);
+        usage(run, &err);
+        return;
+    }
+    run->plan = plan_parse(json, &err);
+    if (!run->plan) {
+        diagnose(run, "IOTX081", EXIT_SCENARIO, err.text);
+        run_stop(run);
+    } else if (plan_override(run->plan, &run->config->overrides, &err)) {
+        usage(run, &err);
+    } else {
+        prepare(run);
+    }
+}
+
+// --- running
+
+static void tell_go(struct run *run, struct slot *slot)
+{
+    if (slot->state != SLOT_READY)
+        return;
+    slot->state = SLOT_GOING;
+    slot_send(slot, MSG_GO, json_pack("{s:I}", "elapsed_us", (json_int_t)run_elapsed(run)));
+}
+
+static void all_ready(struct run *run)
+{
+    for (unsigned i = 0; i < run->n_shards; i++)
+        if (run->shards[i].state != SLOT_READY)
+            return;
+    if (run->plan->has_test && run->director.state != SLOT_READY)
+        return;
+    run->go_us = loop_fresh_us(run->loop);
+    run->result->started_wall_us = loop_wall_us(run->loop);
+    each_slot(run, tell_go);
+    enter(run, RUN_RAMP);
+}
+
+static void slot_ready(struct run *run, struct slot *slot)
+{
+    slot->state = SLOT_READY;
+    if (run->go_us && run->phase < RUN_STOPPING)
+        tell_go(run, slot);
+    else if (run->phase == RUN_STARTING && run->n_shards)
+        all_ready(run);
+}
+
+static void on_check(struct run *run, const json_t *m)
+{
+    struct run_check check = {.ok = json_is_true(json_object_get(m, "ok")), .t_us = json_integer_value(json_object_get(m, "t_us"))};
+    snprintf(check.name, sizeof(check.name), "%s", member(m, "name"));
+    snprintf(check.detail, sizeof(check.detail), "%s", member(m, "detail"));
+    run->checks_failed += !check.ok;
+    struct run_result *r = run->result;
+    struct run_check *more = r->n_checks < CHECKS_MAX ? realloc(r->checks, (r->n_checks + 1) * sizeof(*more)) : NULL;
+    if (more) {
+        r->checks = more;
+        more[r->n_checks++] = check;
+    }
+    if (run->config->on_check)
+        run->config->on_check(run->config->view_arg, &check);
+}
+
+static void on_test_done(struct run *run, const json_t *m)
+{
+    int code = (int)json_integer_value(json_object_get(m, "code"));
+    const char *text = member(m, "error");
+    run->test_done = true;
+    if (code)
+        run_reason(run, code, "%s%.*s", code == EXIT_LUA_ERROR ? "error in the test: " : "", (int)strcspn(text, "\n"),
+                   *text ? text : code == EXIT_ABORTED ? "the test aborted the run" : "the test failed");
+    if (code == EXIT_LUA_ERROR)
+        log_write(run->log, LOG_ERROR, "test", "%s", text);
+    // A test that broke or gave up ends the run; one that found something lets it go on to its duration.
+    if (code == EXIT_LUA_ERROR || code == EXIT_ABORTED || !run->plan->duration_us)
+        run_stop(run);
+}
+
+void run_message(struct run *run, struct slot *slot, enum message_type type, const json_t *m)
+{
+    enum log_level level = LOG_INFO;
+    if (type == MSG_PLAN || type == MSG_READY) {
+        slot->pong_us = loop_now_us(run->loop); // from here on it answers
+        slot->pong_cpu_us = process_cpu_us(&slot->process);
+        slot->pong_turn = slot->heartbeat->turn;
+    }
+    if (type == MSG_LOG) {
+        const json_t *line = json_object_get(m, "line");
+        if (json_is_string(line) && log_level_parse(member(m, "level"), &level) == 0)
+            log_raw(run->log, level, json_string_value(line), json_string_length(line));
+    } else if (type == MSG_DIAGNOSTIC) {
+        on_diagnostic(run, m);
+    } else if (type == MSG_PLAN && slot->director && slot->state == SLOT_STARTING && run->phase == RUN_LOADING) {
+        on_plan(run, m);
+    } else if (type == MSG_READY && slot->state < SLOT_READY) {
+        slot_ready(run, slot);
+    } else if (type == MSG_STATUS && !slot->director) {
+        tally_status(slot, m);
+    } else if (type == MSG_EVENT && !slot->director) {
+        tally_event(run, slot, m);
+    } else if (type == MSG_CHECK && slot->director && run->plan) {
+        on_check(run, m);
+    } else if (type == MSG_TEST_DONE && slot->director && run->plan && !run->test_done) {
+        on_test_done(run, m);
+    } else if (type == MSG_DONE) {
+        slot->state = SLOT_DONE;
+        json_int_t left = json_integer_value(json_object_get(m, "undelivered"));
+        if (left > 0)
+            log_write(run->log, LOG_WARN, NULL, "shard %u: %lld messages were not delivered before the end", slot->number,
+                      (long long)left);
+    }
+}
+
+// --- a lost child
+
+static void director_lost(struct run *run, struct slot *slot, const char *name)
+{
+    if (run->plan && (run->test_done || !run->plan->has_test))
+        return;
+    if (run->phase >= RUN_STOPPING && (!run->plan || slot->killed))
+        return;
+    if (!run->plan) {
+        if (!run->result->n_diagnostics) {
+            char text[600];
+            snprintf(text, sizeof(text), "%s %s", name, slot->why);
+            diagnose(run, "IOTX082", EXIT_LUA_ERROR, text);
+        }
+    } else if (run->plan->has_test && !run->test_done) {
+        run_reason(run, EXIT_LUA_ERROR, "%s %.200s", name, slot->why);
+        log_write(run->log, LOG_ERROR, "test", "%s %s", name, slot->why);
+    }
+    run_stop(run);
+}
+
+static bool may_restart(struct run *run, struct slot *slot)
+{
+    int64_t now = loop_now_us(run->loop), *oldest = &slot->restarts[slot->n_restarts % RESTARTS_MAX];
+    if (slot->n_restarts >= RESTARTS_MAX && now - *oldest < RESTART_WINDOW_US)
+        return false;
+    *oldest = now;
+    slot->n_restarts++;
+    return true;
+}
+
+static void shard_lost(struct run *run, struct slot *slot, const char *name)
+{
+    struct error err;
+    bool had_said = run->result->n_diagnostics > 0 && !run->go_us;
+    if (had_said || (!run->go_us && run->phase >= RUN_STOPPING)) { // it said why, or was killed with the rest
+        run_stop(run);
+        return;
+    }
+    run->result->shards_lost++;
+    log_write(run->log, LOG_ERROR, NULL, "%s %s", name, slot->why);
+    if (!run->go_us || run->phase >= RUN_STOPPING || !run->plan->restart_lost_shard) {
+        run_reason(run, EXIT_SHARD_LOST, "%s %.200s", name, slot->why);
+        run_stop(run);
+    } else if (!may_restart(run, slot)) {
+        run_reason(run, EXIT_SHARD_LOST, "%s was lost more than %d times within a minute; at last it %.150s", name, RESTARTS_MAX, slot->why);
+        run_stop(run);
+    } else if (slot_start(slot, &err)) {
+        run_reason(run, EXIT_SHARD_LOST, "%s was lost and could not be restarted: %.150s", name, err.text);
+        run_stop(run);
+    } else {
+        run->result->shards_restarted++;
+        slot_send(slot, MSG_ASSIGN, assignment(run, slot->number));
+        log_write(run->log, LOG_WARN, NULL, "%s is restarted with its devices", name);
+    }
+}
+
+void run_slot_lost(struct run *run, struct slot *slot)
+{
+    char name[32];
+    slot_name(slot, name, sizeof(name));
+    tally_lost(slot);
+    slot->state = SLOT_NONE;
+    if (slot->director)
+        director_lost(run, slot, name);
+    else
+        shard_lost(run, slot, name);
+}
+
+// --- timers
+
+static void look_at_slots(struct run *run)
+{
+    struct slot *slot;
+    for (unsigned i = 0; (slot = run_slot(run, i)); i++) {
+        if (slot->state == SLOT_NONE)
+            continue;
+        watch_slot(slot);
+        slot_reap(slot);
+    }
+}
+
+static void look_at_broker(struct run *run)
+{
+    struct error err;
+    if (run->broker_pending && run->phase == RUN_STARTING) {
+        int rc = broker_ready(run->broker, &err);
+        run->broker_pending = rc == 0;
+        if (rc > 0)
+            targets_known(run, broker_url(run->broker));
+        else if (rc < 0)
+            run_fail_machine(run, &err);
+    } else if (run->broker && !run->broker_pending && !run->broker_lost && run->phase < RUN_STOPPING && broker_check(run->broker, &err)) {
+        run->broker_lost = true;
+        log_write(run->log, LOG_ERROR, NULL, "%s", err.text);
+        run_reason(run, EXIT_UNREACHABLE, "%.250s", err.text);
+    }
+}
+
+static void watch(struct timer *t, void *loop)
+{
+    (void)loop;
+    struct run *run = container_of(t, struct run, watch);
+    loop_timer_start(run->loop, t, run->broker_pending ? WATCH_US / 5 : WATCH_US, watch);
+    look_at_slots(run);
+    look_at_broker(run);
+    if (run->phase == RUN_STOPPING)
+        watch_end(run);
+    else if (run->go_us && run->plan->duration_us && run_elapsed(run) >= run->plan->duration_us)
+        run_stop(run);
+}
+
+static void watch_ramp(struct run *run)
+{
+    for (unsigned i = 0; i < run->n_shards; i++) {
+        const struct slot *s = &run->shards[i];
+        if (!s->has_status || s->launching)
+            return;
+        for (unsigned g = 0; g < run->plan->n_groups; g++)
+            if (s->groups[g].conn[CONN_CONNECTING])
+                return;
+    }
+    enter(run, RUN_HOLD);
+}
+
+static void status_due(struct timer *t, void *loop)
+{
+    (void)loop;
+    struct run *run = container_of(t, struct run, status);
+    loop_timer_start(run->loop, t, STATUS_US, status_due);
+    tally_view(run);
+    if (run->phase == RUN_RAMP)
+        watch_ramp(run);
+    if (run->go_us && run->plan->has_test && run->director.state == SLOT_GOING)
+        slot_send(&run->director, MSG_STATUS_DOWN, tally_down(run));
+}
+
+static void second_passed(struct timer *t, void *loop)
+{
+    (void)loop;
+    struct run *run = container_of(t, struct run, second);
+    struct slot *slot;
+    loop_timer_start(run->loop, t, SECOND_US, second_passed);
+    run->seconds++;
+    run->hold_seconds += run->phase == RUN_HOLD;
+    for (unsigned i = 0; (slot = run_slot(run, i)); i++)
+        watch_ping(slot);
+    tally_second(run);
+    if (run->go_us && run->phase < RUN_STOPPING)
+        verdict_thresholds(run, false);
+}
+
+// --- the whole
+
+// Sortable by time: 48 bits of milliseconds and 30 random ones, in Crockford's base 32 (as a ULID begins).
+static void make_id(struct run *run)
+{
+    static const char digits[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    uint64_t ms = (uint64_t)loop_wall_us(run->loop) / 1000, noise = 0;
+    if (getrandom(&noise, sizeof(noise), 0) < 0)
+        noise = (uint64_t)loop_fresh_us(run->loop);
+    for (int i = 9; i >= 0; i--, ms >>= 5)
+        run->result->run_id[i] = digits[ms & 31];
+    for (int i = 15; i >= 10; i--, noise >>= 5)
+        run->result->run_id[i] = digits[noise & 31];
+}
+
+static int64_t either(int64_t value, int64_t dflt)
+{
+    return value > 0 ? value : dflt;
+}
+
+static int create(struct run *run, const struct run_config *config, struct run_result *out, struct error *err)
+{
+    static const struct run_limits defaults;
+    const struct run_limits *l = config->limits ? config->limits : &defaults;
+    struct clock clock;
+    clock_create_real(&clock);
+    run->config = config;
+    run->result = out;
+    run->log = config->log;
+    run->limits = (struct run_limits){either(l->slice_cpu_us, 250000), either(l->load_cpu_us, 10000000),
+                                      either(l->ready_us, 60000000), either(l->ping_us, 10000000), either(l->grace_us, 1000000)};
+    run->loop = loop_new(&clock, err);
+    run->folded = metrics_new(50000);
+    run->merged = metrics_new(50000);
+    if (!run->loop)
+        return -1;
+    run->signals = signals_new(run);
+    if (!run->folded || !run->merged || !run->signals)
+        return error_set(err, ERR_NO_MEMORY, "no memory for a run");
+    sha256_hex(config->scenario_text, config->scenario_text_len, run->sha256);
+    make_id(run);
+    out->started_wall_us = loop_wall_us(run->loop);
+    run->director = (struct slot){.run = run, .director = true, .process = {.channel = -1, .output = -1}};
+    buf_create(&run->director.snapshot, MESSAGE_MAX);
+    return 0;
+}
+
+static void destroy(struct run *run)
+{
+    struct slot *slot;
+    for (unsigned i = 0; run->loop && (slot = run_slot(run, i)); i++)
+        slot_free(slot);
+    broker_stop(run->broker);
+    for (unsigned i = 0; i <= WINDOW; i++)
+        hist_delete(run->window[i]);
+    metrics_delete(run->folded);
+    signals_delete(run->signals);
+    loop_delete(run->loop);
+    free(run->shards);
+    free(run->strikes);
+    free(run);
+}
+
+int run_execute(const struct run_config *config, struct run **running, struct run_result *out, struct error *err)
+{
+    memset(out, 0, sizeof(*out));
+    struct run *run = calloc(1, sizeof(*run));
+    if (!run)
+        return error_set(err, ERR_NO_MEMORY, "no memory for a run");
+    if (create(run, config, out, err) || slot_start(&run->director, err)) {
+        out->metrics = run->merged;
+        destroy(run);
+        return -1;
+    }
+    if (running)
+        *running = run;
+    loop_timer_start(run->loop, &run->watch, WATCH_US / 10, watch);
+    loop_timer_start(run->loop, &run->status, STATUS_US, status_due);
+    loop_timer_start(run->loop, &run->second, SECOND_US, second_passed);
+    run->cpu_at_us = loop_now_us(run->loop);
+    tally_view(run);
+    int rc = loop_run(run->loop, err);
+    verdict_end(run);
+    enter(run, RUN_ENDED);
+    if (rc == 0 && run->failed_early && !out->interrupted) {
+        *err = run->machine;
+        rc = -1;
+    }
+    if (running)
+        *running = NULL;
+    destroy(run);
+    return rc;
+}

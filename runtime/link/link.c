@@ -1,0 +1,531 @@
+// Links: non-blocking TCP sockets on the loop, what they send collected per turn.
+//
+// A link that has output sits in a fixed list of its env (at most DIRTY_MAX, so the buffers in use stay in cache and
+// few); a hook at the end of the turn writes each with one system call and gives its buffer back to the pool. A link at
+// rest therefore holds no buffer. A write that fails only marks the link: the owner may be in the middle of a publish,
+// so the news is fed to the loop as an event of the descriptor and delivered from there, after what the peer still sent.
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "link/link_impl.h"
+
+#define DIRTY_MAX 256u
+#define POOL_MAX 320u             // buffers kept for reuse
+#define POOL_BUF_BYTES (16u << 10) // a larger buffer is freed instead of kept
+#define FIRST_BYTES 1024u         // first allocation of a buffer
+#define LAST_READS 64u            // reads after a failed write, to deliver what the peer had sent
+
+struct link_env {
+    struct loop *loop;
+    struct ev_loop *ev;
+    struct loop_hook hook;
+    uint8_t *read_buf;
+    uint32_t read_size;
+    uint32_t max_out;
+    struct link *dirty[DIRTY_MAX];
+    unsigned n_dirty;
+    struct buf *pool[POOL_MAX];
+    unsigned n_pool;
+    struct buf scratch;       // link_reserve under a filter
+    struct link_filter *dead; // filters of closed links, destroyed at the end of the turn
+    struct link_totals totals;
+    void (*on_create)(void *arg, struct link *link);
+    void *on_create_arg;
+};
+
+static void end_of_turn(struct loop_hook *hook, struct loop *loop)
+{
+    struct link_env *env = container_of(hook, struct link_env, hook);
+    (void)loop;
+    link_env_flush(env);
+    filter_bury(&env->dead);
+}
+
+struct link_env *link_env_new(struct loop *loop, const struct link_env_config *config, struct error *err)
+{
+    struct link_env *env = calloc(1, sizeof *env);
+    if (env) {
+        env->read_size = config && config->read_buf_bytes ? config->read_buf_bytes : 64u << 10;
+        env->read_buf = malloc(env->read_size);
+    }
+    if (!env || !env->read_buf) {
+        free(env);
+        error_set(err, ERR_NO_MEMORY, "no memory for the links' buffers");
+        return NULL;
+    }
+    env->max_out = config && config->max_out_bytes ? config->max_out_bytes : 1u << 20;
+    if (config) {
+        env->on_create = config->on_create;
+        env->on_create_arg = config->on_create_arg;
+    }
+    env->loop = loop;
+    env->ev = loop_ev(loop);
+    buf_create(&env->scratch, env->max_out);
+    env->hook.priority = 20;
+    env->hook.fn = end_of_turn;
+    loop_hook_add(loop, &env->hook);
+    return env;
+}
+
+void link_env_delete(struct link_env *env)
+{
+    if (!env)
+        return;
+    filter_bury(&env->dead);
+    loop_hook_remove(env->loop, &env->hook);
+    for (unsigned i = 0; i < env->n_pool; i++) {
+        buf_destroy(env->pool[i]);
+        free(env->pool[i]);
+    }
+    buf_destroy(&env->scratch);
+    free(env->read_buf);
+    free(env);
+}
+
+void link_env_totals(const struct link_env *env, struct link_totals *out)
+{
+    *out = env->totals;
+}
+
+uint32_t link_env_max_out(const struct link_env *env)
+{
+    return env->max_out;
+}
+
+static struct buf *pool_take(struct link_env *env)
+{
+    if (env->n_pool)
+        return env->pool[--env->n_pool];
+    struct buf *b = malloc(sizeof *b);
+    if (!b)
+        return NULL;
+    buf_create(b, env->max_out);
+    // Best effort: an empty buffer grows later all the same.
+    (void)buf_reserve(b, FIRST_BYTES < env->max_out ? FIRST_BYTES : env->max_out);
+    return b;
+}
+
+static void out_release(struct link *link)
+{
+    struct link_env *env = link->env;
+    struct buf *b = link->out;
+    link->out = NULL;
+    link->sent = 0;
+    if (!b)
+        return;
+    if (b->size <= POOL_BUF_BYTES && env->n_pool < POOL_MAX) {
+        buf_clear(b);
+        env->pool[env->n_pool++] = b;
+        return;
+    }
+    buf_destroy(b);
+    free(b);
+}
+
+static void dirty_remove(struct link *link)
+{
+    struct link_env *env = link->env;
+    if (!(link->flags & LINK_DIRTY))
+        return;
+    link->flags &= (uint8_t)~LINK_DIRTY;
+    struct link *last = env->dirty[--env->n_dirty];
+    env->dirty[link->dirty_slot] = last;
+    last->dirty_slot = link->dirty_slot;
+}
+
+static void watch(struct link *link, int events)
+{
+    if (link->io.events == events && ev_is_active(&link->io))
+        return;
+    int fd = link->io.fd;
+    ev_io_stop(link->env->ev, &link->io);
+    ev_io_set(&link->io, fd, events);
+    ev_io_start(link->env->ev, &link->io);
+}
+
+void link_fail_later(struct link *link, int sys_errno)
+{
+    if (link->flags & LINK_FAILED)
+        return;
+    link->flags |= LINK_FAILED;
+    link->sys_errno = (int16_t)sys_errno;
+    ev_feed_event(link->env->ev, &link->io, EV_READ);
+    loop_again(link->env->loop);
+}
+
+// Gives the kernel what it takes.
+static void write_out(struct link *link)
+{
+    struct link_env *env = link->env;
+    if (!link->out || link->flags & LINK_FAILED)
+        return;
+    size_t left = link->out->len - link->sent;
+    while (left) {
+        ssize_t n = send(link->io.fd, link->out->data + link->sent, left, MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno != EAGAIN && errno != ENOBUFS) {
+            link_fail_later(link, errno);
+            return;
+        }
+        env->totals.writes++;
+        if (n > 0) {
+            env->totals.bytes_out += (uint64_t)n;
+            link->sent += (uint32_t)n;
+            left -= (size_t)n;
+        }
+        if (left) {
+            link->flags |= LINK_BLOCKED;
+            watch(link, EV_READ | EV_WRITE);
+            return;
+        }
+    }
+    out_release(link);
+}
+
+void link_env_flush(struct link_env *env)
+{
+    while (env->n_dirty) {
+        struct link *link = env->dirty[--env->n_dirty];
+        link->flags &= (uint8_t)~LINK_DIRTY;
+        write_out(link);
+    }
+}
+
+// Closes the descriptor and everything that hangs on it.
+static void socket_release(struct link *link)
+{
+    if (link->io.fd < 0)
+        return;
+    ev_io_stop(link->env->ev, &link->io);
+    dirty_remove(link);
+    out_release(link);
+    close(link->io.fd);
+    link->io.fd = -1;
+    link->flags = 0;
+    link->env->totals.open--;
+}
+
+void link_up(struct link *link)
+{
+    if (link->state != LINK_CONNECTING)
+        return;
+    link->state = LINK_OPEN;
+    link->events->on_open(link);
+}
+
+void link_ended(struct link *link, const struct error *why)
+{
+    socket_release(link); // a filter may end the link while the socket is fine
+    link->state = LINK_CLOSED;
+    filter_stack_unhook(link, &link->env->dead);
+    link->events->on_close(link, why);
+}
+
+void link_end(struct link *link, const struct error *why)
+{
+    socket_release(link);
+    link->state = LINK_CLOSING;
+    if (link->top)
+        filter_stack_closed(link, why);
+    else
+        link_ended(link, why);
+}
+
+// The result of connect().
+static void established(struct link *link)
+{
+    struct error why;
+    int sys = 0;
+    socklen_t len = sizeof sys;
+    // A descriptor that is no socket (link_adopt in a test harness) has no pending error.
+    if (getsockopt(link->io.fd, SOL_SOCKET, SO_ERROR, &sys, &len) == 0 && sys) {
+        errno = sys;
+        error_set_errno(&why, "connect");
+        link_end(link, &why);
+        return;
+    }
+    link->flags |= LINK_SOCKET;
+    link->opened_us = loop_fresh_us(link->env->loop);
+    watch(link, EV_READ);
+    if (link->top)
+        filter_stack_opened(link);
+    else
+        link_up(link);
+}
+
+static void report_failure(struct link *link)
+{
+    struct error why;
+    if (link->sys_errno) {
+        errno = link->sys_errno;
+        error_set_errno(&why, "write");
+        if (why.code == ERR_IO)
+            why.code = ERR_CLOSED;
+    } else {
+        error_set(&why, ERR_IO, "a filter of the link failed");
+    }
+    link_end(link, &why);
+}
+
+// One read, or after a failed write as many as it takes to reach the end.
+static void read_in(struct link *link)
+{
+    struct link_env *env = link->env;
+    struct error why;
+    for (unsigned i = 0; i < LAST_READS; i++) {
+        bool failed = link->flags & LINK_FAILED;
+        ssize_t n = read(link->io.fd, env->read_buf, env->read_size);
+        if (n > 0) {
+            env->totals.reads++;
+            env->totals.bytes_in += (uint64_t)n;
+            if (link->top)
+                filter_stack_up(link, env->read_buf, (size_t)n);
+            else
+                link->events->on_data(link, env->read_buf, (size_t)n);
+            if (!failed || !(link->flags & LINK_SOCKET))
+                return;
+            continue;
+        }
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (failed)
+            break;
+        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+            return;
+        if (n == 0) {
+            error_set(&why, ERR_CLOSED, "closed by the peer");
+        } else {
+            error_set_errno(&why, "read");
+            if (why.code == ERR_IO)
+                why.code = ERR_CLOSED;
+        }
+        link_end(link, &why);
+        return;
+    }
+    if (link->flags & LINK_FAILED)
+        report_failure(link);
+}
+
+static void on_io(struct ev_loop *ev, ev_io *io, int revents)
+{
+    struct link *link = container_of(io, struct link, io);
+    (void)ev;
+    if (!(link->flags & LINK_SOCKET)) {
+        established(link);
+        return;
+    }
+    if (revents & EV_WRITE && link->flags & LINK_BLOCKED && !(link->flags & LINK_FAILED)) {
+        link->flags &= (uint8_t)~LINK_BLOCKED;
+        write_out(link);
+        if (!(link->flags & (LINK_BLOCKED | LINK_FAILED))) {
+            watch(link, EV_READ);
+            if (link->state == LINK_OPEN && link->events->on_drain)
+                link->events->on_drain(link);
+        }
+    }
+    if (link->flags & LINK_SOCKET && (revents & EV_READ || link->flags & LINK_FAILED))
+        read_in(link);
+}
+
+void link_create(struct link *link, struct link_env *env, const struct link_events *events)
+{
+    memset(link, 0, sizeof *link);
+    link->env = env;
+    link->events = events;
+    ev_init(&link->io, on_io);
+    link->io.fd = -1;
+}
+
+static void start(struct link *link, int fd)
+{
+    struct link_env *env = link->env;
+    link->flags = 0;
+    link->sys_errno = 0;
+    link->state = LINK_CONNECTING;
+    env->totals.open++;
+    ev_io_set(&link->io, fd, EV_WRITE);
+    ev_io_start(env->ev, &link->io);
+    if (env->on_create)
+        env->on_create(env->on_create_arg, link);
+}
+
+static int bind_source(int fd, const struct link_addr *to, const struct link_addr *source, struct error *err)
+{
+    if (source->addr.ss_family != to->addr.ss_family)
+        return error_set(err, ERR_INVALID, "the source address and the target are not of one family (IPv4, IPv6)");
+    int one = 1;
+    // The kernel then picks the port at connect(), where the whole 4-tuple counts: more than 64k connections an address.
+    (void)setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
+    if (bind(fd, (const struct sockaddr *)&source->addr, source->len) < 0)
+        return error_set_errno(err, "bind to the source address");
+    return 0;
+}
+
+int link_open(struct link *link, const struct link_addr *to, const struct link_addr *source, struct error *err)
+{
+    if (link->state != LINK_CLOSED)
+        return error_set(err, ERR_STATE, "the link is already open");
+    int fd = socket(to->addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return error_set_errno(err, "socket");
+    int one = 1;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (source && bind_source(fd, to, source, err) < 0) {
+        close(fd);
+        return -1;
+    }
+    link->opened_us = loop_fresh_us(link->env->loop);
+    if (connect(fd, (const struct sockaddr *)&to->addr, to->len) < 0 && errno != EINPROGRESS && errno != EINTR) {
+        int sys = errno;
+        close(fd);
+        errno = sys;
+        return error_set_errno(err, "connect");
+    }
+    start(link, fd);
+    return 0;
+}
+
+int link_adopt(struct link *link, int fd, struct error *err)
+{
+    if (link->state != LINK_CLOSED)
+        return error_set(err, ERR_STATE, "the link is already open");
+    link->opened_us = loop_fresh_us(link->env->loop);
+    start(link, fd);
+    return 0;
+}
+
+void link_dead_after(struct link *link, int64_t us)
+{
+    unsigned ms = us / 1000 > INT32_MAX ? INT32_MAX : (unsigned)(us / 1000);
+    if (link->flags & LINK_SOCKET)
+        (void)setsockopt(link->io.fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms);
+}
+
+uint8_t *link_socket_reserve(struct link *link, size_t n, struct error *err)
+{
+    struct link_env *env = link->env;
+    if ((link->flags & (LINK_SOCKET | LINK_FAILED)) != LINK_SOCKET) {
+        error_set(err, ERR_STATE, "the link is not open");
+        return NULL;
+    }
+    size_t unsent = link->out ? link->out->len - link->sent : 0;
+    if (unsent + n > env->max_out && unsent && !(link->flags & LINK_BLOCKED)) {
+        dirty_remove(link);
+        write_out(link);
+        unsent = link->out ? link->out->len - link->sent : 0;
+    }
+    if (unsent + n > env->max_out) {
+        error_set(err, ERR_LIMIT, "%zu bytes wait to be sent and %zu more are over the cap of %u", unsent, n,
+                  env->max_out);
+        return NULL;
+    }
+    if (!link->out && !(link->out = pool_take(env))) {
+        error_set(err, ERR_NO_MEMORY, "no memory for output");
+        return NULL;
+    }
+    if (link->sent && link->out->size - link->out->len < n) {
+        buf_consume(link->out, link->sent);
+        link->sent = 0;
+    }
+    uint8_t *p = buf_reserve(link->out, (uint32_t)n);
+    if (!p)
+        error_set(err, ERR_NO_MEMORY, "no memory for output");
+    return p;
+}
+
+void link_socket_commit(struct link *link, size_t n)
+{
+    struct link_env *env = link->env;
+    link->out->len += (uint32_t)n;
+    if (link->flags & (LINK_DIRTY | LINK_BLOCKED | LINK_FAILED))
+        return;
+    if (env->n_dirty == DIRTY_MAX)
+        link_env_flush(env);
+    link->flags |= LINK_DIRTY;
+    link->dirty_slot = (uint16_t)env->n_dirty;
+    env->dirty[env->n_dirty++] = link;
+}
+
+uint8_t *link_reserve(struct link *link, size_t n, struct error *err)
+{
+    if (link->state != LINK_OPEN) {
+        error_set(err, ERR_STATE, "the link is not open");
+        return NULL;
+    }
+    if (!link->top)
+        return link_socket_reserve(link, n, err);
+    struct link_env *env = link->env;
+    if (link->flags & LINK_FAILED || link_unsent(link) + n > env->max_out) {
+        error_set(err, link->flags & LINK_FAILED ? ERR_STATE : ERR_LIMIT, "%zu bytes wait to be sent, the cap is %u",
+                  link_unsent(link), env->max_out);
+        return NULL;
+    }
+    buf_clear(&env->scratch);
+    uint8_t *p = buf_reserve(&env->scratch, (uint32_t)n);
+    if (!p)
+        error_set(err, ERR_NO_MEMORY, "no memory for output");
+    return p;
+}
+
+void link_commit(struct link *link, size_t n)
+{
+    if (!link->top)
+        link_socket_commit(link, n);
+    else if (link->top->type->down(link->top, link->env->scratch.data, n, NULL) < 0)
+        link_fail_later(link, 0);
+}
+
+int link_send(struct link *link, const void *bytes, size_t n, struct error *err)
+{
+    uint8_t *p = link_reserve(link, n, err);
+    if (!p)
+        return -1;
+    if (!link->top) {
+        memcpy(p, bytes, n);
+        link_socket_commit(link, n);
+        return 0;
+    }
+    if (link->top->type->down(link->top, bytes, n, err) < 0) {
+        link_fail_later(link, 0);
+        return -1;
+    }
+    return 0;
+}
+
+size_t link_unsent(const struct link *link)
+{
+    size_t n = link->out ? link->out->len - link->sent : 0;
+    return link->top ? n + filter_stack_held(link) : n;
+}
+
+size_t link_footprint(const struct link *link)
+{
+    return (link->out ? sizeof *link->out + link->out->size : 0) + filter_stack_held(link);
+}
+
+void link_close(struct link *link, enum link_close_mode mode)
+{
+    if (link->state == LINK_CLOSED)
+        return;
+    if (link->flags & LINK_SOCKET) {
+        if (mode == LINK_FLUSH) {
+            dirty_remove(link);
+            write_out(link);
+            shutdown(link->io.fd, SHUT_WR);
+            // Bytes left unread would turn the FIN into an RST, and the peer might lose our last packet.
+            for (unsigned i = 0; i < LAST_READS; i++)
+                if (recv(link->io.fd, link->env->read_buf, link->env->read_size, MSG_DONTWAIT | MSG_TRUNC) <= 0)
+                    break;
+        } else {
+            struct linger rst = {.l_onoff = 1, .l_linger = 0};
+            (void)setsockopt(link->io.fd, SOL_SOCKET, SO_LINGER, &rst, sizeof rst);
+        }
+    }
+    socket_release(link);
+    link->state = LINK_CLOSED;
+    filter_stack_unhook(link, &link->env->dead);
+}

@@ -1,0 +1,136 @@
+// A device's link: one stream socket under an adapter, with a stack of filters between them.
+//
+// Output is collected and written once per loop turn (hook priority 20), or earlier when 256 links wait. Input is read into
+// one buffer shared by all links of the process and handed up as it came; what the adapter does not take it must keep.
+// A link with no filter costs nothing for having the stack: the socket is the bottom and the calls go to it directly.
+// No callback ever runs inside link_open, link_send or link_commit: a write that fails is reported from the loop.
+#pragma once
+#include <ev.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include "core/buf.h"
+#include "core/loop.h"
+
+struct link;
+struct link_env; // what the links of a process share: loop, read buffer, pool of output buffers, counters
+
+struct link_env_config {
+    uint32_t max_out_bytes;  // a link's unsent bytes; beyond: link_send fails with ERR_LIMIT. 0 = 1 MB
+    uint32_t read_buf_bytes; // 0 = 64 KB
+    // Called by link_open and link_adopt for every connection before it is up: the place to push filters (they die with
+    // each connection). May be NULL.
+    void (*on_create)(void *arg, struct link *link);
+    void *on_create_arg;
+};
+struct link_env *link_env_new(struct loop *loop, const struct link_env_config *config, struct error *err);
+void link_env_delete(struct link_env *env); // every link must be closed before
+
+struct link_totals {
+    uint64_t bytes_in, bytes_out, writes, reads;
+    uint64_t open; // sockets there are now, connecting ones included
+};
+void link_env_totals(const struct link_env *env, struct link_totals *out);
+// The cap of a link's unsent bytes: a packet larger than this can never be sent.
+uint32_t link_env_max_out(const struct link_env *env);
+
+// What the adapter gets told. Callbacks may call link_close and link_send; the link is not freed inside.
+struct link_events {
+    void (*on_open)(struct link *link);
+    void (*on_data)(struct link *link, const uint8_t *bytes, size_t n);
+    // The unsent bytes fell to zero after a partial write.
+    void (*on_drain)(struct link *link);
+    // The connection ended: peer closed, error, refused. Not called for link_close by the owner. The link is closed.
+    void (*on_close)(struct link *link, const struct error *why);
+};
+
+// A filter sees bytes on their way down and up and may hold, delay, cut or drop them. It looks the same from above as the
+// socket. Filters are added for faults (room chaos) and for TLS and WebSocket later.
+struct link_filter;
+struct link_filter_type {
+    const char *name;
+    // Bytes from above; pass on with link_filter_down (now or later). -1: err, the link closes with on_close.
+    int (*down)(struct link_filter *f, const uint8_t *bytes, size_t n, struct error *err);
+    // Bytes from below; pass on with link_filter_up.
+    void (*up)(struct link_filter *f, const uint8_t *bytes, size_t n);
+    // The layer below is open; call link_filter_opened when this one is. NULL: passed on at once.
+    void (*opened)(struct link_filter *f);
+    // The layer below has ended; pass on with link_filter_closed, now or when the bytes held are up. NULL: at once.
+    void (*closed)(struct link_filter *f, const struct error *why);
+    // Bytes from above that it holds: they count as unsent. NULL: none ever.
+    size_t (*held)(const struct link_filter *f);
+    // Frees it; timers of its own are stopped here. Runs at the end of the turn in which the link closed, f->link is NULL.
+    void (*destroy)(struct link_filter *f);
+};
+struct link_filter { // embed as the first member
+    const struct link_filter_type *type;
+    struct link *link;                 // NULL once the link has closed: what is passed on from then on goes nowhere
+    struct link_filter *above, *below; // NULL: the adapter, the socket
+};
+// Puts f on top of the stack (before link_open, in on_create, or while open for filters that need no handshake). The
+// link owns it from here.
+void link_filter_push(struct link *link, struct link_filter *f);
+// Takes it out; bytes it holds must have been passed on by its type before. Does not destroy it.
+void link_filter_remove(struct link_filter *f);
+// -1: ERR_CLOSED the link is gone, ERR_LIMIT the cap; nothing was taken.
+int link_filter_down(struct link_filter *f, const uint8_t *bytes, size_t n, struct error *err) WARN_UNUSED_RESULT;
+void link_filter_up(struct link_filter *f, const uint8_t *bytes, size_t n);
+void link_filter_opened(struct link_filter *f);
+void link_filter_closed(struct link_filter *f, const struct error *why);
+// The reference filter: hands everything through. Used by tests and to measure what a layer costs.
+struct link_filter *link_filter_pass_new(void);
+
+struct link_addr { struct sockaddr_storage addr; socklen_t len; };
+
+// Embed it in the connection. 104 bytes.
+struct link {
+    ev_io io;
+    struct link_env *env;
+    const struct link_events *events;
+    struct link_filter *top; // NULL: no filter
+    struct buf *out;         // from the pool while bytes wait, else NULL
+    int64_t opened_us;       // when connect() was called; when open, when TCP was established
+    uint32_t sent;           // bytes of out already given to the kernel
+    int16_t sys_errno;       // of the write that failed, 0: a filter failed
+    uint16_t dirty_slot;     // place in the env's list of links with output
+    uint8_t state;           // enum link_state
+    uint8_t flags;           // private
+};
+enum link_state {
+    LINK_CLOSED,
+    LINK_CONNECTING, // TCP or the handshake of a filter
+    LINK_OPEN,
+    LINK_CLOSING // the socket has ended, a filter still holds bytes or the news of it
+};
+
+void link_create(struct link *link, struct link_env *env, const struct link_events *events);
+// Starts a TCP connection (TCP_NODELAY, non-blocking, close-on-exec). source may be NULL; it is bound with
+// IP_BIND_ADDRESS_NO_PORT. The result comes as on_open or on_close; -1 for what fails at once (no descriptor, bad address):
+// then no callback comes. No connect timeout of its own: the adapter has the deadline for the whole handshake.
+int link_open(struct link *link, const struct link_addr *to, const struct link_addr *source, struct error *err)
+    WARN_UNUSED_RESULT;
+// Takes over a connected, non-blocking stream descriptor; on_open follows from the loop as after link_open. -1: the
+// descriptor stays the caller's.
+int link_adopt(struct link *link, int fd, struct error *err) WARN_UNUSED_RESULT;
+// TCP gives up when sent bytes stay unacknowledged this long (TCP_USER_TIMEOUT): finds a dead peer while sending. For an
+// established link; best effort, not every stream has it.
+void link_dead_after(struct link *link, int64_t us);
+// Queues bytes for the end of this turn. -1: not open, over max_out_bytes (nothing was queued), or a filter failed (the
+// link closes). At the cap the link first tries to write.
+int link_send(struct link *link, const void *bytes, size_t n, struct error *err) WARN_UNUSED_RESULT;
+// Room to encode in place: n bytes at the end of the output, or NULL as link_send would fail. link_commit says how many
+// were written and must follow before anything else happens to any link. Under a filter it is a scratch buffer which
+// link_commit hands to the filter.
+uint8_t *link_reserve(struct link *link, size_t n, struct error *err);
+void link_commit(struct link *link, size_t n);
+// Bytes not yet given to the kernel, those that filters hold included.
+size_t link_unsent(const struct link *link);
+// User-space memory of the link beyond struct link.
+size_t link_footprint(const struct link *link);
+// LINK_FLUSH: write what is queued, then FIN (the link object may be freed at once: what cannot be written now is lost,
+// and so is what filters hold). LINK_ABORT: RST, nothing is written. No callback comes after it; filters are destroyed.
+// Idempotent.
+enum link_close_mode { LINK_FLUSH, LINK_ABORT };
+void link_close(struct link *link, enum link_close_mode mode);
+// Writes out all links that wait, now.
+void link_env_flush(struct link_env *env);

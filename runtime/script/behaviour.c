@@ -1,0 +1,322 @@
+// Behaviours: what the device room asks of Lua (struct device_ops), and the waits of tasks that are blocked on a device.
+//
+// An event of a device does two things: it wakes the tasks that wait for it, and it spawns a task for every handler that is
+// registered for it. Nothing of Lua runs inside an adapter's callback: values are made, tasks are queued.
+#include "script/internal.h"
+#include <string.h>
+
+static struct behaviour *behaviour_of(struct device *d) { return d->behaviour; }
+
+static int owner_name(const struct task_owner *owner, struct buf *out)
+{
+    const struct behaviour *b = container_of(owner, struct behaviour, owner);
+    return b->device ? device_name(b->device, out) : buf_append_str(out, "(stopped device)");
+}
+
+struct device *scenario_device(struct scenario *s)
+{
+    struct task *t = task_running(s->tasks);
+    if (!t || task_owner(t) == &s->run_owner)
+        return NULL;
+    return container_of(task_owner(t), struct behaviour, owner)->device;
+}
+
+struct rng *scenario_rng(struct scenario *s)
+{
+    struct device *d = scenario_device(s);
+    return d ? &d->rng : &s->run_rng;
+}
+
+// --- starting and stopping ------------------------------------------------------------------------------------------
+
+static void behaviour_free(struct scenario *s, struct behaviour *b)
+{
+    lua_State *L = s->L;
+    while (b->waits)
+        wait_free(b->waits);
+    while (b->handlers) {
+        struct handler *h = b->handlers;
+        b->handlers = h->next;
+        luaL_unref(L, LUA_REGISTRYINDEX, h->function);
+        free(h);
+    }
+    luaL_unref(L, LUA_REGISTRYINDEX, b->handle);
+    b->device->behaviour = NULL;
+    b->device = NULL;
+    if (b->owner.n_tasks)
+        return; // stopped from inside its own task: freed when that has ended
+    guard_account_free(s->guard, b->owner.account);
+    free(b);
+}
+
+static struct behaviour *behaviour_new(struct scenario *s, struct device *d, struct error *err)
+{
+    struct scenario_group *g = &s->groups[d->group->config.number];
+    struct behaviour *b = calloc(1, sizeof *b);
+    if (!b) {
+        error_set(err, ERR_NO_MEMORY, "no memory for a behaviour");
+        return NULL;
+    }
+    b->device = d;
+    b->scenario = s;
+    b->handle = LUA_NOREF;
+    b->owner.name = owner_name;
+    b->owner.device = d->index;
+    b->owner.group = d->group->config.number;
+    b->owner.account = guard_account_new(s->guard, g->memory);
+    if (!b->owner.account) {
+        error_set(err, ERR_LIMIT, "no memory account left for a device");
+        free(b);
+        return NULL;
+    }
+    return b;
+}
+
+static int ops_start(void *arg, struct device *d, struct error *err)
+{
+    struct scenario *s = arg;
+    lua_State *L = s->L;
+    struct behaviour *b = behaviour_new(s, d, err);
+    if (!b)
+        return -1;
+    d->behaviour = b;
+    uint32_t former = guard_charge(s->guard, b->owner.account);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->groups[d->group->config.number].behaviour);
+    device_handle_push(L, s, d);
+    lua_pushvalue(L, -1);
+    b->handle = luaL_ref(L, LUA_REGISTRYINDEX);
+    struct task *t = task_spawn(s->tasks, L, 1, &b->owner, err);
+    guard_charge(s->guard, former);
+    if (t)
+        return 0;
+    behaviour_free(s, b);
+    return -1;
+}
+
+static void ops_stop(void *arg, struct device *d)
+{
+    struct scenario *s = arg;
+    struct behaviour *b = behaviour_of(d);
+    if (!b)
+        return;
+    task_cancel_all(s->tasks, &b->owner);
+    behaviour_free(s, b);
+}
+
+// --- waits ----------------------------------------------------------------------------------------------------------
+
+void wait_free(struct wait *w)
+{
+    struct wait **at = &w->behaviour->waits;
+    while (*at && *at != w)
+        at = &(*at)->next;
+    if (*at)
+        *at = w->next;
+    luaL_unref(w->scenario->L, LUA_REGISTRYINDEX, w->message);
+    free(w);
+}
+
+static int push_message(lua_State *L, void *arg)
+{
+    int ref = (int)(intptr_t)arg;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, ref);
+    luaL_unref(L, LUA_REGISTRYINDEX, ref);
+    return 1;
+}
+
+static int push_granted(lua_State *L, void *arg)
+{
+    lua_pushboolean(L, 1);
+    lua_pushinteger(L, (int)(intptr_t)arg);
+    return 2;
+}
+
+static void wait_end(struct wait *w)
+{
+    struct task *t = task_find(w->scenario->tasks, w->task);
+    if (t)
+        loop_timer_stop(w->scenario->config.loop, task_timer(t));
+    wait_free(w);
+}
+
+static void wait_answer_ok(struct wait *w)
+{
+    struct task *t = task_find(w->scenario->tasks, w->task);
+    wait_end(w);
+    if (t)
+        task_wake_true(t);
+}
+
+static void wait_answer_error(struct wait *w, const struct error *why)
+{
+    struct task *t = task_find(w->scenario->tasks, w->task);
+    wait_end(w);
+    if (t)
+        task_wake_error(t, why);
+}
+
+// ref: registry reference of a message, owned by the wake.
+static void wait_answer_message(struct wait *w, int ref)
+{
+    struct scenario *s = w->scenario;
+    struct task *t = task_find(s->tasks, w->task);
+    wait_end(w);
+    if (!t || !task_wake(t, push_message, (void *)(intptr_t)ref))
+        luaL_unref(s->L, LUA_REGISTRYINDEX, ref);
+}
+
+// --- messages and handlers ------------------------------------------------------------------------------------------
+
+// {topic=, payload=, qos=, retain=} with a lazy `json`
+void behaviour_message_push(lua_State *L, struct scenario *s, const char *topic, size_t topic_len, const void *payload,
+                            size_t n, int qos, bool retain)
+{
+    lua_createtable(L, 0, 4);
+    lua_pushlstring(L, topic, topic_len);
+    lua_setfield(L, -2, "topic");
+    lua_pushlstring(L, payload ? payload : "", n);
+    lua_setfield(L, -2, "payload");
+    lua_pushinteger(L, qos);
+    lua_setfield(L, -2, "qos");
+    lua_pushboolean(L, retain);
+    lua_setfield(L, -2, "retain");
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->message_meta);
+    lua_setmetatable(L, -2);
+}
+
+// Spawns fn(message) or, for commands, runner(device, fn, message). The message is at the top of the stack and stays.
+static void handler_spawn(struct scenario *s, struct behaviour *b, const struct handler *h, bool has_message)
+{
+    lua_State *L = s->L;
+    int message = lua_gettop(L), nargs = 0;
+    struct error err = {0};
+    if (h->command) {
+        lua_rawgeti(L, LUA_REGISTRYINDEX, s->command_runner);
+        lua_rawgeti(L, LUA_REGISTRYINDEX, b->handle);
+        lua_rawgeti(L, LUA_REGISTRYINDEX, h->function);
+        nargs = 2;
+    } else {
+        lua_rawgeti(L, LUA_REGISTRYINDEX, h->function);
+    }
+    if (has_message) {
+        lua_pushvalue(L, message);
+        nargs++;
+    }
+    struct scenario_group *g = &s->groups[b->device->group->config.number];
+    if (h->command)
+        counter_add(g->commands, 1);
+    if (!task_spawn(s->tasks, L, nargs, &b->owner, &err)) {
+        if (h->command)
+            counter_add(g->command_errors, 1);
+        counter_add(g->errors, 1);
+        struct buf name;
+        buf_create(&name, 256);
+        if (device_name(b->device, &name) == 0)
+            log_write(s->config.log, LOG_WARN, buf_cstr(&name), "a handler of \"%s\" was not run: %s", h->name, err.text);
+        buf_destroy(&name);
+    }
+}
+
+static void fire_event(struct scenario *s, struct behaviour *b, const char *event)
+{
+    for (struct wait *w = b->waits, *next; w; w = next) {
+        next = w->next;
+        if (w->kind == WAIT_EVENT && strcmp(w->event, event) == 0)
+            wait_answer_ok(w);
+    }
+    for (const struct handler *h = b->handlers; h; h = h->next)
+        if (!h->subscription && strcmp(h->name, event) == 0)
+            handler_spawn(s, b, h, false);
+}
+
+static void ops_online(void *arg, struct device *d, bool session_present)
+{
+    (void)session_present;
+    struct scenario *s = arg;
+    struct behaviour *b = behaviour_of(d);
+    if (!b)
+        return;
+    for (struct wait *w = b->waits, *next; w; w = next) {
+        next = w->next;
+        if (w->kind == WAIT_ONLINE)
+            wait_answer_ok(w);
+    }
+    fire_event(s, b, "connect");
+}
+
+static void ops_offline(void *arg, struct device *d, const struct error *why, bool will_retry)
+{
+    struct scenario *s = arg;
+    struct behaviour *b = behaviour_of(d);
+    if (!b)
+        return;
+    bool give_up = false;
+    for (struct wait *w = b->waits, *next; w; w = next) {
+        next = w->next;
+        if (w->kind != WAIT_ONLINE || (will_retry && w->retry))
+            continue;
+        give_up = will_retry;
+        struct error text = *why;
+        if (text.code == ERR_NONE)
+            error_set(&text, ERR_CANCELLED, "disconnected while connecting");
+        wait_answer_error(w, &text);
+    }
+    if (give_up)
+        device_disconnect(d, ADAPTER_ABRUPT);
+    fire_event(s, b, "disconnect");
+}
+
+static void ops_message(void *arg, struct device *d, const struct adapter_message *m)
+{
+    struct scenario *s = arg;
+    struct behaviour *b = behaviour_of(d);
+    if (!b)
+        return;
+    lua_State *L = s->L;
+    char topic[1024];
+    if (m->topic_len >= sizeof topic)
+        return;
+    memcpy(topic, m->topic, m->topic_len);
+    topic[m->topic_len] = '\0';
+    uint32_t former = guard_charge(s->guard, b->owner.account);
+    behaviour_message_push(L, s, m->topic, m->topic_len, m->payload, m->payload_len, m->qos, m->retain);
+    for (struct wait *w = b->waits, *next; w; w = next) {
+        next = w->next;
+        if (w->kind == WAIT_MESSAGE) {
+            lua_pushvalue(L, -1);
+            wait_answer_message(w, luaL_ref(L, LUA_REGISTRYINDEX));
+        }
+    }
+    for (const struct handler *h = b->handlers; h; h = h->next)
+        if (h->subscription ? topic_matches(h->name, topic) : strcmp(h->name, "message") == 0)
+            handler_spawn(s, b, h, true);
+    lua_pop(L, 1);
+    guard_charge(s->guard, former);
+}
+
+static void ops_done(void *arg, struct device *d, uint32_t token, int granted_qos, const struct error *why)
+{
+    struct scenario *s = arg;
+    struct behaviour *b = behaviour_of(d);
+    if (!b)
+        return;
+    for (struct wait *w = b->waits; w; w = w->next) {
+        if (w->kind != WAIT_DONE || w->token != token)
+            continue;
+        if (why) {
+            wait_answer_error(w, why);
+        } else if (w->granted) {
+            struct task *t = task_find(s->tasks, w->task);
+            wait_end(w);
+            if (t)
+                task_wake(t, push_granted, (void *)(intptr_t)granted_qos);
+        } else {
+            wait_answer_ok(w);
+        }
+        return;
+    }
+}
+
+const struct device_ops script_device_ops = {
+    .start = ops_start, .stop = ops_stop, .online = ops_online, .offline = ops_offline, .message = ops_message, .done = ops_done,
+};

@@ -1,0 +1,522 @@
+// The device handle of a behaviour: dev:connect, publish, subscribe, on, every, sleep, wait, log …, dev.id, index, group, state.
+//
+// A handle holds the device's id with its generation. Methods come from one table that authors never see; what is not a method
+// is a property.
+#include "script/internal.h"
+#include "core/units.h"
+#include <string.h>
+
+struct handle_every {
+    uint32_t tag;
+    uint32_t ticks;
+    int64_t interval_us, jitter_us;
+    int64_t next_us; // without jitter; 0 before the first tick
+};
+
+static struct device *find_device(lua_State *L, struct scenario *s, int arg)
+{
+    struct handle_device *h = lua_type(L, arg) == LUA_TUSERDATA ? lua_touserdata(L, arg) : NULL;
+    if (!h || h->tag != HANDLE_DEVICE)
+        luaL_error(L, "expected a device as self: call it as dev:name(...), with a colon");
+    return s->fleet ? fleet_find(s->fleet, h->id) : NULL;
+}
+
+static struct device *check_device(lua_State *L, struct scenario *s)
+{
+    struct device *d = find_device(L, s, 1);
+    if (!d || !d->behaviour)
+        luaL_error(L, "the device is gone: it was stopped");
+    return d;
+}
+
+int device_handle_push(lua_State *L, struct scenario *s, struct device *d)
+{
+    struct handle_device *h = lua_newuserdata(L, sizeof *h);
+    h->tag = HANDLE_DEVICE;
+    h->id = d->id;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->device_meta);
+    lua_setmetatable(L, -2);
+    return 1;
+}
+
+// --- blocking -------------------------------------------------------------------------------------------------------
+
+static void wait_cancel(struct task *task, void *arg)
+{
+    struct wait *w = arg;
+    loop_timer_stop(w->scenario->config.loop, task_timer(task));
+    wait_free(w);
+}
+
+static void wait_timeout(struct timer *timer, void *arg)
+{
+    (void)arg;
+    struct task *t = task_of_timer(timer);
+    struct behaviour *b = container_of(task_owner(t), struct behaviour, owner);
+    for (struct wait *w = b->waits; w; w = w->next) {
+        if (w->task != task_id(t))
+            continue;
+        bool connecting = w->kind == WAIT_ONLINE;
+        wait_free(w);
+        struct error err = {0};
+        error_set(&err, ERR_TIMEOUT, "nothing came in time");
+        if (connecting && b->device)
+            device_disconnect(b->device, ADAPTER_ABRUPT);
+        task_wake_error(t, &err);
+        return;
+    }
+}
+
+// Arms a wait for the running task; timeout_us < 0: none.
+static int block_on(lua_State *L, struct scenario *s, struct device *d, const struct wait *like, int64_t timeout_us,
+                    struct task *task)
+{
+    struct wait *w = malloc(sizeof *w);
+    if (!w)
+        return luaL_error(L, "no memory to wait");
+    *w = *like;
+    w->behaviour = d->behaviour;
+    w->scenario = s;
+    w->task = task_id(task);
+    w->message = LUA_NOREF;
+    w->next = w->behaviour->waits;
+    w->behaviour->waits = w;
+    if (timeout_us >= 0)
+        loop_timer_start(s->config.loop, task_timer(task), timeout_us, wait_timeout);
+    task_block(task, wait_cancel, w);
+    return task_yield(L);
+}
+
+// dev:connect{ timeout=, retry= } → true | nil, message, code
+static int dev_connect(lua_State *L)
+{
+    struct scenario *s = scenario_of(L);
+    struct device *d = check_device(L, s);
+    static const char *const keys[] = {"timeout", "retry", NULL};
+    struct wait like = {.kind = WAIT_ONLINE, .retry = true};
+    int64_t timeout = -1;
+    if (!lua_isnoneornil(L, 2)) {
+        luaL_checktype(L, 2, LUA_TTABLE);
+        bind_check_keys(L, 2, "dev:connect", keys);
+        timeout = bind_opt_duration(L, 2, "timeout", -1);
+        like.retry = bind_opt_bool(L, 2, "retry", true);
+    }
+    struct task *t = task_current(s->tasks, L, "dev:connect");
+    if (d->conn_state == CONN_CONNECTED) {
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    struct error err = {0};
+    if (d->conn_state == CONN_DISCONNECTED && device_connect(d, &err))
+        return bind_fail(L, &err);
+    return block_on(L, s, d, &like, timeout, t);
+}
+
+// dev:disconnect(mode?) → true; mode "abrupt": no DISCONNECT packet, so that the will is sent
+static int dev_disconnect(lua_State *L)
+{
+    struct scenario *s = scenario_of(L);
+    struct device *d = check_device(L, s);
+    static const char *const modes[] = {"graceful", "abrupt", NULL};
+    int mode = luaL_checkoption(L, 2, "graceful", modes);
+    device_disconnect(d, mode ? ADAPTER_ABRUPT : ADAPTER_GRACEFUL);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+// Renders the topic into s->topic.
+static int topic_of(struct scenario *s, struct device *d, const char *topic, size_t n, struct error *err)
+{
+    buf_clear(&s->topic);
+    if (device_topic(d, topic, n, &s->topic) == 0)
+        return 0;
+    return error_set(err, ERR_LIMIT, "the topic is longer than %u bytes", s->topic.cap);
+}
+
+// Renders the payload: strings as they are, tables as JSON, numbers and booleans as text, nil as nothing.
+static int payload_of(lua_State *L, struct scenario *s, int arg, const uint8_t **bytes, size_t *n, struct error *err)
+{
+    if (lua_type(L, arg) == LUA_TSTRING) {
+        *bytes = (const uint8_t *)lua_tolstring(L, arg, n);
+        return 0;
+    }
+    buf_clear(&s->scratch);
+    int rc = lua_isnoneornil(L, arg) ? 0 : json_encode_value(L, arg, &s->scratch, err);
+    *bytes = s->scratch.data;
+    *n = s->scratch.len;
+    return rc;
+}
+
+// dev:publish(topic, payload, { qos=, retain=, wait= }) → true | nil, message, code
+static int dev_publish(lua_State *L)
+{
+    struct scenario *s = scenario_of(L);
+    struct device *d = check_device(L, s);
+    size_t topic_len;
+    const char *topic = luaL_checklstring(L, 2, &topic_len);
+    struct adapter_message m = {.qos = (uint8_t)d->group->config.qos};
+    struct task *wait_for = NULL;
+    struct error err = {0};
+    if (!lua_isnoneornil(L, 4)) {
+        static const char *const keys[] = {"qos", "retain", "wait", NULL};
+        luaL_checktype(L, 4, LUA_TTABLE);
+        bind_check_keys(L, 4, "dev:publish", keys);
+        m.qos = (uint8_t)bind_opt_int(L, 4, "qos", 0, 2, m.qos);
+        m.retain = bind_opt_bool(L, 4, "retain", false);
+        if (bind_opt_bool(L, 4, "wait", false) && m.qos > 0)
+            wait_for = task_current(s->tasks, L, "dev:publish with wait = true");
+    }
+    if (payload_of(L, s, 3, &m.payload, &m.payload_len, &err))
+        return err.code == ERR_INVALID ? luaL_error(L, "dev:publish: %s", err.text) : bind_fail(L, &err);
+    if (topic_of(s, d, topic, topic_len, &err))
+        return bind_fail(L, &err);
+    m.topic = (const char *)s->topic.data;
+    m.topic_len = s->topic.len;
+    uint32_t token = wait_for ? device_token(d) : 0;
+    if (device_publish(d, &m, token, &err))
+        return err.code == ERR_INVALID ? luaL_error(L, "dev:publish: %s", err.text) : bind_fail(L, &err);
+    if (wait_for) {
+        struct wait like = {.kind = WAIT_DONE, .token = token};
+        return block_on(L, s, d, &like, -1, wait_for);
+    }
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+// --- subscriptions and handlers -------------------------------------------------------------------------------------
+
+static void handler_add(lua_State *L, struct behaviour *b, int function, const char *name, size_t n, bool subscription,
+                        bool command, int qos)
+{
+    struct handler *h = calloc(1, sizeof *h + n + 1);
+    if (!h) {
+        luaL_error(L, "no memory for a handler");
+        return;
+    }
+    memcpy(h->name, name, n);
+    h->subscription = subscription;
+    h->command = command;
+    h->qos = (uint8_t)qos;
+    lua_pushvalue(L, function);
+    h->function = luaL_ref(L, LUA_REGISTRYINDEX);
+    struct handler **at = &b->handlers; // in order of registration
+    while (*at)
+        at = &(*at)->next;
+    *at = h;
+}
+
+// Subscribes the filter in s->topic. Online: blocks until the answer. Otherwise the adapter subscribes when it comes online.
+static int subscribe_topic(lua_State *L, struct scenario *s, struct device *d, int qos, struct task *t)
+{
+    struct error err = {0};
+    uint32_t token = device_token(d);
+    const char *filter = buf_cstr(&s->topic);
+    if (device_subscribe(d, filter, qos, token, &err))
+        return err.code == ERR_INVALID ? luaL_error(L, "%s", err.text) : bind_fail(L, &err);
+    if (d->conn_state == CONN_CONNECTED) {
+        struct wait like = {.kind = WAIT_DONE, .token = token, .granted = true};
+        return block_on(L, s, d, &like, -1, t);
+    }
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+// dev:subscribe(filter, { qos= }, fn?) → true, granted qos | nil, message, code
+static int dev_subscribe(lua_State *L)
+{
+    struct scenario *s = scenario_of(L);
+    struct device *d = check_device(L, s);
+    size_t n;
+    const char *filter = luaL_checklstring(L, 2, &n);
+    int fn = lua_isfunction(L, 3) ? 3 : 4, qos = d->group->config.qos;
+    if (lua_istable(L, 3)) {
+        static const char *const keys[] = {"qos", NULL};
+        bind_check_keys(L, 3, "dev:subscribe", keys);
+        qos = bind_opt_int(L, 3, "qos", 0, 2, qos);
+    } else if (!lua_isnoneornil(L, 3) && fn != 3) {
+        return luaL_error(L, "dev:subscribe: expected a table of options or a function, got %s", luaL_typename(L, 3));
+    }
+    if (!lua_isnoneornil(L, fn) && !lua_isfunction(L, fn))
+        return luaL_error(L, "dev:subscribe: expected a function, got %s", luaL_typename(L, fn));
+    struct task *t = task_current(s->tasks, L, "dev:subscribe");
+    struct error err = {0};
+    if (topic_of(s, d, filter, n, &err))
+        return bind_fail(L, &err);
+    if (lua_isfunction(L, fn))
+        handler_add(L, d->behaviour, fn, buf_cstr(&s->topic), s->topic.len, true, false, qos);
+    return subscribe_topic(L, s, d, qos, t);
+}
+
+// dev:unsubscribe(filter) → true | nil, message, code
+static int dev_unsubscribe(lua_State *L)
+{
+    struct scenario *s = scenario_of(L);
+    struct device *d = check_device(L, s);
+    size_t n;
+    const char *filter = luaL_checklstring(L, 2, &n);
+    struct task *t = task_current(s->tasks, L, "dev:unsubscribe");
+    struct error err = {0};
+    if (topic_of(s, d, filter, n, &err))
+        return bind_fail(L, &err);
+    const char *name = buf_cstr(&s->topic);
+    struct behaviour *b = d->behaviour;
+    for (struct handler **at = &b->handlers; *at;) {
+        struct handler *h = *at;
+        if (!h->subscription || strcmp(h->name, name)) {
+            at = &h->next;
+            continue;
+        }
+        *at = h->next;
+        luaL_unref(L, LUA_REGISTRYINDEX, h->function);
+        free(h);
+    }
+    uint32_t token = device_token(d);
+    if (device_unsubscribe(d, name, token, &err))
+        return bind_fail(L, &err);
+    if (d->conn_state != CONN_CONNECTED) {
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    struct wait like = {.kind = WAIT_DONE, .token = token};
+    return block_on(L, s, d, &like, -1, t);
+}
+
+// dev:on(event, fn): "command" subscribes the device's command topic as well
+static int dev_on(lua_State *L)
+{
+    struct scenario *s = scenario_of(L);
+    struct device *d = check_device(L, s);
+    static const char *const events[] = {"command", "message", "connect", "disconnect", NULL};
+    int event = luaL_checkoption(L, 2, NULL, events);
+    luaL_checktype(L, 3, LUA_TFUNCTION);
+    if (event != 0) {
+        handler_add(L, d->behaviour, 3, events[event], strlen(events[event]), false, false, 0);
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    struct task *t = task_current(s->tasks, L, "dev:on(\"command\")");
+    struct error err = {0};
+    if (topic_of(s, d, "command", 7, &err))
+        return bind_fail(L, &err);
+    int qos = d->group->config.qos ? d->group->config.qos : 1;
+    handler_add(L, d->behaviour, 3, buf_cstr(&s->topic), s->topic.len, true, true, qos);
+    return subscribe_topic(L, s, d, qos, t);
+}
+
+// dev:wait(event, timeout?) → true or the message | nil, message, code
+static int dev_wait(lua_State *L)
+{
+    struct scenario *s = scenario_of(L);
+    struct device *d = check_device(L, s);
+    static const char *const events[] = {"message", "connect", "disconnect", NULL};
+    int event = luaL_checkoption(L, 2, NULL, events);
+    int64_t timeout = lua_isnoneornil(L, 3) ? -1 : bind_duration(L, 3, "dev:wait: timeout");
+    struct task *t = task_current(s->tasks, L, "dev:wait");
+    struct wait like = {.kind = event == 0 ? WAIT_MESSAGE : WAIT_EVENT};
+    memcpy(like.event, events[event], strlen(events[event]) + 1);
+    return block_on(L, s, d, &like, timeout, t);
+}
+
+// --- time -----------------------------------------------------------------------------------------------------------
+
+static int dev_sleep(lua_State *L)
+{
+    struct scenario *s = scenario_of(L);
+    check_device(L, s);
+    int64_t us = bind_duration(L, 2, "dev:sleep");
+    return task_sleep(L, task_current(s->tasks, L, "dev:sleep"), us);
+}
+
+static int push_tick(lua_State *L, void *arg)
+{
+    const struct handle_every *e = arg;
+    lua_pushinteger(L, (lua_Integer)e->ticks);
+    return 1;
+}
+
+static void every_fire(struct timer *timer, void *arg)
+{
+    (void)arg;
+    struct task *t = task_of_timer(timer);
+    // The iterator's state is kept alive by the `for` loop of the task, whose wake this is.
+    task_wake(t, push_tick, *task_local(t));
+}
+
+static void every_cancel(struct task *task, void *arg)
+{
+    struct scenario *s = arg;
+    loop_timer_stop(s->config.loop, task_timer(task));
+}
+
+static int every_next(lua_State *L)
+{
+    struct scenario *s = scenario_of(L);
+    struct handle_every *e = lua_type(L, 1) == LUA_TUSERDATA ? lua_touserdata(L, 1) : NULL;
+    if (!e || e->tag != HANDLE_EVERY)
+        return luaL_error(L, "dev:every: use it as: for _ in dev:every(\"5s\") do … end");
+    struct task *t = task_current(s->tasks, L, "dev:every");
+    struct loop *loop = s->config.loop;
+    struct device *d = scenario_device(s);
+    int64_t now = loop_now_us(loop);
+    bool late = e->next_us && now > e->next_us + e->interval_us;
+    if (d)
+        rate_add(d->group->late_ticks, late);
+    e->next_us += e->interval_us;
+    if (late) // skip what was missed, keep the phase
+        e->next_us += (now - e->next_us) / e->interval_us * e->interval_us;
+    e->ticks++;
+    int64_t at = e->next_us;
+    if (e->jitter_us)
+        at += (int64_t)((rng_unit(scenario_rng(s)) * 2 - 1) * (double)e->jitter_us);
+    *task_local(t) = e;
+    loop_timer_at(loop, task_timer(t), at, every_fire);
+    task_block(t, every_cancel, s);
+    return task_yield(L);
+}
+
+// dev:every(interval, { jitter=, phase= }) → iterator
+static int dev_every(lua_State *L)
+{
+    struct scenario *s = scenario_of(L);
+    check_device(L, s);
+    int64_t interval = bind_duration(L, 2, "dev:every"), jitter = 0, phase = -1;
+    if (interval < 1000)
+        return luaL_error(L, "dev:every: an interval is at least 1ms");
+    if (!lua_isnoneornil(L, 3)) {
+        static const char *const keys[] = {"jitter", "phase", NULL};
+        luaL_checktype(L, 3, LUA_TTABLE);
+        bind_check_keys(L, 3, "dev:every", keys);
+        jitter = bind_opt_duration(L, 3, "jitter", 0);
+        phase = bind_opt_duration(L, 3, "phase", -1);
+        if (jitter > interval / 2)
+            return luaL_error(L, "dev:every: jitter may be at most half the interval");
+    }
+    // Real fleets are not synchronised: without a phase the first tick comes at a random (seeded) part of the interval.
+    if (phase < 0)
+        phase = (int64_t)(rng_unit(scenario_rng(s)) * (double)interval);
+    lua_pushlightuserdata(L, s);
+    lua_pushcclosure(L, every_next, 1);
+    struct handle_every *e = lua_newuserdata(L, sizeof *e);
+    *e = (struct handle_every){.tag = HANDLE_EVERY, .interval_us = interval, .jitter_us = jitter};
+    e->next_us = loop_now_us(s->config.loop) + phase - interval;
+    return 2;
+}
+
+// --- the rest -------------------------------------------------------------------------------------------------------
+
+static int dev_log(lua_State *L)
+{
+    struct scenario *s = scenario_of(L);
+    struct device *d = check_device(L, s);
+    enum log_level level = LOG_INFO;
+    int at = 2;
+    if (lua_gettop(L) >= 3) {
+        if (log_level_parse(luaL_checkstring(L, 2), &level))
+            return luaL_error(L, "dev:log: unknown level \"%s\"; valid: error, warn, info, debug", lua_tostring(L, 2));
+        at = 3;
+    }
+    const char *text = luaL_checkstring(L, at);
+    if (!log_enabled(s->config.log, level))
+        return 0;
+    buf_clear(&s->scratch);
+    if (device_name(d, &s->scratch) == 0)
+        log_write(s->config.log, level, buf_cstr(&s->scratch), "%s", text);
+    return 0;
+}
+
+static int dev_telemetry(lua_State *L)
+{
+    struct scenario *s = scenario_of(L);
+    struct device *d = check_device(L, s);
+    struct error err = {0};
+    bool on = lua_isnoneornil(L, 2) ? true : (luaL_checktype(L, 2, LUA_TBOOLEAN), lua_toboolean(L, 2));
+    if (device_telemetry(d, on, &err))
+        return bind_fail(L, &err);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+// dev:topic(name) → the full topic, as publish and subscribe expand it
+static int dev_topic(lua_State *L)
+{
+    struct scenario *s = scenario_of(L);
+    struct device *d = check_device(L, s);
+    size_t n;
+    const char *topic = luaL_checklstring(L, 2, &n);
+    struct error err = {0};
+    if (topic_of(s, d, topic, n, &err))
+        return bind_fail(L, &err);
+    lua_pushlstring(L, (const char *)s->topic.data, s->topic.len);
+    return 1;
+}
+
+// Upvalue 2: the methods.
+static int dev_index(lua_State *L)
+{
+    lua_pushvalue(L, 2);
+    lua_rawget(L, lua_upvalueindex(2));
+    if (!lua_isnil(L, -1))
+        return 1;
+    struct scenario *s = scenario_of(L);
+    const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
+    struct device *d = find_device(L, s, 1);
+    if (!d) {
+        if (strcmp(key, "state") == 0)
+            return lua_pushliteral(L, "stopped"), 1;
+        return luaL_error(L, "the device is gone: it was stopped");
+    }
+    if (strcmp(key, "id") == 0) {
+        buf_clear(&s->topic);
+        if (device_name(d, &s->topic))
+            return luaL_error(L, "the device's name is too long");
+        lua_pushlstring(L, (const char *)s->topic.data, s->topic.len);
+    } else if (strcmp(key, "index") == 0) {
+        lua_pushnumber(L, (double)d->index);
+    } else if (strcmp(key, "group") == 0) {
+        lua_pushstring(L, d->group->config.name);
+    } else if (strcmp(key, "state") == 0) {
+        lua_pushstring(L, device_state_name(d->state));
+    } else if (strcmp(key, "connection") == 0) {
+        lua_pushstring(L, conn_state_name(d->conn_state));
+    } else {
+        static const char *const names[] = {"connect", "disconnect", "publish", "subscribe", "unsubscribe", "on", "every", "sleep",
+                                            "wait", "log", "telemetry", "topic", "id", "index", "group", "state", "connection", NULL};
+        return luaL_error(L, "a device has no \"%s\"; it has: connect, disconnect, publish, subscribe, unsubscribe, on, every, sleep, "
+                             "wait, log, telemetry, topic, id, index, group, state, connection%s%s",
+                          key, suggest(key, names) ? "; did you mean " : "", suggest(key, names) ? suggest(key, names) : "");
+    }
+    return 1;
+}
+
+static int dev_newindex(lua_State *L)
+{
+    return luaL_error(L, "a device's fields cannot be set; keep your own state in local variables");
+}
+
+static int dev_tostring(lua_State *L)
+{
+    struct scenario *s = scenario_of(L);
+    struct device *d = find_device(L, s, 1);
+    buf_clear(&s->topic);
+    lua_pushfstring(L, "device %s", d && device_name(d, &s->topic) == 0 ? buf_cstr(&s->topic) : "(gone)");
+    return 1;
+}
+
+void device_bindings_open(lua_State *L, struct scenario *s)
+{
+    static const luaL_Reg methods[] = {
+        {"connect", dev_connect}, {"disconnect", dev_disconnect}, {"publish", dev_publish}, {"subscribe", dev_subscribe},
+        {"unsubscribe", dev_unsubscribe}, {"on", dev_on}, {"every", dev_every}, {"sleep", dev_sleep}, {"wait", dev_wait},
+        {"log", dev_log}, {"telemetry", dev_telemetry}, {"topic", dev_topic}, {NULL, NULL}};
+    static const luaL_Reg meta[] = {{"__newindex", dev_newindex}, {"__tostring", dev_tostring}, {NULL, NULL}};
+    lua_newtable(L); // metatable
+    bind_functions(L, s, meta);
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
+    lua_pushlightuserdata(L, s);
+    lua_newtable(L);
+    bind_functions(L, s, methods);
+    lua_pushcclosure(L, dev_index, 2);
+    lua_setfield(L, -2, "__index");
+    s->device_meta = luaL_ref(L, LUA_REGISTRYINDEX);
+}

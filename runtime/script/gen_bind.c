@@ -1,0 +1,127 @@
+// iotix.gen: value generators as callable userdata. The specification is parsed once per distinct table and shared by all
+// devices that use the same one; a generator itself is a handle with 16 bytes of state. It draws from whoever calls it.
+#include "script/internal.h"
+#include <string.h>
+#include "core/jsonx.h"
+
+enum { GENS_MAX = 10000 };
+
+struct handle_gen {
+    uint32_t tag;
+    const struct gen_spec *spec; // owned by the scenario
+    struct gen_state state;
+};
+
+// Stack: text of the specification at `text`. The cache is a Lua table in the registry: text → number of the spec.
+static struct gen_spec *spec_find_or_parse(lua_State *L, struct scenario *s, const char *text, size_t n, struct error *err)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->gen_cache);
+    lua_pushlstring(L, text, n);
+    lua_pushvalue(L, -1);
+    lua_rawget(L, -3);
+    if (lua_isnumber(L, -1)) {
+        struct gen_spec *known = s->gens[(size_t)lua_tonumber(L, -1)];
+        lua_pop(L, 3);
+        return known;
+    }
+    lua_pop(L, 1);
+    struct gen_spec *spec = NULL;
+    if (s->n_gens == GENS_MAX) {
+        error_set(err, ERR_LIMIT, "more than %d different generators; make them outside of loops", GENS_MAX);
+    } else {
+        if (s->n_gens % 64 == 0) {
+            struct gen_spec **more = realloc(s->gens, (s->n_gens + 64) * sizeof *more);
+            if (!more) {
+                error_set(err, ERR_NO_MEMORY, "no memory for a generator");
+                lua_pop(L, 2);
+                return NULL;
+            }
+            s->gens = more;
+        }
+        json_t *json = json_parse(text, n, "generator", err);
+        spec = json ? gen_parse(json, VALUE_NULL, err) : NULL;
+        json_decref(json);
+    }
+    if (spec) {
+        lua_pushnumber(L, s->n_gens);
+        uint32_t former = guard_charge(s->guard, 1);
+        lua_rawset(L, -3);
+        guard_charge(s->guard, former);
+        s->gens[s->n_gens++] = spec;
+        lua_pop(L, 1);
+    } else {
+        lua_pop(L, 2);
+    }
+    return spec;
+}
+
+// native.gen(type, options) → generator
+int gen_bind_new(lua_State *L)
+{
+    struct scenario *s = scenario_of(L);
+    const char *type = luaL_checkstring(L, 1);
+    if (!lua_isnoneornil(L, 2) && !lua_istable(L, 2))
+        return luaL_error(L, "iotix.gen.%s: expected a table of options, got %s", type, luaL_typename(L, 2));
+    struct error err = {0};
+    buf_clear(&s->scratch);
+    int rc = 0;
+    if (lua_istable(L, 2)) {
+        lua_pushstring(L, type);
+        lua_setfield(L, 2, "type"); // product Lua hands over its own copy
+        rc = json_encode_value(L, 2, &s->scratch, &err);
+    } else {
+        rc = buf_printf(&s->scratch, "{\"type\":\"%s\"}", type);
+    }
+    struct gen_spec *spec = rc ? NULL : spec_find_or_parse(L, s, (const char *)s->scratch.data, s->scratch.len, &err);
+    buf_clear(&s->scratch);
+    if (!spec)
+        return bind_fail(L, &err);
+    struct handle_gen *g = lua_newuserdata(L, sizeof *g);
+    memset(g, 0, sizeof *g);
+    g->tag = HANDLE_GEN;
+    g->spec = spec;
+    gen_init(spec, &g->state, scenario_rng(s));
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->gen_meta);
+    lua_setmetatable(L, -2);
+    return 1;
+}
+
+static int gen_call(lua_State *L)
+{
+    struct scenario *s = scenario_of(L);
+    struct handle_gen *g = lua_touserdata(L, 1);
+    if (!g || lua_islightuserdata(L, 1) || g->tag != HANDLE_GEN)
+        return luaL_error(L, "call a generator that iotix.gen made");
+    struct value v;
+    gen_next(g->spec, &g->state, scenario_rng(s), loop_wall_us(s->config.loop), &v);
+    switch (v.type) {
+    case VALUE_NUMBER: lua_pushnumber(L, v.number); break;
+    case VALUE_INTEGER: lua_pushnumber(L, (double)v.integer); break;
+    case VALUE_BOOLEAN: lua_pushboolean(L, v.boolean); break;
+    case VALUE_STRING:
+    case VALUE_BINARY: lua_pushlstring(L, v.str.s, v.str.n); break;
+    case VALUE_JSON: {
+        struct error err = {0};
+        json_t *json = json_parse(v.str.s, v.str.n, "value", &err);
+        if (!json)
+            return luaL_error(L, "%s", err.text);
+        json_to_lua(L, json);
+        json_decref(json);
+        break;
+    }
+    default: lua_pushnil(L); break;
+    }
+    return 1;
+}
+
+void gen_bindings_open(lua_State *L, struct scenario *s)
+{
+    lua_newtable(L);
+    s->gen_cache = luaL_ref(L, LUA_REGISTRYINDEX);
+    static const luaL_Reg meta[] = {{"__call", gen_call}, {NULL, NULL}};
+    lua_newtable(L);
+    bind_functions(L, s, meta);
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
+    s->gen_meta = luaL_ref(L, LUA_REGISTRYINDEX);
+}

@@ -1,0 +1,137 @@
+// Shared by the files of this room that bind Lua to the engine: the scenario, a device's behaviour, waits, handles.
+//
+// Every userdata an author can hold begins with a tag: authors cannot make userdata (no newproxy, no io), so the tag is proof
+// enough of what it is. Handles hold ids with a generation, never pointers.
+#pragma once
+#include <lua.h>
+#include <lauxlib.h>
+#include "core/buf.h"
+#include "engine/heartbeat.h"
+#include "engine/scenario.h"
+#include "script/guard.h"
+#include "script/sandbox.h"
+#include "script/task.h"
+
+enum handle_tag { HANDLE_DEVICE = 0x4445u, HANDLE_GEN, HANDLE_EVERY, HANDLE_TASK, HANDLE_SUBSCRIPTION };
+
+struct handle_device {
+    uint32_t tag;
+    slot_id id;
+};
+
+// A registered handler of a device: dev:on(event, fn) or dev:subscribe(filter, fn).
+struct handler {
+    struct handler *next;
+    int function;       // registry reference
+    bool subscription;  // name is a topic filter, otherwise an event name
+    bool command;       // name is the filter of a command topic
+    uint8_t qos;
+    char name[];
+};
+
+enum wait_kind { WAIT_ONLINE, WAIT_DONE, WAIT_EVENT, WAIT_MESSAGE };
+
+// A blocked task that waits for something of its device. Lives only while it waits.
+struct wait {
+    struct wait *next;
+    struct behaviour *behaviour;
+    struct scenario *scenario;
+    slot_id task;
+    enum wait_kind kind;
+    uint32_t token;     // WAIT_DONE
+    bool retry;         // WAIT_ONLINE: an attempt that failed but will be retried is not an answer
+    bool granted;       // WAIT_DONE: the answer carries the granted QoS
+    int message;        // registry reference of what to return, LUA_NOREF
+    char event[24];     // WAIT_EVENT
+};
+
+struct behaviour {
+    struct task_owner owner;
+    struct device *device;
+    struct scenario *scenario;
+    struct wait *waits;
+    struct handler *handlers;
+    int handle; // registry reference of the device's handle
+};
+
+struct scenario_group {
+    int behaviour;   // registry reference of the author's function, LUA_NOREF
+    uint64_t memory; // cap of a device's account, bytes
+    struct metric *commands, *command_errors, *errors;
+};
+
+struct subscription;
+
+struct scenario {
+    struct scenario_config config;
+    char script_dir[1024];
+    struct guard *guard;
+    lua_State *L;
+    struct tasks *tasks;
+    struct task_owner run_owner; // tasks that belong to no device
+    struct rng run_rng;
+    uint64_t seed;
+    struct fleet *fleet;
+    unsigned n_groups;
+    struct scenario_group *groups;
+    int test;                    // registry reference, LUA_NOREF
+    int loaded;                  // registry reference of the normalised scenario, LUA_NOREF
+    int message_meta;            // metatable of message tables
+    int device_meta, gen_meta, task_meta, subscription_meta;
+    int command_runner;          // product function(dev, fn, message, decode)
+    int test_runner;
+    int gen_cache;               // JSON text → generator specification
+    unsigned n_gens;
+    struct gen_spec **gens;
+    struct buf scratch;          // payloads and topics under construction; empty between calls
+    struct buf topic;
+    unsigned n_diagnostics;
+    bool diagnosed;              // a load error was told with a diagnostic
+    const struct test_env *env;
+    struct test_env env_storage;
+    struct task *test_task;
+    bool test_over;
+    struct subscription *subscriptions;
+    struct metric *script_errors, *overruns, *kills, *checks;
+};
+
+// scenario.c
+struct scenario *scenario_of(lua_State *L); // upvalue 1 of every binding
+int scenario_log_traceback(struct scenario *s, const char *who, const char *text);
+
+// bind.c: registers functions as closures over the scenario into the table at the top of the stack.
+void bind_functions(lua_State *L, struct scenario *s, const luaL_Reg *functions);
+// Argument helpers; all raise at the author's line.
+int64_t bind_duration(lua_State *L, int arg, const char *what);           // string with unit, or number of seconds
+int64_t bind_opt_duration(lua_State *L, int table, const char *key, int64_t dflt);
+// Raises when the table at `arg` has a key that is not in `valid` (NULL-terminated).
+void bind_check_keys(lua_State *L, int arg, const char *function, const char *const *valid);
+int bind_fail(lua_State *L, const struct error *err); // pushes nil, text, code name; returns 3
+bool bind_opt_bool(lua_State *L, int table, const char *key, bool dflt);
+int bind_opt_int(lua_State *L, int table, const char *key, int min, int max, int dflt);
+
+// json.c: Lua values to JSON text and jansson values.
+// Appends the value at idx as JSON: tables with 1..n are arrays, with string keys objects (keys sorted, so that the text does
+// not depend on the table's inner order), depth <= 32. Raw access only, no metamethods. -1: err (cycle by depth, function,
+// mixed keys, NaN becomes null). Never throws but for memory.
+int json_encode_value(lua_State *L, int idx, struct buf *out, struct error *err) WARN_UNUSED_RESULT;
+json_t *json_from_lua(lua_State *L, int idx, struct error *err);
+void json_to_lua(lua_State *L, const json_t *v);
+
+// device handles and behaviours
+void device_bindings_open(lua_State *L, struct scenario *s);   // fills metatables
+int device_handle_push(lua_State *L, struct scenario *s, struct device *d);
+extern const struct device_ops script_device_ops;
+void wait_free(struct wait *w);                               // unlinks and frees
+void behaviour_message_push(lua_State *L, struct scenario *s, const char *topic, size_t topic_len, const void *payload,
+                            size_t n, int qos, bool retain);
+
+// native module for product Lua: iotix._core.native
+int native_open(lua_State *L);
+void gen_bindings_open(lua_State *L, struct scenario *s);
+int gen_bind_new(lua_State *L);
+// test bindings (director)
+void test_bindings(lua_State *L, struct scenario *s);
+void test_close(struct scenario *s);
+struct rng *scenario_rng(struct scenario *s); // of what runs now
+struct device *scenario_device(struct scenario *s); // of what runs now, or NULL

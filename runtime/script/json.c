@@ -1,0 +1,218 @@
+// JSON between Lua, payload buffers and jansson.
+//
+// The encoder is on the hot path of every payload that a behaviour makes: one pass over the table, keys sorted on the Lua
+// stack by pointer to their bytes, no interning and no allocation beyond the buffer.
+#include "script/internal.h"
+#include <math.h>
+#include <string.h>
+#include "core/jsonx.h"
+
+enum { DEPTH_MAX = 32, KEYS_MAX = 1024 };
+
+struct pair { const char *key; size_t len; int value; };
+
+static int encode(lua_State *L, int idx, struct buf *out, int depth, struct error *err);
+
+static int full(struct error *err)
+{
+    return error_set(err, ERR_LIMIT, "the JSON text is larger than its buffer may grow");
+}
+
+static int encode_number(lua_State *L, int idx, struct buf *out, struct error *err)
+{
+    double v = lua_tonumber(L, idx);
+    double a = fabs(v);
+    // 9 digits after the point where they are enough for what a sensor says; very small and very large as %.14g.
+    if (a != 0 && (a < 1e-3 || a >= 1e6) && v != floor(v) && isfinite(v))
+        return buf_printf(out, "%.14g", v) ? full(err) : 0;
+    return buf_append_number(out, v, 9) ? full(err) : 0;
+}
+
+static int encode_array(lua_State *L, int idx, size_t n, struct buf *out, int depth, struct error *err)
+{
+    if (buf_append_char(out, '['))
+        return full(err);
+    for (size_t i = 1; i <= n; i++) {
+        if (i > 1 && buf_append_char(out, ','))
+            return full(err);
+        lua_rawgeti(L, idx, (int)i);
+        int rc = encode(L, lua_gettop(L), out, depth + 1, err);
+        lua_pop(L, 1);
+        if (rc)
+            return -1;
+    }
+    return buf_append_char(out, ']') ? full(err) : 0;
+}
+
+static int pair_compare(const struct pair *a, const struct pair *b)
+{
+    size_t n = a->len < b->len ? a->len : b->len;
+    int c = memcmp(a->key, b->key, n);
+    return c ? c : (a->len > b->len) - (a->len < b->len);
+}
+
+static int pair_compare_qsort(const void *a, const void *b) { return pair_compare(a, b); }
+
+static void sort_pairs(struct pair *pairs, unsigned n)
+{
+    if (n > 16) {
+        qsort(pairs, n, sizeof *pairs, pair_compare_qsort);
+        return;
+    }
+    for (unsigned i = 1; i < n; i++) {
+        struct pair p = pairs[i];
+        unsigned j = i;
+        for (; j > 0 && pair_compare(&p, &pairs[j - 1]) < 0; j--)
+            pairs[j] = pairs[j - 1];
+        pairs[j] = p;
+    }
+}
+
+static int encode_pairs(lua_State *L, struct pair *pairs, unsigned n, struct buf *out, int depth, struct error *err)
+{
+    sort_pairs(pairs, n);
+    if (buf_append_char(out, '{'))
+        return full(err);
+    for (unsigned i = 0; i < n; i++) {
+        if ((i && buf_append_char(out, ',')) || buf_append_json_string(out, pairs[i].key, pairs[i].len) ||
+            buf_append_char(out, ':'))
+            return full(err);
+        if (encode(L, pairs[i].value, out, depth + 1, err))
+            return -1;
+    }
+    return buf_append_char(out, '}') ? full(err) : 0;
+}
+
+// Objects: keys and values stay on the Lua stack while they are sorted and written.
+static int encode_object(lua_State *L, int idx, struct buf *out, int depth, struct error *err)
+{
+    struct pair few[32], *pairs = few;
+    unsigned n = 0, max = 32;
+    int top = lua_gettop(L), rc = -1;
+    lua_pushnil(L);
+    while (lua_next(L, idx)) {
+        if (lua_type(L, -2) != LUA_TSTRING) {
+            error_set(err, ERR_INVALID, "a table with both list items and named keys has no JSON form");
+            goto done;
+        }
+        if (n == max) {
+            if (n >= KEYS_MAX || !lua_checkstack(L, 2 * KEYS_MAX + 8)) {
+                error_set(err, ERR_LIMIT, "an object with more than %d keys", KEYS_MAX);
+                goto done;
+            }
+            struct pair *more = malloc(KEYS_MAX * sizeof *more);
+            if (!more) {
+                error_set(err, ERR_NO_MEMORY, "no memory for the keys of a table");
+                goto done;
+            }
+            memcpy(more, pairs, n * sizeof *more);
+            pairs = more;
+            max = KEYS_MAX;
+        }
+        pairs[n].key = lua_tolstring(L, -2, &pairs[n].len);
+        pairs[n++].value = lua_gettop(L);
+        lua_pushvalue(L, -2); // the key again for lua_next; key and value stay below
+    }
+    rc = encode_pairs(L, pairs, n, out, depth, err);
+done:
+    if (pairs != few)
+        free(pairs);
+    lua_settop(L, top);
+    return rc;
+}
+
+static int encode_table(lua_State *L, int idx, struct buf *out, int depth, struct error *err)
+{
+    if (depth >= DEPTH_MAX)
+        return error_set(err, ERR_INVALID, "tables are nested deeper than %d, or one contains itself", DEPTH_MAX);
+    if (!lua_checkstack(L, 80))
+        return error_set(err, ERR_LIMIT, "the Lua stack is full");
+    size_t n = lua_objlen(L, idx);
+    if (n == 0)
+        return encode_object(L, idx, out, depth, err);
+    size_t keys = 0;
+    for (lua_pushnil(L); lua_next(L, idx); lua_pop(L, 1))
+        if (++keys > n)
+            break;
+    if (keys > n) {
+        lua_pop(L, 2);
+        return error_set(err, ERR_INVALID, "a table with both list items and named keys has no JSON form");
+    }
+    return encode_array(L, idx, n, out, depth, err);
+}
+
+static int encode(lua_State *L, int idx, struct buf *out, int depth, struct error *err)
+{
+    size_t n;
+    const char *s;
+    switch (lua_type(L, idx)) {
+    case LUA_TNIL:
+        return buf_append_str(out, "null") ? full(err) : 0;
+    case LUA_TBOOLEAN:
+        return buf_append_str(out, lua_toboolean(L, idx) ? "true" : "false") ? full(err) : 0;
+    case LUA_TNUMBER:
+        return encode_number(L, idx, out, err);
+    case LUA_TSTRING:
+        s = lua_tolstring(L, idx, &n);
+        return buf_append_json_string(out, s, n) ? full(err) : 0;
+    case LUA_TLIGHTUSERDATA: // cjson.null
+        return buf_append_str(out, "null") ? full(err) : 0;
+    case LUA_TTABLE:
+        return encode_table(L, idx, out, depth, err);
+    default:
+        return error_set(err, ERR_INVALID, "a %s has no JSON form", luaL_typename(L, idx));
+    }
+}
+
+int json_encode_value(lua_State *L, int idx, struct buf *out, struct error *err)
+{
+    if (idx < 0)
+        idx = lua_gettop(L) + 1 + idx;
+    uint32_t start = out->len;
+    if (encode(L, idx, out, 0, err) == 0)
+        return 0;
+    out->len = start;
+    return -1;
+}
+
+json_t *json_from_lua(lua_State *L, int idx, struct error *err)
+{
+    struct buf text;
+    buf_create(&text, 16u << 20);
+    json_t *v = NULL;
+    if (json_encode_value(L, idx, &text, err) == 0)
+        v = json_parse((const char *)text.data, text.len, "value", err);
+    buf_destroy(&text);
+    return v;
+}
+
+void json_to_lua(lua_State *L, const json_t *v)
+{
+    const char *key;
+    json_t *item;
+    size_t i;
+    luaL_checkstack(L, 8, "JSON nested too deep");
+    switch (json_typeof(v)) {
+    case JSON_OBJECT:
+        lua_newtable(L);
+        json_object_foreach((json_t *)(uintptr_t)v, key, item) {
+            lua_pushstring(L, key);
+            json_to_lua(L, item);
+            lua_rawset(L, -3);
+        }
+        break;
+    case JSON_ARRAY:
+        lua_newtable(L);
+        json_array_foreach(v, i, item) {
+            json_to_lua(L, item);
+            lua_rawseti(L, -2, (int)i + 1);
+        }
+        break;
+    case JSON_STRING: lua_pushlstring(L, json_string_value(v), json_string_length(v)); break;
+    case JSON_INTEGER: lua_pushnumber(L, (double)json_integer_value(v)); break;
+    case JSON_REAL: lua_pushnumber(L, json_real_value(v)); break;
+    case JSON_TRUE: lua_pushboolean(L, 1); break;
+    case JSON_FALSE: lua_pushboolean(L, 0); break;
+    case JSON_NULL: lua_pushnil(L); break;
+    }
+}

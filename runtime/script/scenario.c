@@ -1,0 +1,343 @@
+// A scenario in one process: the Lua state with its guard and sandbox, loading the file into a plan, behaviours in a shard, the
+// test in the director.
+#include "script/scenario.h"
+#include <stdlib.h>
+#include <string.h>
+#include "core/file.h"
+#include "script/internal.h"
+
+static int run_name(const struct task_owner *owner, struct buf *out)
+{
+    (void)owner;
+    return buf_append_str(out, "test");
+}
+
+// --- callbacks of the sandbox and the scheduler -----------------------------------------------------------------------
+
+static struct rng *sandbox_rng(void *arg) { return scenario_rng(arg); }
+static int64_t sandbox_wall(void *arg) { return loop_wall_us(((struct scenario *)arg)->config.loop); }
+
+static void sandbox_print(void *arg, const char *line, size_t n)
+{
+    struct scenario *s = arg;
+    struct device *d = scenario_device(s);
+    struct buf name;
+    buf_create(&name, 512);
+    bool named = d && device_name(d, &name) == 0;
+    log_write(s->config.log, LOG_INFO, named ? buf_cstr(&name) : NULL, "%.*s", (int)n, line);
+    buf_destroy(&name);
+}
+
+static void test_ended(struct scenario *s, enum task_result result, const char *text)
+{
+    s->test_task = NULL;
+    if (s->test_over)
+        return;
+    s->test_over = true;
+    if (result == TASK_CANCELLED)
+        s->env->done(s->env->arg, 0, NULL);
+    else
+        s->env->done(s->env->arg, 107, text ? text : "the test ended without an outcome");
+}
+
+static void device_task_ended(struct scenario *s, struct behaviour *b, enum task_result result, const char *text, bool killed)
+{
+    struct device *d = b->device;
+    if (!d) { // stopped from inside its own task
+        if (b->owner.n_tasks == 0) {
+            guard_account_free(s->guard, b->owner.account);
+            free(b);
+        }
+        return;
+    }
+    if (result == TASK_ERROR) {
+        struct scenario_group *g = &s->groups[d->group->config.number];
+        counter_add(g->errors, 1);
+        if (killed)
+            counter_add(s->kills, 1);
+        device_finished(d, text);
+    } else if (result == TASK_DONE && b->owner.n_tasks == 0 && !b->handlers) {
+        device_finished(d, NULL);
+    }
+}
+
+static void task_ended(void *arg, struct task_owner *owner, struct task *task, enum task_result result, const char *text,
+                       bool killed)
+{
+    struct scenario *s = arg;
+    if (owner != &s->run_owner)
+        device_task_ended(s, container_of(owner, struct behaviour, owner), result, text, killed);
+    else if (task == s->test_task)
+        test_ended(s, result, text);
+    else if (result == TASK_ERROR)
+        log_write(s->config.log, LOG_ERROR, "test", "%s", text);
+}
+
+// --- opening ----------------------------------------------------------------------------------------------------------
+
+static void scenario_close(struct scenario *s);
+
+static int open_state(struct scenario *s, struct error *err)
+{
+    struct guard_config g = {.heartbeat = s->config.heartbeat};
+    s->guard = guard_new(&g, s->config.jit, err);
+    if (!s->guard)
+        return -1;
+    s->L = guard_state(s->guard);
+    struct tasks_config t = {.loop = s->config.loop, .guard = s->guard, .log = s->config.log, .events = {task_ended, s}};
+    s->tasks = tasks_new(s->L, &t, err);
+    if (!s->tasks)
+        return -1;
+    lua_State *L = s->L;
+    lua_pushlightuserdata(L, s);
+    lua_setfield(L, LUA_REGISTRYINDEX, "iotix.scenario");
+    lua_newtable(L);
+    s->message_meta = luaL_ref(L, LUA_REGISTRYINDEX); // replaced by product Lua
+    struct sandbox_config sandbox = {.rng = sandbox_rng, .print = sandbox_print, .wall_us = sandbox_wall, .arg = s,
+                                     .script_dir = s->script_dir};
+    if (sandbox_open(L, &sandbox, err))
+        return -1;
+    device_bindings_open(L, s);
+    gen_bindings_open(L, s);
+    return sandbox_preload(L, "iotix._core.native", native_open, err);
+}
+
+static int open_metrics(struct scenario *s, struct error *err)
+{
+    struct metrics *m = s->config.metrics;
+    s->script_errors = metrics_series(m, "script_errors", METRIC_COUNTER, UNIT_NONE, NULL, err);
+    s->overruns = metrics_series(m, "slice_overruns", METRIC_COUNTER, UNIT_NONE, NULL, err);
+    s->kills = metrics_series(m, "tasks_killed", METRIC_COUNTER, UNIT_NONE, NULL, err);
+    s->checks = metrics_series(m, "checks", METRIC_RATE, UNIT_NONE, NULL, err);
+    return s->script_errors && s->overruns && s->kills && s->checks ? 0 : -1;
+}
+
+static struct scenario *scenario_open(const struct scenario_config *config, struct error *err)
+{
+    struct scenario *s = calloc(1, sizeof *s);
+    if (!s) {
+        error_set(err, ERR_NO_MEMORY, "no memory for a scenario");
+        return NULL;
+    }
+    s->config = *config;
+    s->test = s->loaded = s->command_runner = s->test_runner = LUA_NOREF;
+    s->run_owner.name = run_name;
+    buf_create(&s->scratch, 1u << 20);
+    buf_create(&s->topic, 65535);
+    rng_seed(&s->run_rng, 1);
+    bool from_file = config->path && strcmp(config->path, "-") != 0;
+    if (path_dirname(from_file ? config->path : ".", s->script_dir, sizeof s->script_dir)) {
+        error_set(err, ERR_INVALID, "the path of the scenario is too long");
+        goto fail;
+    }
+    if (!from_file)
+        snprintf(s->script_dir, sizeof s->script_dir, ".");
+    if (open_metrics(s, err) || open_state(s, err))
+        goto fail;
+    s->run_owner.account = guard_account_new(s->guard, 64u << 20);
+    return s;
+fail:
+    scenario_close(s);
+    return NULL;
+}
+
+static void scenario_stop(struct scenario *s)
+{
+    s->test_over = true;
+    if (s->tasks)
+        task_cancel_all(s->tasks, &s->run_owner);
+    test_close(s);
+}
+
+static void scenario_close(struct scenario *s)
+{
+    if (!s)
+        return;
+    if (s->tasks)
+        scenario_stop(s);
+    tasks_delete(s->tasks);
+    guard_delete(s->guard);
+    for (unsigned i = 0; i < s->n_gens; i++)
+        gen_delete(s->gens[i]);
+    free(s->gens);
+    free(s->groups);
+    buf_destroy(&s->scratch);
+    buf_destroy(&s->topic);
+    free(s);
+}
+
+// --- loading ----------------------------------------------------------------------------------------------------------
+
+// "path:12: message" → file, line, message; otherwise the scenario's path and line 0.
+static void diagnose(struct scenario *s, const char *code, const char *text, int exit_code, const char *hint)
+{
+    struct diagnostic d = {.exit_code = exit_code};
+    snprintf(d.code, sizeof d.code, "%s", code);
+    snprintf(d.hint, sizeof d.hint, "%s", hint);
+    snprintf(d.file, sizeof d.file, "%s", s->config.path);
+    const char *message = text;
+    for (const char *colon = strchr(text, ':'); colon; colon = strchr(colon + 1, ':')) {
+        char *end;
+        long line = strtol(colon + 1, &end, 10);
+        if (end == colon + 1 || *end != ':' || line <= 0 || (size_t)(colon - text) >= sizeof d.file)
+            continue;
+        snprintf(d.file, sizeof d.file, "%.*s", (int)(colon - text), text);
+        d.line = (int)line;
+        message = end[1] == ' ' ? end + 2 : end + 1;
+        break;
+    }
+    snprintf(d.message, sizeof d.message, "%s", message);
+    s->n_diagnostics++;
+    if (s->config.diagnostic)
+        s->config.diagnostic(s->config.diagnostic_arg, &d);
+}
+
+static int traceback(lua_State *L)
+{
+    if (lua_type(L, 1) == LUA_TSTRING)
+        luaL_traceback(L, L, lua_tostring(L, 1), 1);
+    return 1;
+}
+
+// Protected: upvalues none; arguments: the compiled chunk → plan text, scenario table
+static int run_chunk(lua_State *L)
+{
+    struct error err = {0};
+    lua_call(L, 0, 1);
+    if (sandbox_require(L, "iotix._core.plan", &err))
+        return luaL_error(L, "%s", err.text);
+    lua_insert(L, -2);
+    lua_call(L, 1, 2); // plan(scenario) → plan table, functions
+    return 2;
+}
+
+// Product errors carry the author's line; an error without position or with a traceback is an uncaught Lua error.
+static void load_failed(struct scenario *s, lua_State *L)
+{
+    if (s->n_diagnostics)
+        return; // told already, with more detail
+    const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "the scenario raised something that is not text";
+    const char *code = "IOTX002";
+    char first[1200];
+    snprintf(first, sizeof first, "%s", text);
+    char *trace = strstr(first, "\nstack traceback:");
+    if (trace)
+        *trace = '\0';
+    if (strstr(first, "iotix."))
+        code = "IOTX010";
+    diagnose(s, code, first, strcmp(code, "IOTX010") == 0 ? 104 : 107, "");
+    if (strcmp(code, "IOTX002") == 0)
+        log_write(s->config.log, LOG_DEBUG, NULL, "%s", text);
+}
+
+static json_t *scenario_load(struct scenario *s)
+{
+    lua_State *L = s->L;
+    struct error err = {0};
+    char chunk[1100];
+    int top = lua_gettop(L);
+    snprintf(chunk, sizeof chunk, "@%s", strcmp(s->config.path, "-") ? s->config.path : "stdin");
+    lua_pushcfunction(L, traceback);
+    if (sandbox_compile(L, s->config.text, s->config.text_len, chunk, &err)) {
+        diagnose(s, "IOTX001", err.text, 104, "");
+        lua_settop(L, top);
+        return NULL;
+    }
+    lua_pushcfunction(L, run_chunk);
+    lua_insert(L, -2);
+    guard_enter_load(s->guard, L);
+    int rc = lua_pcall(L, 1, 2, top + 1);
+    int64_t cpu_us = 0;
+    guard_leave(s->guard, &cpu_us);
+    json_t *plan = NULL;
+    if (rc) {
+        load_failed(s, L);
+    } else if (s->n_diagnostics == 0) {
+        plan = json_from_lua(L, -2, &err);
+        if (plan)
+            s->loaded = luaL_ref(L, LUA_REGISTRYINDEX);
+        else
+            diagnose(s, "IOTX002", err.text, 104, "");
+    }
+    lua_settop(L, top);
+    return plan;
+}
+
+// --- shard and director -----------------------------------------------------------------------------------------------
+
+static int field_ref(lua_State *L, int table, const char *key)
+{
+    lua_getfield(L, table, key);
+    return lua_isnil(L, -1) ? (lua_pop(L, 1), LUA_NOREF) : luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+static int attach_group(struct scenario *s, const json_t *group, unsigned i, int behaviours, struct error *err)
+{
+    lua_State *L = s->L;
+    struct scenario_group *g = &s->groups[i];
+    const char *name = json_string_value(json_object_get(group, "name"));
+    char tags[160];
+    g->memory = (uint64_t)json_integer_value(json_object_get(group, "memory"));
+    lua_getfield(L, behaviours, name);
+    g->behaviour = lua_isfunction(L, -1) ? luaL_ref(L, LUA_REGISTRYINDEX) : (lua_pop(L, 1), LUA_NOREF);
+    snprintf(tags, sizeof tags, "group:%s", name);
+    struct metrics *m = s->config.metrics;
+    g->commands = metrics_series(m, "commands_received", METRIC_COUNTER, UNIT_NONE, tags, err);
+    g->command_errors = metrics_series(m, "command_errors", METRIC_COUNTER, UNIT_NONE, tags, err);
+    g->errors = metrics_series(m, "script_errors", METRIC_COUNTER, UNIT_NONE, tags, err);
+    return g->commands && g->command_errors && g->errors ? 0 : -1;
+}
+
+static int scenario_attach(struct scenario *s, struct fleet *fleet, const json_t *plan, struct error *err)
+{
+    lua_State *L = s->L;
+    const json_t *groups = json_object_get(plan, "groups"), *group;
+    size_t i;
+    s->fleet = fleet;
+    s->seed = fleet_seed(fleet);
+    rng_seed(&s->run_rng, s->seed);
+    s->n_groups = (unsigned)json_array_size(groups);
+    s->groups = calloc(s->n_groups, sizeof *s->groups);
+    if (!s->groups)
+        return error_set(err, ERR_NO_MEMORY, "no memory for groups");
+    int top = lua_gettop(L), rc = 0;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->loaded);
+    s->command_runner = field_ref(L, top + 1, "command_runner");
+    lua_getfield(L, top + 1, "behaviours");
+    json_array_foreach(groups, i, group)
+        rc |= attach_group(s, group, (unsigned)i, top + 2, err);
+    lua_settop(L, top);
+    // Loading is over: what it left behind is collected once, so that the run starts from a small heap.
+    lua_gc(L, LUA_GCCOLLECT, 0);
+    return rc ? -1 : 0;
+}
+
+static int scenario_test_start(struct scenario *s, const struct test_env *env, struct error *err)
+{
+    lua_State *L = s->L;
+    s->env_storage = *env;
+    s->env = &s->env_storage;
+    s->seed = env->seed;
+    rng_seed(&s->run_rng, s->seed);
+    int top = lua_gettop(L);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->loaded);
+    lua_getfield(L, top + 1, "test_runner");
+    s->test_task = task_spawn(s->tasks, L, 0, &s->run_owner, err);
+    lua_settop(L, top);
+    return s->test_task ? 0 : -1;
+}
+
+static const struct device_ops *scenario_device_ops(struct scenario *s)
+{
+    (void)s;
+    return &script_device_ops;
+}
+
+const struct scenario_ops *script_scenario_ops(void)
+{
+    static const struct scenario_ops ops = {
+        .open = scenario_open, .load = scenario_load, .device_ops = scenario_device_ops, .attach = scenario_attach,
+        .test_start = scenario_test_start, .stop = scenario_stop, .close = scenario_close,
+    };
+    return &ops;
+}

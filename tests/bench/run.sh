@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# The benchmark: what a device of iotix costs beside the floor, on this machine, in one run.
+#
+#   tests/bench/run.sh [--quick] [--json FILE] [--build DIR]
+#
+# --quick takes under two minutes (8,000 connections); without it 1,000, 8,000 and 18,000. Each iotix row is measured between two
+# floor rows and its ratio is to their mean, so that a drift of the machine's speed does not count.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+quick=0 json='' build=build/release
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --quick) quick=1 ;;
+    --json) json=$2; shift ;;
+    --build) build=$2; shift ;;
+    -h|--help) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) echo "run.sh: unknown option $1" >&2; exit 2 ;;
+  esac
+  shift
+done
+if [ ! -x "$build/bench/bench_mqtt" ]; then
+  cmake --preset release >/dev/null && cmake --build --preset release --target iotix-run bench_mqtt >/dev/null
+fi
+
+rows=$(mktemp)
+trap 'rm -f "$rows"' EXIT
+bench() {
+  "$build/bench/bench_mqtt" --program "$build/bin/iotix-run" --scenario tests/bench/mqtt.lua "$@" >>"$rows"
+  tail -n 1 "$rows" >&2
+}
+measure() { # connections qos rate seconds
+  bench --mode floor --connections "$1" --qos "$2" --seconds 3
+  bench --mode iotix-lua --connections "$1" --qos "$2" --rate "$3" --seconds "$4"
+  bench --mode floor --connections "$1" --qos "$2" --seconds 3
+  bench --mode iotix-model --connections "$1" --qos "$2" --rate "$3" --seconds "$4"
+  bench --mode floor --connections "$1" --qos "$2" --seconds 3
+}
+
+if [ "$quick" = 1 ]; then
+  measure 8000 0 60000 5
+else
+  measure 1000 0 9000 8
+  measure 8000 0 60000 8
+  measure 18000 0 60000 8
+  measure 8000 1 30000 8
+fi
+
+python3 - "$rows" "$json" <<'PY'
+import json, sys
+rows = [json.loads(line) for line in open(sys.argv[1])]
+for i, row in enumerate(rows):
+    near = [r for r in rows[max(0, i - 1):i + 2] if r["mode"] == "floor" and r["connections"] == row["connections"] and r["qos"] == row["qos"]]
+    floor = sum(r["cpu_us_per_msg"] for r in near) / len(near)
+    row["ratio_to_floor"] = round(row["cpu_us_per_msg"] / floor, 3)
+print("| mode | QoS | connections | CPU us/message | to floor | bytes/device | CPU us/connect | longest stall ms | delivered |")
+print("|---|---|---|---|---|---|---|---|---|")
+for r in rows:
+    iotix = r["mode"] != "floor"
+    print("| {} | {} | {:,} | {:.2f} | {:.2f} | {} | {:.1f} | {} | {:,.0f} {} |".format(
+        r["mode"], r["qos"], r["connections"], r["cpu_us_per_msg"], r["ratio_to_floor"], "{:,.0f}".format(r["bytes_per_device"]) if iotix else "",
+        r["cpu_us_per_connect"], "{:.1f}".format(r["longest_stall_ms"]) if iotix else "", r["delivered"], "all" if r["complete"] else "NOT ALL"))
+if sys.argv[2]:
+    with open(sys.argv[2], "w") as f:
+        json.dump(rows, f, indent=1)
+PY

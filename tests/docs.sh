@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Documentation as TAP: generated pages are up to date, links inside the repository lead somewhere, Lua examples in the pages load.
+run=$1
+cd "$(dirname "$0")/.." || exit 1
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+n=0 bad=0
+check() { local found; found=$(cat); n=$((n + 1)); if [ -z "$found" ]; then echo "ok $n - $1"; else bad=1; echo "not ok $n - $1"; echo "$found" | head -n 30 | sed 's/^/# /'; fi; }
+
+{ luajit docs/generate.lua >"$dir/api.md" 2>&1; diff "$dir/api.md" docs/reference/scenario-api.md >/dev/null || echo "run: luajit docs/generate.lua > docs/reference/scenario-api.md"; } | check "docs/reference/scenario-api.md is made from lua/iotix/_meta"
+{ "$run" help --markdown >"$dir/cli.md" 2>&1; diff "$dir/cli.md" docs/reference/cli.md || echo "run: iotix-run help --markdown > docs/reference/cli.md"; } | check "docs/reference/cli.md is made from the option table"
+
+# Links [text](path) between files of the repository.
+git ls-files --cached --others --exclude-standard '*.md' | while read -r page; do
+  grep -oE '\]\([^)#: ]+(#[^)]*)?\)' "$page" | sed -E 's/^\]\(([^)#]+).*/\1/' | while read -r target; do
+    [ -e "$(dirname "$page")/$target" ] || echo "$page: $target does not exist"
+  done
+done | check "links lead somewhere"
+
+# Every ```lua block that is a whole scenario (it returns iotix.scenario) passes --check.
+i=0
+for page in README.md docs/*/*.md; do
+  [ -e "$page" ] || continue
+  i=$((i + 1))
+  awk -v dir="$dir" -v page="$i" '/^```lua/ {on=1; k++; next} /^```/ {on=0} on {print > (dir "/example-" page "-" k ".lua")}' "$page"
+  for example in "$dir"/example-"$i"-*.lua; do
+    [ -e "$example" ] || continue
+    grep -q 'return iotix.scenario' "$example" || continue
+    "$run" --check --model-dir models "$example" >"$dir/out" 2>&1 || { echo "$page: an example does not pass --check:"; cat "$dir/out"; }
+  done
+done | check "examples in the documentation pass --check"
+
+for scenario in scenarios/*.lua; do
+  "$run" --check "$scenario" >"$dir/out" 2>&1 || { echo "$scenario:"; cat "$dir/out"; }
+done | check "every scenario passes --check"
+echo "1..$n"
+exit "$bad"

@@ -1,0 +1,154 @@
+#!/usr/bin/env bash
+# Installs what the tests need, builds, runs every test. The last line is: N passed, N failed, N skipped
+#
+#   tests/run.sh              everything
+#   tests/run.sh --fast       without the sanitizer build and the fuzzers
+#   tests/run.sh PART...      some parts (see --list)
+#   tests/run.sh --list       the parts
+#
+# Logs of every part are kept in build/test-logs. With CI=true a missing real part (a broker, a tool) fails instead of skipping.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+
+ALL_PARTS="lint unit spec integration docs install asan fuzz bench"
+FAST_PARTS="lint unit spec integration docs install"
+FUZZ_SECONDS=${IOTIX_FUZZ_SECONDS:-20}
+export LC_ALL=C.UTF-8
+
+parts=()
+for arg in "$@"; do
+  case "$arg" in
+    --list) echo "$ALL_PARTS" | tr ' ' '\n'; exit 0 ;;
+    --fast) read -ra parts <<<"$FAST_PARTS" ;;
+    -h|--help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -*) echo "run.sh: unknown option $arg" >&2; exit 2 ;;
+    *) case " $ALL_PARTS " in *" $arg "*) parts+=("$arg") ;; *) echo "run.sh: no part $arg; parts: $ALL_PARTS" >&2; exit 2 ;; esac ;;
+  esac
+done
+[ ${#parts[@]} -gt 0 ] || read -ra parts <<<"$ALL_PARTS"
+
+# shellcheck source=deploy/packages.sh
+. deploy/packages.sh
+# shellcheck disable=SC2086
+iotix_install $IOTIX_BUILD_PACKAGES $IOTIX_TEST_PACKAGES || { echo "run.sh: packages could not be installed" >&2; exit 1; }
+
+logs=build/test-logs
+rm -rf "$logs"
+mkdir -p "$logs"
+passed=0 failed=0 skipped=0
+
+# tally PART LOG RC: counts the TAP lines of a log; a non-zero exit without a "not ok" is one failure more.
+tally() {
+  local part=$1 log=$2 rc=$3 ok not_ok skip
+  skip=$(grep -cE '^(not )?ok [0-9]+.*# *(SKIP|skip|TODO|todo)' "$log")
+  ok=$(($(grep -cE '^ok [0-9]+' "$log") - $(grep -cE '^ok [0-9]+.*# *(SKIP|skip|TODO|todo)' "$log")))
+  not_ok=$(($(grep -cE '^not ok [0-9]+' "$log") - $(grep -cE '^not ok [0-9]+.*# *(SKIP|skip|TODO|todo)' "$log")))
+  if [ "$rc" -ne 0 ] && [ "$not_ok" -eq 0 ]; then
+    not_ok=1
+    echo "not ok - $part ended with exit code $rc"
+  fi
+  if [ "$rc" -eq 0 ] && [ "$ok" -eq 0 ] && [ "$not_ok" -eq 0 ] && [ "$skip" -eq 0 ]; then
+    not_ok=1
+    echo "not ok - $part ran no test"
+  fi
+  if [ "$skip" -gt 0 ] && [ "${CI:-}" = true ]; then
+    not_ok=$((not_ok + skip))
+    grep -E '^(not )?ok [0-9]+.*# *(SKIP|skip|TODO|todo)' "$log" | sed 's/^/skipped in CI counts as failed: /'
+    skip=0
+  fi
+  passed=$((passed + ok)) failed=$((failed + not_ok)) skipped=$((skipped + skip))
+  printf '%-44s %4d passed %3d failed %3d skipped\n' "$part" "$ok" "$not_ok" "$skip"
+  if [ "$not_ok" -gt 0 ]; then
+    echo "--- $log"
+    grep -nE '^not ok|^#|[Ee]rror|ERROR|Assertion|FAILED' "$log" | tail -n 60
+    echo "--- last lines"
+    tail -n 25 "$log"
+    echo "---"
+  fi
+}
+
+# run_tap PART LIMIT COMMAND...: runs a command that prints TAP.
+run_tap() {
+  local part=$1 limit=$2 log rc
+  shift 2
+  log=$logs/$(echo "$part" | tr '/ ' '__').log
+  timeout --kill-after=10 "$limit" "$@" >"$log" 2>&1 </dev/null
+  rc=$?
+  tally "$part" "$log" "$rc"
+}
+
+build() {
+  local preset=$1 log=$logs/build_$1.log
+  shift
+  if { cmake --preset "$preset" && cmake --build --preset "$preset" "$@"; } >"$log" 2>&1; then
+    return 0
+  fi
+  failed=$((failed + 1))
+  echo "not ok - the build $preset failed"
+  grep -E 'error|warning|FAILED|Error' -A3 "$log" | tail -n 60
+  return 1
+}
+
+# Every unit test program of a build, two at a time; they print TAP.
+unit_part() {
+  local preset=$1 limit=$2 program log rc name
+  export CMOCKA_MESSAGE_OUTPUT=TAP IOTIX_RUN=$PWD/build/$preset/bin/iotix-run
+  for program in build/"$preset"/unit/unit_*; do
+    [ -x "$program" ] || continue
+    echo "$program"
+  done | xargs -P 2 -I{} sh -c 'name=$(basename {}); timeout --kill-after=10 '"$limit"' {} >'"$logs/$preset"'_$name.log 2>&1 </dev/null; echo $? >'"$logs/$preset"'_$name.rc'
+  for log in "$logs/$preset"_unit_*.log; do
+    [ -e "$log" ] || continue
+    rc=$(cat "${log%.log}.rc")
+    name=$(basename "${log%.log}")
+    tally "$name" "$log" "$rc"
+    rm -f "${log%.log}.rc"
+  done
+}
+
+busted_part() {
+  local part=$1 limit=$2 preset=$3 spec
+  export IOTIX_RUN=$PWD/build/$preset/bin/iotix-run IOTIX_ROOT=$PWD
+  for spec in tests/"$part"/*_spec.lua; do
+    [ -e "$spec" ] || continue
+    run_tap "$part/$(basename "$spec" _spec.lua)${preset:+ ($preset)}" "$limit" tests/busted.sh "$spec"
+  done
+}
+
+fuzz_part() {
+  build fuzz || return
+  local program name corpus log rc
+  for program in build/fuzz/fuzz/fuzz_*; do
+    [ -x "$program" ] || continue
+    name=$(basename "$program")
+    corpus=build/fuzz-corpus/$name
+    mkdir -p "$corpus"
+    log=$logs/$name.log
+    "$program" -max_total_time="$FUZZ_SECONDS" -timeout=10 -rss_limit_mb=4096 -print_final_stats=1 \
+      -artifact_prefix="$logs/$name-" "$corpus" "tests/fuzz/corpus/$name" >"$log" 2>&1 </dev/null
+    rc=$?
+    if [ "$rc" -eq 0 ]; then echo "ok 1 - $(grep -m1 number_of_executed_units "$log")" >>"$log"; else echo "not ok 1 - $name" >>"$log"; fi
+    tally "fuzz/$name" "$log" "$rc"
+  done
+}
+
+started=$(date +%s)
+have_release=0
+need_release() { [ "$have_release" = 1 ] || { build release && have_release=1; }; }
+for part in "${parts[@]}"; do
+  echo "== $part"
+  case "$part" in
+    lint) run_tap lint 300 tests/lint/run.sh ;;
+    unit) need_release && unit_part release 180 ;;
+    spec) need_release && busted_part spec 300 release ;;
+    integration) need_release && busted_part integration 600 release ;;
+    docs) need_release && run_tap docs 300 tests/docs.sh build/release/bin/iotix-run ;;
+    install) need_release && run_tap install 120 tests/install.sh build/release ;;
+    asan) build asan && ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 unit_part asan 300 && busted_part spec 400 asan ;;
+    fuzz) fuzz_part ;;
+    bench) need_release && run_tap bench 300 tests/bench/smoke.sh build/release ;;
+  esac
+done
+echo "took $(($(date +%s) - started)) s; logs in $logs"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -1,0 +1,273 @@
+// Session state without sockets: a random walk against a simple model, packet ids, and the options of a target.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+#include "adapter/mqtt/options.h"
+#include "adapter/mqtt/session.h"
+#include "core/rng.h"
+
+static struct mqtt_publish message(uint8_t qos)
+{
+    return (struct mqtt_publish){.topic = "t", .topic_len = 1, .payload = (const uint8_t *)"x", .payload_len = 1, .qos = qos};
+}
+
+// Everything accepted ends exactly once: acknowledged or dropped; the window and the queue hold at every step; resends
+// come in the order of publishing.
+static void a_random_walk(void **state)
+{
+    (void)state;
+    for (int drop_oldest = 0; drop_oldest < 2; drop_oldest++) {
+        const struct mqtt_queue_limits limits = {.max_messages = 7, .max_bytes = 1000, .window = 5, .drop_oldest = drop_oldest};
+        struct mqtt_session s = {NULL, 65530}; // ids wrap soon
+        struct rng rng;
+        bool online = true;
+        uint32_t accepted = 0, ended = 0, refused = 0, last_sent = 0;
+        uint16_t sent_ids[64];
+        unsigned n_sent = 0;
+        static uint8_t seen[200001];
+        memset(seen, 0, sizeof seen);
+        rng_seed(&rng, 99 + (uint64_t)drop_oldest);
+        for (int step = 0; step < 200000; step++) {
+            struct mqtt_out *out, *victims;
+            switch (rng_below(&rng, 8)) {
+            case 0: case 1: case 2: {
+                struct mqtt_publish m = message((uint8_t)(1 + rng_below(&rng, 2)));
+                if (mqtt_session_queue(&s, &limits, &m, accepted + 1, 0, online, &victims, NULL) < 0) {
+                    refused++;
+                    assert_false(drop_oldest);
+                    break;
+                }
+                accepted++;
+                while (victims) {
+                    struct mqtt_out *next = victims->next;
+                    assert_int_equal(seen[victims->token]++, 0);
+                    assert_false(victims->was_sent);
+                    ended++;
+                    free(victims);
+                    victims = next;
+                }
+                break;
+            }
+            case 3: case 4: // send
+                while (online && (out = mqtt_session_next(&s, limits.window))) {
+                    assert_true(out->packet_id);
+                    assert_true(out->token > last_sent);
+                    last_sent = out->token;
+                    for (unsigned i = 0; i < n_sent; i++)
+                        assert_true(sent_ids[i] != out->packet_id);
+                    sent_ids[n_sent++] = out->packet_id;
+                    mqtt_session_sent(&s);
+                    assert_true(n_sent <= limits.window);
+                }
+                break;
+            case 5: case 6: // an acknowledgement, of any of those sent
+                if (n_sent) {
+                    unsigned i = (unsigned)rng_below(&rng, n_sent);
+                    if (mqtt_session_ack(&s, MQTT_PUBACK, sent_ids[i], &out) == MQTT_ACK_UNKNOWN) {
+                        assert_int_equal(mqtt_session_ack(&s, MQTT_PUBREC, sent_ids[i], &out), MQTT_ACK_RELEASE);
+                        if (rng_below(&rng, 2))
+                            break;
+                        assert_int_equal(mqtt_session_ack(&s, MQTT_PUBCOMP, sent_ids[i], &out), MQTT_ACK_DONE);
+                    }
+                    assert_int_equal(seen[out->token]++, 0);
+                    ended++;
+                    free(out);
+                    sent_ids[i] = sent_ids[--n_sent];
+                    mqtt_session_trim(&s);
+                }
+                break;
+            case 7: // connection lost, and found
+                if (rng_below(&rng, 4))
+                    break;
+                online = !online;
+                mqtt_session_rewind(&s);
+                n_sent = 0;
+                last_sent = 0;
+                if (online && rng_below(&rng, 2))
+                    mqtt_session_renew(&s);
+                break;
+            }
+            if (s.state) {
+                assert_true(s.state->n_out - s.state->n_ids <= limits.max_messages + 1);
+                assert_int_equal(accepted - ended, s.state->n_out);
+            } else {
+                assert_int_equal(accepted, ended);
+            }
+        }
+        for (struct mqtt_out *out; (out = mqtt_session_pop(&s)); free(out), ended++)
+            assert_int_equal(seen[out->token]++, 0);
+        assert_int_equal(accepted, ended);
+        assert_true(accepted > 10000 && (drop_oldest || refused > 100));
+        mqtt_session_trim(&s);
+        assert_null(s.state);
+    }
+}
+
+static void packet_ids_are_unique_and_never_zero(void **state)
+{
+    (void)state;
+    const struct mqtt_queue_limits limits = {.max_messages = 20000, .max_bytes = 1 << 20, .window = 10000};
+    struct mqtt_session s = {NULL, 60000};
+    static uint8_t used[65536];
+    struct mqtt_out *out, *victims;
+    memset(used, 0, sizeof used);
+    for (int i = 0; i < 10000; i++) {
+        struct mqtt_publish m = message(1);
+        assert_int_equal(mqtt_session_queue(&s, &limits, &m, 0, 0, true, &victims, NULL), 0);
+        if (i % 10 == 0) { // ids of requests come from the same space
+            struct mqtt_request *r = mqtt_session_request(&s, MQTT_SUBSCRIBE, "f", 1, 0, NULL);
+            assert_int_equal(used[r->packet_id]++, 0);
+        }
+        out = mqtt_session_next(&s, limits.window);
+        mqtt_session_sent(&s);
+        assert_int_equal(used[out->packet_id]++, 0);
+    }
+    assert_int_equal(used[0], 0);
+    assert_null(mqtt_session_next(&s, limits.window));
+    mqtt_session_destroy(&s);
+}
+
+static void received_ids(void **state)
+{
+    (void)state;
+    struct mqtt_session s = {NULL, 0};
+    for (unsigned i = 1; i <= 65535; i += 7)
+        assert_int_equal(mqtt_session_received(&s, (uint16_t)(i * 40503u)), 1);
+    for (unsigned i = 1; i <= 65535; i += 7)
+        assert_int_equal(mqtt_session_received(&s, (uint16_t)(i * 40503u)), 0);
+    for (unsigned i = 1; i <= 65535; i += 7)
+        mqtt_session_released(&s, (uint16_t)(i * 40503u));
+    mqtt_session_released(&s, 5);
+    assert_null(s.state);
+}
+
+static void subscriptions_are_capped(void **state)
+{
+    (void)state;
+    struct mqtt_session s = {NULL, 0};
+    char filter[16];
+    static char big[MQTT_MAX_SUB_BYTES];
+    memset(big, 'a', sizeof big);
+    for (unsigned i = 0; i < MQTT_MAX_SUBS; i++) {
+        snprintf(filter, sizeof filter, "f%u", i);
+        assert_int_equal(mqtt_session_subscribed(&s, filter, strlen(filter), 1, NULL), 0);
+    }
+    assert_int_equal(mqtt_session_subscribed(&s, "one more", 8, 1, NULL), -1);
+    assert_int_equal(mqtt_session_subscribed(&s, "f5", 2, 2, NULL), 0); // known
+    for (unsigned i = 0; i < MQTT_MAX_SUBS; i++) {
+        snprintf(filter, sizeof filter, "f%u", i);
+        mqtt_session_unsubscribed(&s, filter, strlen(filter));
+    }
+    assert_null(s.state);
+    assert_true(mqtt_session_sub_room(&s, big, 65535));
+    assert_int_equal(mqtt_session_subscribed(&s, big, 65535, 1, NULL), 0);
+    assert_false(mqtt_session_sub_room(&s, "ab", 2));
+    mqtt_session_destroy(&s);
+}
+
+static int parse(const char *json, struct mqtt_options *o, struct error *err)
+{
+    json_t *v = json_loads(json, JSON_DECODE_ANY, NULL);
+    assert_non_null(v);
+    error_clear(err);
+    int rc = mqtt_options_parse(v, o, err);
+    json_decref(v);
+    return rc;
+}
+
+static void options_and_their_defaults(void **state)
+{
+    (void)state;
+    struct mqtt_options o;
+    struct error err;
+    assert_int_equal(mqtt_options_parse(NULL, &o, &err), 0);
+    assert_int_equal(o.keep_alive, 60);
+    assert_true(o.clean_session && o.reconnect && o.reconnect_jitter && !o.queue.drop_oldest && !o.has_source);
+    assert_int_equal(o.connect_timeout_us, 10000000);
+    assert_int_equal(o.reconnect_initial_us, 1000000);
+    assert_int_equal(o.reconnect_max_us, 60000000);
+    assert_int_equal(o.queue.window, 20);
+    assert_int_equal(o.queue.max_messages, 100);
+    assert_int_equal(o.queue.max_bytes, 256 << 10);
+    assert_int_equal(o.connect_window, 64);
+    assert_int_equal(o.max_packet, 1 << 20);
+    const char *all = "{\"version\":4,\"keepAlive\":\"2m\",\"cleanSession\":false,\"connectTimeout\":1.5,"
+                      "\"reconnect\":{\"initial\":\"5ms\",\"max\":\"1m\",\"factor\":1.5,\"jitter\":false,\"attempts\":4},"
+                      "\"inflight\":3.0,\"queue\":{\"max\":5,\"bytes\":\"1KB\",\"full\":\"drop_oldest\"},\"connectWindow\":9,"
+                      "\"source\":\"::1\",\"willQos\":2,\"willRetain\":true,\"maxPacket\":\"2KB\"}";
+    assert_int_equal(parse(all, &o, &err), 0);
+    assert_int_equal(o.keep_alive, 120);
+    assert_int_equal(o.connect_timeout_us, 1500000);
+    assert_int_equal(o.reconnect_initial_us, 5000);
+    assert_int_equal(o.reconnect_attempts, 4);
+    assert_false(o.reconnect_jitter);
+    assert_int_equal(o.queue.window, 3);
+    assert_int_equal(o.queue.max_bytes, 1024);
+    assert_true(o.queue.drop_oldest && o.has_source && o.will_retain);
+    assert_int_equal(o.will_qos, 2);
+    assert_int_equal(o.max_packet, 2048);
+    assert_int_equal(parse("{\"reconnect\":{\"initial\":\"90s\"}}", &o, &err), 0); // the default max follows
+    assert_int_equal(o.reconnect_max_us, 90000000);
+}
+
+static void bad_options_name_what_was_expected(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *json, *text;
+    } cases[] = {
+        {"[]", "expected an object"},
+        {"{\"keepalive\":1}", "did you mean \"keepAlive\""},
+        {"{\"zzz\":1}", "valid: version, keepAlive, cleanSession"},
+        {"{\"keep_alive\":1}", "unknown mqtt option"},
+        {"{\"version\":5}", "MQTT 5 is not there yet"},
+        {"{\"version\":\"5\"}", "MQTT 5 is not there yet"},
+        {"{\"version\":\"3.1\"}", "3.1.1"},
+        {"{\"keepAlive\":-1}", "keepAlive: expected a duration"},
+        {"{\"keepAlive\":65536}", "keepAlive: expected a duration"},
+        {"{\"keepAlive\":1.5}", "whole seconds"},
+        {"{\"keepAlive\":true}", "got true"},
+        {"{\"cleanSession\":1}", "cleanSession: expected true or false, got 1"},
+        {"{\"connectTimeout\":\"10\xc3\xa9\"}", "connectTimeout: expected a duration"},
+        {"{\"connectTimeout\":0}", "connectTimeout"},
+        {"{\"reconnect\":\"yes\"}", "true, false or an object, got \"yes\""},
+        {"{\"reconnect\":{\"factor\":0.5}}", "reconnect.factor: expected a number from 1 to 100"},
+        {"{\"reconnect\":{\"inital\":1}}", "\"reconnect.inital\", did you mean \"initial\""},
+        {"{\"reconnect\":{\"initial\":\"2s\",\"max\":\"1s\"}}", "max is shorter"},
+        {"{\"reconnect\":{\"attempts\":1.5}}", "reconnect.attempts"},
+        {"{\"inflight\":0}", "inflight: expected a whole number from 1 to 10000, got 0"},
+        {"{\"inflight\":10001}", "inflight"},
+        {"{\"queue\":5}", "queue: expected an object"},
+        {"{\"queue\":{\"full\":\"block\"}}", "\"reject\" or \"drop_oldest\", got \"block\""},
+        {"{\"queue\":{\"bytes\":\"lots\"}}", "queue.bytes: expected a size"},
+        {"{\"queue\":{\"max\":-1}}", "queue.max"},
+        {"{\"connectWindow\":null}", "got null"},
+        {"{\"source\":\"localhost\"}", "source: expected an IP address"},
+        {"{\"source\":7}", "source: expected an IP address"},
+        {"{\"willQos\":3}", "willQos: expected a whole number from 0 to 2"},
+        {"{\"maxPacket\":1}", "maxPacket: expected a size"},
+    };
+    struct mqtt_options o;
+    struct error err;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(parse(cases[i].json, &o, &err), -1);
+        if (!strstr(err.text, cases[i].text))
+            fail_msg("%s: %s", cases[i].json, err.text);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_random_walk),
+        cmocka_unit_test(packet_ids_are_unique_and_never_zero),
+        cmocka_unit_test(received_ids),
+        cmocka_unit_test(subscriptions_are_capped),
+        cmocka_unit_test(options_and_their_defaults),
+        cmocka_unit_test(bad_options_name_what_was_expected),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

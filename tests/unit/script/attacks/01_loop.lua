@@ -1,0 +1,3 @@
+-- expect: killed, without a pause
+local dev = ...
+while true do end

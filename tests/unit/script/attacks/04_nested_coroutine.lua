@@ -1,0 +1,3 @@
+-- expect: killed, where it cannot be paused
+local dev = ...
+coroutine.resume(coroutine.create(function() while true do end end))

@@ -1,0 +1,3 @@
+-- expect: killed, where it cannot be paused
+local dev = ...
+table.sort({ 3, 2, 1 }, function() while true do end end)

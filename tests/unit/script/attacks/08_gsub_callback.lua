@@ -1,0 +1,3 @@
+-- expect: killed, where it cannot be paused
+local dev = ...
+string.gsub('x', 'x', function() while true do end end)

@@ -1,0 +1,3 @@
+-- expect: killed, where it cannot be paused
+local dev = ...
+print(setmetatable({}, { __tostring = function() while true do end end }))

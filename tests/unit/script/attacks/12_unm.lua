@@ -1,0 +1,5 @@
+-- expect: killed
+local dev = ...
+local meta = { __unm = function() while true do end end }
+local t, u = setmetatable({}, meta), setmetatable({}, meta)
+local _ = -t, u

@@ -1,0 +1,4 @@
+-- expect: killed, without a pause
+local dev = ...
+::again::
+goto again

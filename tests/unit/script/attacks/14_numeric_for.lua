@@ -1,0 +1,3 @@
+-- expect: killed, without a pause
+local dev = ...
+for _ = 1, 1e18 do end

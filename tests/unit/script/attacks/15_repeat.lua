@@ -1,0 +1,3 @@
+-- expect: killed, without a pause
+local dev = ...
+repeat until false

@@ -1,0 +1,3 @@
+-- expect: killed, without a pause
+local dev = ...
+for _ in function() return 1 end do end

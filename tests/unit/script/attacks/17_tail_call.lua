@@ -1,0 +1,4 @@
+-- expect: killed, without a pause
+local dev = ...
+local function f() return f() end
+f()

@@ -1,0 +1,3 @@
+-- expect: error, load takes a string
+local dev = ...
+load(function() return ' ' end)

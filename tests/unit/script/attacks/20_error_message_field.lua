@@ -1,0 +1,3 @@
+-- expect: error, what happened
+local dev = ...
+error(setmetatable({ message = 'what happened' }, { __index = function() while true do end end }))

@@ -1,0 +1,3 @@
+-- expect: error, error object is a table
+local dev = ...
+error(setmetatable({}, { __tostring = function() while true do end end }))

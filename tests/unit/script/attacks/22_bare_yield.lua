@@ -1,0 +1,3 @@
+-- expect: error, use iotix.sleep
+local dev = ...
+while true do coroutine.yield() end

@@ -1,0 +1,3 @@
+-- expect: killed, without a pause
+local dev = ...
+while true do pcall(coroutine.yield, 'sleep', 0) end

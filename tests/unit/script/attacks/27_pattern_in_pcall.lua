@@ -1,0 +1,5 @@
+-- expect: killed
+local dev = ...
+while true do
+    pcall(string.find, ('a'):rep(30), ('a?'):rep(30) .. ('a'):rep(30))
+end

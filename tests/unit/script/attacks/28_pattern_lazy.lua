@@ -1,0 +1,3 @@
+-- expect: error, steps
+local dev = ...
+string.find(('a'):rep(5000), '.-.-.-b')

@@ -1,0 +1,3 @@
+-- expect: error, steps
+local dev = ...
+string.gsub(('('):rep(60000), '%b()', '')

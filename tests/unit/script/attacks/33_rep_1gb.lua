@@ -1,0 +1,3 @@
+-- expect: error, 1 MB
+local dev = ...
+local _ = ('x'):rep(2 ^ 30)

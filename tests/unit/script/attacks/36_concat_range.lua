@@ -1,0 +1,3 @@
+-- expect: error
+local dev = ...
+local _ = table.concat({}, 'x', 1, 2 ^ 30)

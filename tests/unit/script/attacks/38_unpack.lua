@@ -1,0 +1,3 @@
+-- expect: error, unpack
+local dev = ...
+local _ = unpack({}, 1, 1e7)

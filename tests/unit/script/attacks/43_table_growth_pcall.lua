@@ -1,0 +1,6 @@
+-- expect: killed, of memory
+local dev = ...
+local t = {}
+while true do
+    pcall(function() while true do t[#t + 1] = {} end end)
+end

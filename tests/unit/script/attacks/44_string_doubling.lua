@@ -1,0 +1,4 @@
+-- expect: killed, of memory
+local dev = ...
+local s = 'x'
+while true do s = s .. s end

@@ -1,0 +1,3 @@
+-- expect: error, assignment to global 'publish'
+local dev = ...
+_G.publish = nil

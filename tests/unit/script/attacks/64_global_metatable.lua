@@ -1,0 +1,3 @@
+-- expect: error, protected metatable
+local dev = ...
+setmetatable(_G, { __index = function() end })

@@ -1,0 +1,3 @@
+-- expect: error, __gc
+local dev = ...
+setmetatable({}, { __gc = function() while true do end end })

@@ -1,0 +1,3 @@
+-- expect: error, newproxy
+local dev = ...
+newproxy(true)

@@ -1,0 +1,3 @@
+-- expect: error, too many tasks
+local dev = ...
+while true do dev.spawn(function() dev.sleep(10) end) end
