@@ -32,12 +32,14 @@ struct adapter_message {
 // What the owner of a connection is told.
 struct adapter_events {
     void (*on_online)(void *owner, bool session_present);
-    // why->code ERR_NONE: asked for by conn_close. will_retry: the adapter reconnects by itself.
+    // why->code ERR_NONE: asked for by conn_close. will_retry: the adapter reconnects by itself. Also told for every
+    // attempt that fails, the first one included, so on_offline may follow on_offline.
     void (*on_offline)(void *owner, const struct error *why, bool will_retry);
     // Pointers are valid during the call only.
     void (*on_message)(void *owner, const struct adapter_message *message);
     // A publish with a token was acknowledged (QoS 0: never called), a subscribe or unsubscribe answered. err NULL: done;
-    // ERR_REFUSED: the server said no; ERR_CANCELLED/ERR_CLOSED: it will never be known. granted_qos for subscribes.
+    // ERR_REFUSED: the server said no; ERR_LIMIT: dropped for a newer message (drop_oldest); any other code: it will never
+    // be known (ERR_CANCELLED: conn_close; else why the connection ended). granted_qos for subscribes, else -1.
     void (*on_done)(void *owner, uint32_t token, int granted_qos, const struct error *err);
 };
 
@@ -76,11 +78,13 @@ struct adapter_ops {
     void (*conn_delete)(struct adapter_conn *conn); // closes abruptly if open; no events
     // Starts connecting; on_online or on_offline follows. ERR_STATE when already connecting or online.
     int (*conn_open)(struct adapter_conn *conn, struct error *err);
-    // Stops reconnecting and closes. on_offline with ERR_NONE follows (in this call's turn, not inside it) if it was not offline.
+    // Stops reconnecting and closes. on_offline with ERR_NONE follows (at the end of the turn, not inside the call) if it was
+    // connected, connecting or about to reconnect. Nothing is waited for: drain with pending() before.
     void (*conn_close)(struct adapter_conn *conn, enum adapter_close mode);
 
     // 0: accepted: it will end as acknowledged, dropped with a counted reason, or in memory. token 0: no on_done wanted.
-    // -1: not accepted; ERR_STATE not connected, ERR_LIMIT queue full, ERR_INVALID bad topic.
+    // -1: not accepted; ERR_STATE not connected (with an acknowledgement asked for, QoS 1 and 2, it is accepted while
+    // connecting and reconnecting too and waits in the queue), ERR_LIMIT queue or output full, ERR_INVALID bad topic.
     int (*publish)(struct adapter_conn *conn, const struct adapter_message *message, uint32_t token, struct error *err);
     int (*subscribe)(struct adapter_conn *conn, const char *filter, int qos, uint32_t token, struct error *err);
     int (*unsubscribe)(struct adapter_conn *conn, const char *filter, uint32_t token, struct error *err);

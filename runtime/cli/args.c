@@ -36,8 +36,8 @@ static const char *take_value(struct words *w, const struct option_spec *spec, c
     const char *next = w->at < w->argc ? w->argv[w->at] : NULL;
     // "-" alone is a file; "-5" is a wrong number and deserves that message rather than this one.
     if (!next || (next[0] == '-' && next[1] && !(next[1] >= '0' && next[1] <= '9'))) {
-        error_set(w->err, ERR_INVALID, "%s needs a value: %s %s%s%s%s", as, as, spec->metavar, spec->choices ? " (" : "",
-                  spec->choices ? spec->choices : "", spec->choices ? ")" : "");
+        error_set(w->err, ERR_INVALID, "%s needs a value: %s %s%s%s%s", as, as, spec->metavar,
+                  spec->choices ? " (" : "", spec->choices ? spec->choices : "", spec->choices ? ")" : "");
         return NULL;
     }
     w->at++;
@@ -73,8 +73,8 @@ static int short_flags(struct words *w, const char *word)
         while (id < OPT_MAX && option_specs[id].letter != *at)
             id++;
         if (id == OPT_MAX)
-            return error_set(w->err, ERR_INVALID, "unknown option -%c%s%s; --help lists them", *at, at == word + 1 && !at[1] ? "" : " in ",
-                             at == word + 1 && !at[1] ? "" : word);
+            return error_set(w->err, ERR_INVALID, "unknown option -%c%s%s; --help lists them", *at,
+                             at == word + 1 && !at[1] ? "" : " in ", at == word + 1 && !at[1] ? "" : word);
         char as[3] = {'-', *at, '\0'};
         bool boolean = option_specs[id].type == TYPE_BOOL;
         const char *attached = !boolean && at[1] ? at + 1 + (at[1] == '=') : NULL;
@@ -99,7 +99,8 @@ static int positional(struct words *w, const char *word)
     }
     const struct command_spec *spec = &command_specs[w->out->command];
     if (spec->max_words == 0)
-        return error_set(w->err, ERR_INVALID, "unexpected argument \"%s\": `iotix-run %s` takes none", word, spec->name);
+        return error_set(w->err, ERR_INVALID, "unexpected argument \"%s\": `iotix-run %s` takes none", word,
+                         spec->name);
     if (w->out->word)
         return error_set(w->err, ERR_INVALID, "unexpected argument \"%s\" behind \"%s\"%s", word, w->out->word,
                          w->out->command == CMD_RUN ? ": arguments of the scenario go behind --" : "");

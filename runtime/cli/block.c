@@ -21,7 +21,7 @@ void history_add(struct history *h, const struct run_status *s)
     }
     h->devices[h->n] = (double)s->totals.online;
     h->publish[h->n] = s->sent_per_s;
-    h->latency[h->n] = s->p99_us >= 0 ? (double)s->p99_us : -1;
+    h->latency[h->n] = no_latency(s) ? -1 : (double)s->p99_us;
     h->n++;
 }
 
@@ -103,7 +103,8 @@ static void publish_line(struct block *b, const struct run_status *s, const stru
     line_printf(&b->l, PLAIN, "%s msg/s  %s/s", count_format((uint64_t)(s->sent_per_s + 0.5), rate, sizeof(rate)),
                 size_format(s->bytes_per_s, bytes, sizeof(bytes)));
     if (s->totals.received)
-        line_printf(&b->l, PLAIN, "  %s in/s", count_format((uint64_t)(s->received_per_s + 0.5), received, sizeof(received)));
+        line_printf(&b->l, PLAIN, "  %s in/s",
+                    count_format((uint64_t)(s->received_per_s + 0.5), received, sizeof(received)));
     spark(b, h->publish, h->n, 0);
     end(b);
 }
@@ -112,7 +113,7 @@ static void latency_line(struct block *b, const struct run_status *s, const stru
 {
     char p50[32], p95[32], p99[32], max[32];
     label(b, "latency");
-    if (s->p99_us < 0)
+    if (no_latency(s))
         line_put(&b->l, DIM, "no acknowledged publish in the last 10 s");
     else
         line_printf(&b->l, PLAIN, "p50 %s  p95 %s  p99 %s  max %s", latency_short(s->p50_us, p50, sizeof(p50)),
@@ -175,7 +176,8 @@ static void errors_line(struct block *b, const struct run_status *s)
         for (unsigned i = shown + 1; i < r.n; i++)
             if (r.of[i].count > r.of[best].count)
                 best = i;
-        line_printf(&b->l, PLAIN, "%s%s %s", shown ? " · " : " ", r.of[best].name, count_format(r.of[best].count, count, sizeof(count)));
+        line_printf(&b->l, PLAIN, "%s%s %s", shown ? " · " : " ", r.of[best].name,
+                    count_format(r.of[best].count, count, sizeof(count)));
         r.of[best] = r.of[shown];
     }
     end(b);
@@ -198,11 +200,18 @@ static void thresholds_line(struct block *b, const struct run_status *s)
         for (unsigned i = 0; i < s->n_thresholds; i++) {
             const struct threshold *t = &s->thresholds[i];
             const struct threshold_result *r = &s->threshold_results[i];
-            bool bad = r->state == THRESHOLD_FAIL;
+            enum threshold_state state = state_of(r);
+            bool bad = state == THRESHOLD_FAIL;
             if (bad != (pass == 0))
                 continue;
             line_put(&b->l, PLAIN, b->l.col ? "   " : " ");
-            line_put(&b->l, bad ? RED : r->state == THRESHOLD_PASS ? GREEN : YELLOW, bad ? "✗" : r->state == THRESHOLD_PASS ? "✓" : "?");
+            line_put(&b->l,
+                     bad                       ? RED
+                     : state == THRESHOLD_PASS ? GREEN
+                                               : YELLOW,
+                     bad                       ? "✗"
+                     : state == THRESHOLD_PASS ? "✓"
+                                               : "?");
             line_printf(&b->l, PLAIN, " %s%s%s%s %s", t->selector.name, *t->selector.tags ? "{" : "", t->selector.tags,
                         *t->selector.tags ? "}" : "", t->text);
             if (bad)

@@ -75,7 +75,7 @@ static int read_options(struct session *s, int argc, char **argv, struct error *
         return -1;
     if (all && config_read_all(&s->options, s->env->config_files, s->env->n_config_files, err))
         return -1;
-    if (all && options_from_environment(&s->options, environ, warn_environment, s, err))
+    if (all && options_from_environment(&s->options, (const char *const *)environ, warn_environment, s, err))
         return -1;
     if (args_parse(argc, argv, &s->options, &s->args, err))
         return -1;
@@ -85,9 +85,9 @@ static int read_options(struct session *s, int argc, char **argv, struct error *
 static int dispatch(struct session *s)
 {
     static int (*const commands[CMD_MAX])(struct session *) = {
-        [CMD_RUN] = command_run,       [CMD_CHECK] = command_check,     [CMD_INSPECT] = command_inspect,
-        [CMD_NEW] = command_new,       [CMD_DOCTOR] = command_doctor,   [CMD_VERSION] = command_version,
-        [CMD_HELP] = command_help,     [CMD_COMPLETION] = command_completion,
+        [CMD_RUN] = command_run,   [CMD_CHECK] = command_check,           [CMD_INSPECT] = command_inspect,
+        [CMD_NEW] = command_new,   [CMD_DOCTOR] = command_doctor,         [CMD_VERSION] = command_version,
+        [CMD_HELP] = command_help, [CMD_COMPLETION] = command_completion,
     };
     if (option_yes(&s->options, OPT_HELP))
         return command_help(s);
@@ -101,9 +101,12 @@ static void warn_password(struct session *s)
 {
     const struct option_value *v = &s->options.of[OPT_BROKER];
     const char *url = option_text(&s->options, OPT_BROKER), *scheme = url ? strstr(url, "://") : NULL;
-    const char *at = scheme ? strchr(scheme + 3, '@') : NULL, *colon = at ? memchr(scheme + 3, ':', (size_t)(at - scheme - 3)) : NULL;
+    const char *at = scheme ? strchr(scheme + 3, '@') : NULL,
+               *colon = at ? memchr(scheme + 3, ':', (size_t)(at - scheme - 3)) : NULL;
     if (v->layer == LAYER_FLAG && colon)
-        complain(s, "warning: the password in --broker can be read by others in the list of processes; IOTIX_BROKER hides it");
+        complain(
+            s,
+            "warning: the password in --broker can be read by others in the list of processes; IOTIX_BROKER hides it");
 }
 
 int cli_main(const struct cli_env *env, int argc, char **argv)

@@ -8,7 +8,8 @@ struct cli_env {
     const char *lua_version; // "LuaJIT 2.1.0-beta3", for `version`; NULL: unknown
     // The run itself; NULL: run_execute.
     int (*execute)(const struct run_config *config, struct run **running, struct run_result *out, struct error *err);
-    // Configuration files, lowest precedence first; NULL: /etc/iotix/run.toml, $XDG_CONFIG_HOME/iotix/run.toml, ./iotix.toml.
+    // Configuration files, lowest precedence first; NULL: /etc/iotix/run.toml, $XDG_CONFIG_HOME/iotix/run.toml,
+    // ./iotix.toml.
     const char *const *config_files;
     unsigned n_config_files;
 };

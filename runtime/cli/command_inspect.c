@@ -20,8 +20,8 @@ static int check_text(struct session *s, const struct run_result *r)
     line_put(&l, GREEN, ": ok");
     line_printf(&l, PLAIN, "   %u %s, %s devices, %s, %u %s", plan->n_groups, plan->n_groups == 1 ? "group" : "groups",
                 count_format(plan_devices(plan), devices, sizeof(devices)),
-                plan->duration_us ? span_format(plan->duration_us, span, sizeof(span)) : "until the test ends", plan->n_thresholds,
-                plan->n_thresholds == 1 ? "threshold" : "thresholds");
+                plan->duration_us ? span_format(plan->duration_us, span, sizeof(span)) : "until the test ends",
+                plan->n_thresholds, plan->n_thresholds == 1 ? "threshold" : "thresholds");
     line_end(&l);
     int rc = l.failed ? EXIT_MACHINE : print_result(s, b.data, b.len);
     buf_destroy(&b);
@@ -91,8 +91,7 @@ static json_t *plan_view(const struct plan *plan)
 {
     const char *path;
     json_t *copy = json_deep_copy(plan->json), *model;
-    json_object_foreach(json_object_get(copy, "models"), path, model)
-        json_object_del(model, "text");
+    json_object_foreach(json_object_get(copy, "models"), path, model) json_object_del(model, "text");
     redact(copy);
     return copy;
 }

@@ -17,8 +17,10 @@ static int resolve_name(const char *word, char *path, size_t path_size, char *na
     size_t n = strlen(base);
     bool lua = n > 4 && strcmp(base + n - 4, ".lua") == 0;
     size_t stem = lua ? n - 4 : n;
-    if (stem == 0 || stem >= name_size || strspn(base, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.") != n)
-        return error_set(err, ERR_INVALID, "\"%s\" is no name for a scenario: expected letters, digits, - _ and . (at most %zu)", base,
+    if (stem == 0 || stem >= name_size ||
+        strspn(base, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.") != n)
+        return error_set(err, ERR_INVALID,
+                         "\"%s\" is no name for a scenario: expected letters, digits, - _ and . (at most %zu)", base,
                          name_size - 1);
     memcpy(name, base, stem);
     name[stem] = '\0';

@@ -72,7 +72,8 @@ static enum progress_mode progress_mode(const struct session *s)
     const struct options *o = &s->options;
     if (option_yes(o, OPT_QUIET))
         return PROGRESS_NONE;
-    enum progress_mode mode = option_given(o, OPT_PROGRESS) ? (enum progress_mode)o->of[OPT_PROGRESS].count : PROGRESS_AUTO;
+    enum progress_mode mode =
+        option_given(o, OPT_PROGRESS) ? (enum progress_mode)o->of[OPT_PROGRESS].count : PROGRESS_AUTO;
     if (mode == PROGRESS_AUTO)
         return s->terminal.animate ? PROGRESS_TTY : PROGRESS_PLAIN;
     return mode;
@@ -97,13 +98,14 @@ static int open_view(struct running *r)
         .options = o,
     };
     r->display = display_new(&config);
-    bool json = option_given(o, OPT_LOG_FORMAT) ? o->of[OPT_LOG_FORMAT].count == LOG_JSON : mode == PROGRESS_JSON && r->log_fd < 0;
+    bool json = option_given(o, OPT_LOG_FORMAT) ? o->of[OPT_LOG_FORMAT].count == LOG_JSON
+                                                : mode == PROGRESS_JSON && r->log_fd < 0;
     struct log_config log = {
         .fd = STDERR_FILENO,
-        .level = option_given(o, OPT_LOG_LEVEL)  ? (enum log_level)o->of[OPT_LOG_LEVEL].count
-                 : option_yes(o, OPT_QUIET)      ? LOG_ERROR
-                 : option_yes(o, OPT_VERBOSE)    ? LOG_DEBUG
-                                                 : LOG_INFO,
+        .level = option_given(o, OPT_LOG_LEVEL) ? (enum log_level)o->of[OPT_LOG_LEVEL].count
+                 : option_yes(o, OPT_QUIET)     ? LOG_ERROR
+                 : option_yes(o, OPT_VERBOSE)   ? LOG_DEBUG
+                                                : LOG_INFO,
         .format = json ? LOG_JSON : LOG_TEXT,
         .color = s->terminal.err.color && r->log_fd < 0,
         .sink = display_log,
@@ -121,7 +123,8 @@ static int open_view(struct running *r)
 
 static int exit_code_of(const struct session *s, int verdict)
 {
-    static const int forgiven[] = {EXIT_THRESHOLDS, EXIT_ABORTED, EXIT_MARKED_FAILED, EXIT_UNREACHABLE, EXIT_OVERLOADED};
+    static const int forgiven[] = {EXIT_THRESHOLDS, EXIT_ABORTED, EXIT_MARKED_FAILED, EXIT_UNREACHABLE,
+                                   EXIT_OVERLOADED};
     for (size_t i = 0; option_yes(&s->options, OPT_EXIT_ZERO) && i < sizeof(forgiven) / sizeof(forgiven[0]); i++)
         if (verdict == forgiven[i])
             return 0;
@@ -136,7 +139,9 @@ static int write_json(struct running *r, const char *path)
     if (v && strcmp(path, "-") == 0)
         return launch_print_json(r->session, v);
     char *text = v ? json_dumps(v, JSON_INDENT(2)) : NULL;
-    int rc = text ? file_write_atomic(path, text, strlen(text), &err) : v ? error_set(&err, ERR_NO_MEMORY, "out of memory") : -1;
+    int rc = text ? file_write_atomic(path, text, strlen(text), &err)
+             : v  ? error_set(&err, ERR_NO_MEMORY, "out of memory")
+                  : -1;
     if (rc)
         complain(r->session, "the summary could not be written: %s", err.text);
     free(text);

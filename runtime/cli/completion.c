@@ -19,9 +19,10 @@ static int words(struct buf *out, const char *choices)
 
 static int bash(struct buf *out)
 {
-    int rc = buf_append_str(out, "# bash completion of iotix-run; made by `iotix-run completion bash`\n_iotix_run()\n{\n"
-                                 "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command=run word\n"
-                                 "    COMPREPLY=()\n    case $prev in\n");
+    int rc = buf_append_str(
+        out, "# bash completion of iotix-run; made by `iotix-run completion bash`\n_iotix_run()\n{\n"
+             "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command=run word\n"
+             "    COMPREPLY=()\n    case $prev in\n");
     for (int id = 0; id < OPT_MAX; id++) {
         const struct option_spec *spec = &option_specs[id];
         if (!spec->metavar || spec->flags & OPTION_HIDDEN)
@@ -40,7 +41,8 @@ static int bash(struct buf *out)
         }
         rc |= buf_append_str(out, "\n        return ;;\n");
     }
-    rc |= buf_append_str(out, "    esac\n    for word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n        case $word in\n        ");
+    rc |= buf_append_str(
+        out, "    esac\n    for word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n        case $word in\n        ");
     for (int c = 0; c < CMD_MAX; c++)
         rc |= buf_printf(out, "%s%s", c ? "|" : "", command_specs[c].name);
     rc |= buf_append_str(out, ") command=$word; break ;;\n        -*) ;;\n        *) break ;;\n        esac\n    done\n"
@@ -54,11 +56,14 @@ static int bash(struct buf *out)
     }
     rc |= buf_append_str(out, "        esac\n        return\n    fi\n    case $command in\n"
                               "    completion) COMPREPLY=($(compgen -W 'bash zsh fish' -- \"$cur\")) ;;\n"
-                              "    run|check|inspect)\n        COMPREPLY=($(compgen -f -X '!*.lua' -- \"$cur\") $(compgen -d -S / -- \"$cur\"))\n"
+                              "    run|check|inspect)\n        COMPREPLY=($(compgen -f -X '!*.lua' -- \"$cur\") "
+                              "$(compgen -d -S / -- \"$cur\"))\n"
                               "        ((COMP_CWORD == 1)) && COMPREPLY+=($(compgen -W '");
     for (int c = 0; c < CMD_MAX; c++)
         rc |= buf_printf(out, "%s%s", c ? " " : "", command_specs[c].name);
-    return rc | buf_append_str(out, "' -- \"$cur\")) ;;\n    esac\n    return 0\n}\ncomplete -o filenames -F _iotix_run iotix-run\n");
+    return rc |
+           buf_append_str(
+               out, "' -- \"$cur\")) ;;\n    esac\n    return 0\n}\ncomplete -o filenames -F _iotix_run iotix-run\n");
 }
 
 // Text inside of '…' in zsh and fish, where brackets and colons also end a field in zsh.
@@ -102,11 +107,13 @@ static int zsh_option(struct buf *out, const struct option_spec *spec)
 
 static int zsh(struct buf *out)
 {
-    int rc = buf_append_str(out, "#compdef iotix-run\n# zsh completion of iotix-run; made by `iotix-run completion zsh`\n_iotix_run()\n{\n"
-                                 "    local command=run word\n    for word in ${words[2,CURRENT-1]}; do\n        case $word in\n        ");
+    int rc = buf_append_str(
+        out, "#compdef iotix-run\n# zsh completion of iotix-run; made by `iotix-run completion zsh`\n_iotix_run()\n{\n"
+             "    local command=run word\n    for word in ${words[2,CURRENT-1]}; do\n        case $word in\n        ");
     for (int c = 0; c < CMD_MAX; c++)
         rc |= buf_printf(out, "%s%s", c ? "|" : "", command_specs[c].name);
-    rc |= buf_append_str(out, ") command=$word; break ;;\n        -*) ;;\n        *) break ;;\n        esac\n    done\n    case $command in\n");
+    rc |= buf_append_str(out, ") command=$word; break ;;\n        -*) ;;\n        *) break ;;\n        esac\n    "
+                              "done\n    case $command in\n");
     for (int c = 0; c < CMD_MAX; c++) {
         rc |= buf_printf(out, "    %s) _arguments \\\n", command_specs[c].name);
         for (int id = 0; id < OPT_MAX; id++)
@@ -115,7 +122,8 @@ static int zsh(struct buf *out)
         if (c == CMD_COMPLETION)
             rc |= buf_append_str(out, "        '*:shell:(completion bash zsh fish)' ;;\n");
         else if (c == CMD_RUN)
-            rc |= buf_append_str(out, "        '1:command or scenario:_iotix_run_first' '*:scenario:_files -g \"*.lua\"' ;;\n");
+            rc |= buf_append_str(
+                out, "        '1:command or scenario:_iotix_run_first' '*:scenario:_files -g \"*.lua\"' ;;\n");
         else
             rc |= buf_append_str(out, "        '*:scenario:_files -g \"*.lua\"' ;;\n");
     }
@@ -125,7 +133,8 @@ static int zsh(struct buf *out)
         rc |= quoted(out, command_specs[c].help, true);
         rc |= buf_append_str(out, "'\n");
     }
-    return rc | buf_append_str(out, "    )\n    _describe command commands\n    _files -g '*.lua'\n}\n_iotix_run \"$@\"\n");
+    return rc |
+           buf_append_str(out, "    )\n    _describe command commands\n    _files -g '*.lua'\n}\n_iotix_run \"$@\"\n");
 }
 
 static int fish_option(struct buf *out, const struct option_spec *spec)
@@ -152,13 +161,15 @@ static int fish_option(struct buf *out, const struct option_spec *spec)
 
 static int fish(struct buf *out)
 {
-    int rc = buf_append_str(out, "# fish completion of iotix-run; made by `iotix-run completion fish`\n"
-                                 "function __iotix_run_is\n    set -l command run\n    for word in (commandline -opc)[2..-1]\n"
-                                 "        switch $word\n            case");
+    int rc = buf_append_str(
+        out, "# fish completion of iotix-run; made by `iotix-run completion fish`\n"
+             "function __iotix_run_is\n    set -l command run\n    for word in (commandline -opc)[2..-1]\n"
+             "        switch $word\n            case");
     for (int c = 0; c < CMD_MAX; c++)
         rc |= buf_printf(out, " %s", command_specs[c].name);
-    rc |= buf_append_str(out, "\n                set command $word\n                break\n            case '-*'\n            case '*'\n"
-                              "                break\n        end\n    end\n    contains -- $command $argv\nend\n");
+    rc |= buf_append_str(
+        out, "\n                set command $word\n                break\n            case '-*'\n            case '*'\n"
+             "                break\n        end\n    end\n    contains -- $command $argv\nend\n");
     for (int c = 0; c < CMD_MAX; c++) {
         rc |= buf_printf(out, "complete -c iotix-run -n __fish_use_subcommand -a %s -d '", command_specs[c].name);
         rc |= quoted(out, command_specs[c].help, false);
@@ -175,7 +186,8 @@ int completion_render(struct buf *out, const char *shell, struct error *err)
 {
     int rc;
     if (!shell)
-        return error_set(err, ERR_INVALID, "for which shell? Usage: iotix-run %s", command_specs[CMD_COMPLETION].synopsis);
+        return error_set(err, ERR_INVALID, "for which shell? Usage: iotix-run %s",
+                         command_specs[CMD_COMPLETION].synopsis);
     if (strcmp(shell, "bash") == 0)
         rc = bash(out);
     else if (strcmp(shell, "zsh") == 0)

@@ -310,7 +310,8 @@ static int read_all(struct reader *r)
 int config_parse(struct options *o, const char *path, const char *text, size_t n, int layer, struct error *err)
 {
     struct error own;
-    struct reader r = {.path = path, .at = text, .end = text + n, .line = 1, .options = o, .layer = layer, .err = err ? err : &own};
+    struct reader r = {
+        .path = path, .at = text, .end = text + n, .line = 1, .options = o, .layer = layer, .err = err ? err : &own};
     error_clear(r.err);
     if (n >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0)
         r.at += 3; // a byte order mark

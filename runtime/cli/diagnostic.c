@@ -56,7 +56,8 @@ static void source_line(struct line *l, const struct diagnostic *d, const char *
     line_end(l);
 }
 
-int diagnostic_render(struct buf *out, const struct style *style, const struct diagnostic *d, const char *text, size_t n)
+int diagnostic_render(struct buf *out, const struct style *style, const struct diagnostic *d, const char *text,
+                      size_t n)
 {
     struct style whole = *style;
     whole.width = 0; // an editor parses the line: it must not be cut
@@ -110,9 +111,9 @@ json_t *diagnostics_json(const struct diagnostic *d, unsigned n)
 {
     json_t *array = json_array();
     for (unsigned i = 0; array && i < n; i++) {
-        json_t *o = json_pack("{so so si si ss so so si}", "code", json_text(d[i].code), "file", json_text(d[i].file), "line",
-                              d[i].line, "col", d[i].col, "severity", "error", "message", json_text(d[i].message), "hint",
-                              json_text(d[i].hint), "exitCode", d[i].exit_code);
+        json_t *o = json_pack("{so so si si ss so so si}", "code", json_text(d[i].code), "file", json_text(d[i].file),
+                              "line", d[i].line, "col", d[i].col, "severity", "error", "message",
+                              json_text(d[i].message), "hint", json_text(d[i].hint), "exitCode", d[i].exit_code);
         if (json_array_append_new(array, o)) {
             json_decref(array);
             return NULL;

@@ -13,14 +13,15 @@ struct display {
     struct writer *out, *log; // log may be the same as out
     struct buf frame;
     struct history history;
-    unsigned drawn;              // lines of the block on the screen
+    unsigned drawn;               // lines of the block on the screen
     unsigned widths[BLOCK_LINES]; // their columns
-    struct buf block;            // the last block, for redrawing under a log line
+    struct buf block;             // the last block, for redrawing under a log line
     bool ended;
     // lines
     int64_t next_line_us;
     enum run_phase phase;
-    bool any_status, said_stopping;
+    bool any_status;
+    bool has_header; // what comes before it (loading, starting) has no numbers to show yet
     unsigned n_thresholds;
     enum threshold_state *states;
 };
@@ -133,8 +134,9 @@ static void json_header(struct display *d, const struct plan *plan, const struct
     rc |= buf_append_json_string(&d->frame, plan->name ? plan->name : "", plan->name ? strlen(plan->name) : 0);
     rc |= buf_append_str(&d->frame, ",\"run\":");
     rc |= buf_append_json_string(&d->frame, so_far->run_id, strlen(so_far->run_id));
-    rc |= buf_printf(&d->frame, ",\"devices_total\":%llu,\"duration\":%.3f,\"seed\":%llu}\n", (unsigned long long)plan_devices(plan),
-                     (double)plan->duration_us / 1e6, (unsigned long long)so_far->seed);
+    rc |= buf_printf(&d->frame, ",\"devices_total\":%llu,\"duration\":%.3f,\"seed\":%llu}\n",
+                     (unsigned long long)plan_devices(plan), (double)plan->duration_us / 1e6,
+                     (unsigned long long)so_far->seed);
     if (!rc)
         writer_put(d->out, d->frame.data, d->frame.len);
 }
@@ -142,7 +144,7 @@ static void json_header(struct display *d, const struct plan *plan, const struct
 void display_header(void *arg, const struct plan *plan, const struct preflight *p, const struct run_result *so_far)
 {
     struct display *d = arg;
-    d->config.stop_timeout_us = plan->stop_timeout_us;
+    d->has_header = true;
     if (d->config.mode == PROGRESS_JSON && so_far)
         json_header(d, plan, so_far);
     if (!d->config.header || d->config.mode == PROGRESS_JSON)
@@ -155,16 +157,6 @@ void display_header(void *arg, const struct plan *plan, const struct preflight *
     if (!header_render(&b, &style, &info))
         above(d, d->out, (const char *)b.data, b.len);
     buf_destroy(&b);
-}
-
-static void say_stopping(struct display *d, const struct run_status *s)
-{
-    char text[160], count[32], grace[32];
-    bool early = s->duration_us == 0 || s->elapsed_us + 500000 < s->duration_us;
-    d->said_stopping = true;
-    snprintf(text, sizeof(text), "stopping: %s devices disconnecting, up to %s.%s", count_format(s->totals.online, count, sizeof(count)),
-             span_format(d->config.stop_timeout_us, grace, sizeof(grace)), early ? " Ctrl-C again to quit now." : "");
-    display_say(d, PLAIN, text);
 }
 
 // A window lower than the block shows its first lines: the cursor cannot go up past the top to erase the others.
@@ -217,7 +209,7 @@ static void flips(struct display *d, const struct run_status *s)
     if (s->n_thresholds == 0 || !remember_states(d, s))
         return;
     for (unsigned i = 0; i < s->n_thresholds; i++) {
-        enum threshold_state now = s->threshold_results[i].state, before = d->states[i];
+        enum threshold_state now = state_of(&s->threshold_results[i]), before = d->states[i];
         d->states[i] = now;
         if (now == before || now == THRESHOLD_NO_DATA || (before == THRESHOLD_NO_DATA && now == THRESHOLD_PASS))
             continue;
@@ -250,12 +242,12 @@ void display_status(void *arg, const struct run_status *s)
     writer_pump(d->out);
     if (d->log != d->out)
         writer_pump(d->log);
+    if (!d->has_header && s->phase < RUN_RAMP)
+        return;
     if (d->config.mode == PROGRESS_TTY && s->phase != RUN_ENDED)
         draw(d, s);
     else if (d->config.mode == PROGRESS_PLAIN || d->config.mode == PROGRESS_JSON)
         put_line(d, s);
-    if (s->phase == RUN_STOPPING && !d->said_stopping && (d->config.mode == PROGRESS_TTY || d->config.mode == PROGRESS_PLAIN))
-        say_stopping(d, s);
     d->phase = s->phase;
     d->any_status = true;
 }
@@ -268,7 +260,8 @@ void display_check(void *arg, const struct run_check *check)
         return;
     if (d->config.mode == PROGRESS_JSON) {
         buf_clear(&d->frame);
-        int rc = buf_printf(&d->frame, "{\"event\":\"expectation\",\"t\":%.3f,\"ok\":false,\"name\":", (double)check->t_us / 1e6);
+        int rc = buf_printf(&d->frame,
+                            "{\"event\":\"expectation\",\"t\":%.3f,\"ok\":false,\"name\":", (double)check->t_us / 1e6);
         rc |= buf_append_json_string(&d->frame, check->name, strlen(check->name));
         rc |= buf_append_str(&d->frame, ",\"detail\":");
         rc |= buf_append_json_string(&d->frame, check->detail, strlen(check->detail));
@@ -277,7 +270,8 @@ void display_check(void *arg, const struct run_check *check)
             writer_put(d->out, d->frame.data, d->frame.len);
         return;
     }
-    snprintf(text, sizeof(text), "✗ expectation failed: %s%s%s", check->name, check->detail[0] ? ": " : "", check->detail);
+    snprintf(text, sizeof(text), "✗ expectation failed: %s%s%s", check->name, check->detail[0] ? ": " : "",
+             check->detail);
     display_say(d, RED, text);
 }
 

@@ -6,13 +6,12 @@
 enum progress_mode { PROGRESS_AUTO, PROGRESS_TTY, PROGRESS_PLAIN, PROGRESS_JSON, PROGRESS_NONE };
 
 struct display_config {
-    int fd;              // of progress, and of log lines unless log_fd
-    int log_fd;          // -1: fd
+    int fd;     // of progress, and of log lines unless log_fd
+    int log_fd; // -1: fd
     struct style style;
     enum progress_mode mode; // not PROGRESS_AUTO
     bool header;
-    int64_t interval_us; // of lines
-    int64_t stop_timeout_us; // told when the run stops
+    int64_t interval_us;           // of lines
     const struct options *options; // for the header
 };
 struct display;

@@ -53,10 +53,12 @@ static void open_files(struct report *r)
         return;
     struct finding *f = add(r, "open files", limit.rlim_max < 65536 ? FINDING_WARN : FINDING_OK);
     uint64_t most = limit.rlim_max > 64 ? limit.rlim_max - 64 : 0;
-    snprintf(f->value, sizeof(f->value), "soft %s, hard %s: about %s devices a shard", count_format(limit.rlim_cur, soft, sizeof(soft)),
-             count_format(limit.rlim_max, hard, sizeof(hard)), count_format(most, each, sizeof(each)));
+    snprintf(f->value, sizeof(f->value), "soft %s, hard %s: about %s devices a shard",
+             count_format(limit.rlim_cur, soft, sizeof(soft)), count_format(limit.rlim_max, hard, sizeof(hard)),
+             count_format(most, each, sizeof(each)));
     if (f->grade != FINDING_OK)
-        snprintf(f->remedy, sizeof(f->remedy), "echo '* hard nofile 1048576' > /etc/security/limits.d/iotix.conf   (systemd: LimitNOFILE=1048576)");
+        snprintf(f->remedy, sizeof(f->remedy),
+                 "echo '* hard nofile 1048576' > /etc/security/limits.d/iotix.conf   (systemd: LimitNOFILE=1048576)");
 }
 
 static void system_files(struct report *r)
@@ -75,11 +77,13 @@ static void ports(struct report *r)
 {
     char line[64], text[32];
     unsigned low, high;
-    if (!read_line(r, "/proc/sys/net/ipv4/ip_local_port_range", line, sizeof(line)) || sscanf(line, "%u %u", &low, &high) != 2 || high < low)
+    if (!read_line(r, "/proc/sys/net/ipv4/ip_local_port_range", line, sizeof(line)) ||
+        sscanf(line, "%u %u", &low, &high) != 2 || high < low)
         return;
     unsigned n = high - low + 1;
     struct finding *f = add(r, "source ports", n < 50000 ? FINDING_NOTE : FINDING_OK);
-    snprintf(f->value, sizeof(f->value), "%u to %u: %s connections from one address to one broker", low, high, count_format(n, text, sizeof(text)));
+    snprintf(f->value, sizeof(f->value), "%u to %u: %s connections from one address to one broker", low, high,
+             count_format(n, text, sizeof(text)));
     if (f->grade != FINDING_OK)
         snprintf(f->remedy, sizeof(f->remedy), "sysctl -w net.ipv4.ip_local_port_range='1024 65535'");
 }
@@ -99,7 +103,8 @@ static void tcp_memory(struct report *r)
 {
     char line[128], text[32];
     unsigned long long low, pressure, high;
-    if (!read_line(r, "/proc/sys/net/ipv4/tcp_mem", line, sizeof(line)) || sscanf(line, "%llu %llu %llu", &low, &pressure, &high) != 3)
+    if (!read_line(r, "/proc/sys/net/ipv4/tcp_mem", line, sizeof(line)) ||
+        sscanf(line, "%llu %llu %llu", &low, &pressure, &high) != 3)
         return;
     double bytes = (double)high * (double)sysconf(_SC_PAGESIZE);
     // About 4.8 KB of kernel memory a socket end.
@@ -118,8 +123,8 @@ static void conntrack(struct report *r)
     if (!read_number(r, "/proc/sys/net/netfilter/nf_conntrack_count", &count))
         count = 0;
     struct finding *f = add(r, "conntrack", max < 262144 || count > max / 2 ? FINDING_WARN : FINDING_OK);
-    snprintf(f->value, sizeof(f->value), "%s of %s in use: the firewall counts every connection", count_format(count, a, sizeof(a)),
-             count_format(max, b, sizeof(b)));
+    snprintf(f->value, sizeof(f->value), "%s of %s in use: the firewall counts every connection",
+             count_format(count, a, sizeof(a)), count_format(max, b, sizeof(b)));
     if (f->grade != FINDING_OK)
         snprintf(f->remedy, sizeof(f->remedy), "sysctl -w net.netfilter.nf_conntrack_max=1048576");
 }
@@ -144,8 +149,10 @@ static void cores(struct report *r)
     long n = sysconf(_SC_NPROCESSORS_ONLN);
     struct finding *f = add(r, "cores", FINDING_OK);
     snprintf(f->value, sizeof(f->value), "%ld", n);
-    if (read_line(r, "/sys/fs/cgroup/cpu.max", line, sizeof(line)) && sscanf(line, "%llu %llu", &quota, &period) == 2 && period > 0) {
-        snprintf(f->value, sizeof(f->value), "%ld, of which the container may use %.1f", n, (double)quota / (double)period);
+    if (read_line(r, "/sys/fs/cgroup/cpu.max", line, sizeof(line)) && sscanf(line, "%llu %llu", &quota, &period) == 2 &&
+        period > 0) {
+        snprintf(f->value, sizeof(f->value), "%ld, of which the container may use %.1f", n,
+                 (double)quota / (double)period);
         f->grade = (double)quota / (double)period < 1 ? FINDING_WARN : FINDING_OK;
     }
 }
@@ -173,8 +180,8 @@ static void memory(struct report *r)
     struct finding *f = add(r, "memory", available < 512ull << 20 ? FINDING_WARN : FINDING_OK);
     snprintf(f->value, sizeof(f->value), "%s available", size_format((double)available, a, sizeof(a)));
     if (read_number(r, "/sys/fs/cgroup/memory.max", &cap))
-        snprintf(f->value, sizeof(f->value), "%s available, the container may use %s", size_format((double)available, a, sizeof(a)),
-                 size_format((double)cap, b, sizeof(b)));
+        snprintf(f->value, sizeof(f->value), "%s available, the container may use %s",
+                 size_format((double)available, a, sizeof(a)), size_format((double)cap, b, sizeof(b)));
 }
 
 static bool find_program(const char *name, char *dst, size_t size)
@@ -253,8 +260,8 @@ static json_t *findings_json(const struct finding *f, unsigned n)
     static const char *const grades[] = {"ok", "note", "warn"};
     json_t *array = json_array();
     for (unsigned i = 0; i < n; i++)
-        json_array_append_new(array, json_pack("{ss ss ss ss}", "name", f[i].name, "value", f[i].value, "grade", grades[f[i].grade],
-                                               "remedy", f[i].remedy));
+        json_array_append_new(array, json_pack("{ss ss ss ss}", "name", f[i].name, "value", f[i].value, "grade",
+                                               grades[f[i].grade], "remedy", f[i].remedy));
     return array;
 }
 

@@ -144,7 +144,11 @@ int github_summary(struct buf *out, const struct run_result *r, int exit_code)
     char a[32], b[32], c[32];
     int rc = buf_append_str(out, "### iotix-run ");
     rc |= cell(out, r->plan && r->plan->name ? r->plan->name : "");
-    rc |= buf_printf(out, ": %s (exit %d)\n\n", r->exit_code == 0 ? "PASS" : r->exit_code == EXIT_INTERRUPTED ? "STOPPED" : "FAIL", exit_code);
+    rc |= buf_printf(out, ": %s (exit %d)\n\n",
+                     r->exit_code == 0                  ? "PASS"
+                     : r->exit_code == EXIT_INTERRUPTED ? "STOPPED"
+                                                        : "FAIL",
+                     exit_code);
     for (unsigned i = 0; i < r->n_reasons; i++) {
         rc |= buf_append_str(out, "- ");
         rc |= cell(out, r->reasons[i].text);
@@ -154,8 +158,8 @@ int github_summary(struct buf *out, const struct run_result *r, int exit_code)
     rc |= threshold_table(out, r);
     rc |= check_list(out, r);
     if (r->plan)
-        rc |= buf_printf(out, "%s devices · %s messages published · %s · seed %llu\n", count_format(r->totals.started, a, sizeof(a)),
-                         count_format(r->totals.sent, b, sizeof(b)), duration_format(r->elapsed_us, c, sizeof(c)),
-                         (unsigned long long)r->seed);
+        rc |= buf_printf(out, "%s devices · %s messages published · %s · seed %llu\n",
+                         count_format(r->totals.started, a, sizeof(a)), count_format(r->totals.sent, b, sizeof(b)),
+                         duration_format(r->elapsed_us, c, sizeof(c)), (unsigned long long)r->seed);
     return rc ? -1 : 0;
 }

@@ -28,8 +28,6 @@ static void first_line(struct line *l, const struct header_info *info)
     line_put(l, BOLD, strcmp(file, "-") == 0 ? "from stdin" : file);
     if (*sha)
         line_printf(l, DIM, " (sha256 %.8s…)", sha);
-    if (info->so_far && info->so_far->run_id[0])
-        line_printf(l, PLAIN, "   run %s", info->so_far->run_id);
     line_end(l);
 }
 
@@ -85,14 +83,15 @@ static void shape_line(struct line *l, const struct header_info *info)
     span_format(plan->stop_timeout_us, grace, sizeof(grace));
     label(l, "shape");
     if (plan->duration_us == 0) {
-        line_printf(l, PLAIN, "%s%s%suntil the test ends (+ up to %s to stop)", ramp ? "ramp " : "", ramp ? ramp_text : "",
-                    ramp ? " → " : "", grace);
+        line_printf(l, PLAIN, "%s%s%suntil the test ends (+ up to %s to stop)", ramp ? "ramp " : "",
+                    ramp ? ramp_text : "", ramp ? " → " : "", grace);
     } else {
         span_format(plan->duration_us, total, sizeof(total));
         if (ramp >= plan->duration_us)
             line_printf(l, YELLOW, "ramp of %s is cut off by the duration ", ramp_text);
         else if (ramp)
-            line_printf(l, PLAIN, "ramp %s → hold %s ", ramp_text, span_format(plan->duration_us - ramp, hold, sizeof(hold)));
+            line_printf(l, PLAIN, "ramp %s → hold %s ", ramp_text,
+                        span_format(plan->duration_us - ramp, hold, sizeof(hold)));
         else
             line_printf(l, PLAIN, "hold %s ", total);
         line_printf(l, PLAIN, "(%s + up to %s to stop)", total, grace);
@@ -120,8 +119,9 @@ static void limits_line(struct line *l, const struct header_info *info)
         return;
     label(l, "limits");
     put_limit(l, "fds", p->fds_needed, p->fds_limit);
-    put_limit(l, "source ports", p->ports_needed, p->ports_available);
-    line_printf(l, PLAIN, "%u %s on %u %s", p->shards, p->shards == 1 ? "shard" : "shards", p->cores, p->cores == 1 ? "core" : "cores");
+    put_limit(l, "ports", p->ports_needed, p->ports_available);
+    line_printf(l, PLAIN, "%u %s on %u %s", p->shards, p->shards == 1 ? "shard" : "shards", p->cores,
+                p->cores == 1 ? "core" : "cores");
     put_origin(l, info, OPT_SHARDS);
     if (option_given(info->options, OPT_PARTITION)) {
         line_printf(l, PLAIN, " · part %u of %u", partition->part, partition->parts);
@@ -130,12 +130,12 @@ static void limits_line(struct line *l, const struct header_info *info)
     line_end(l);
 }
 
-static void seed_line(struct line *l, const struct header_info *info)
+static void run_line(struct line *l, const struct header_info *info)
 {
     if (!info->so_far)
         return;
-    label(l, "seed");
-    line_printf(l, PLAIN, "%llu", (unsigned long long)info->so_far->seed);
+    label(l, "run");
+    line_printf(l, PLAIN, "%s · seed %llu", info->so_far->run_id, (unsigned long long)info->so_far->seed);
     put_origin(l, info, OPT_SEED);
     line_end(l);
 }
@@ -160,7 +160,8 @@ static void output_line(struct line *l, const struct header_info *info)
 // Overrides that have no line of their own.
 static void other_line(struct line *l, const struct header_info *info)
 {
-    static const enum option_id ids[] = {OPT_THRESHOLD, OPT_NO_THRESHOLDS, OPT_PARAM, OPT_ENV, OPT_JIT, OPT_EXIT_ZERO, OPT_MODEL_DIR};
+    static const enum option_id ids[] = {OPT_THRESHOLD, OPT_NO_THRESHOLDS, OPT_PARAM,    OPT_ENV,
+                                         OPT_JIT,       OPT_EXIT_ZERO,     OPT_MODEL_DIR};
     bool any = false;
     for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
         const struct option_spec *spec = &option_specs[ids[i]];
@@ -189,7 +190,7 @@ int header_render(struct buf *out, const struct style *style, const struct heade
     groups_line(&l, info);
     shape_line(&l, info);
     limits_line(&l, info);
-    seed_line(&l, info);
+    run_line(&l, info);
     output_line(&l, info);
     other_line(&l, info);
     return l.failed ? -1 : 0;

@@ -1,5 +1,5 @@
-// --help and the reference page, both read from the table of options. Plain text of at most 80 columns: it goes into pipes
-// and pull requests as often as to a terminal.
+// --help and the reference page, both read from the table of options. Plain text of at most 80 columns: it goes into
+// pipes and pull requests as often as to a terminal.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,7 +42,8 @@ static int option_help(struct buf *out, const struct option_spec *spec)
     char left[64], letter[8] = "    ", help[400];
     if (spec->letter)
         snprintf(letter, sizeof(letter), "-%c, ", spec->letter);
-    int n = snprintf(left, sizeof(left), "  %s--%s%s%s", letter, spec->name, spec->metavar ? " " : "", spec->metavar ? spec->metavar : "");
+    int n = snprintf(left, sizeof(left), "  %s--%s%s%s", letter, spec->name, spec->metavar ? " " : "",
+                     spec->metavar ? spec->metavar : "");
     full_help(spec, help, sizeof(help));
     int rc = buf_append_str(out, left);
     if (n >= HELP_COLUMN)
@@ -94,7 +95,8 @@ static int params_help(struct buf *out, const json_t *params)
         return rc | buf_append_str(out, "  none\n");
     json_object_foreach((json_t *)(uintptr_t)params, name, p)
     {
-        const char *type = json_string_value(json_object_get(p, "type")), *help = json_string_value(json_object_get(p, "help"));
+        const char *type = json_string_value(json_object_get(p, "type")),
+                   *help = json_string_value(json_object_get(p, "help"));
         const json_t *dflt = json_object_get(p, "default");
         char *text = dflt && !json_is_null(dflt) ? json_dumps(dflt, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
         struct line l;
@@ -130,12 +132,14 @@ int help_render(struct buf *out, enum command command, const json_t *params)
 
 int help_overview(struct buf *out)
 {
-    int rc = buf_append_str(out, "iotix-run: devices in Lua against a real broker.\n\nUsage: iotix-run SCENARIO.lua [options]\n\nCommands:\n");
+    int rc = buf_append_str(
+        out,
+        "iotix-run: devices in Lua against a real broker.\n\nUsage: iotix-run SCENARIO.lua [options]\n\nCommands:\n");
     for (int c = 0; c < CMD_MAX; c++)
         rc |= buf_printf(out, "  %-12s %s\n", command_specs[c].name, command_specs[c].help);
     rc |= buf_append_str(out, "\nStart:\n  iotix-run new demo && iotix-run demo.lua\n\n"
-                              "`iotix-run help COMMAND` explains one; `iotix-run SCENARIO.lua --help` also lists\n"
-                              "the scenario's parameters.\n");
+                              "`iotix-run help COMMAND` explains one; `iotix-run SCENARIO.lua --help` also\n"
+                              "lists the scenario's parameters.\n");
     return rc ? -1 : 0;
 }
 
@@ -169,7 +173,8 @@ static int markdown_option(struct buf *out, const struct option_spec *spec)
     bool any = false;
     for (int c = 0; c < CMD_MAX; c++)
         if (spec->commands == (1u << CMD_MAX) - 1 ? c == 0 : (spec->commands & 1u << c) != 0) {
-            rc |= buf_printf(out, "%s%s", any ? ", " : "", spec->commands == (1u << CMD_MAX) - 1 ? "all" : command_specs[c].name);
+            rc |= buf_printf(out, "%s%s", any ? ", " : "",
+                             spec->commands == (1u << CMD_MAX) - 1 ? "all" : command_specs[c].name);
             any = true;
         }
     return rc | buf_append_str(out, " |\n");
@@ -189,27 +194,37 @@ static int markdown_commands(struct buf *out)
 static const char markdown_head[] =
     "# Command line\n\n"
     "<!-- Made by `iotix-run help --markdown` from runtime/cli/option_table.c; do not edit. -->\n\n"
-    "Results go to stdout; the header, progress and log lines go to stderr. The live block is drawn only when both are\n"
-    "terminals; elsewhere progress is one line every `--progress-interval`. Exit codes: [exit-codes.md](exit-codes.md).\n\n"
-    "`SCENARIO` may be `-` for stdin. What stands behind `--` is passed to the scenario as `iotix.args`. A scenario's own\n"
+    "Results go to stdout; the header, progress and log lines go to stderr. The live block is drawn only when both "
+    "are\n"
+    "terminals; elsewhere progress is one line every `--progress-interval`. Exit codes: "
+    "[exit-codes.md](exit-codes.md).\n\n"
+    "`SCENARIO` may be `-` for stdin. What stands behind `--` is passed to the scenario as `iotix.args`. A scenario's "
+    "own\n"
     "parameters are listed by `iotix-run SCENARIO.lua --help` and set with `-p NAME=VALUE`.\n\n";
 
 static const char markdown_tail[] =
     "## Where values come from\n\n"
     "Lowest precedence first: built-in, `/etc/iotix/run.toml`, `$XDG_CONFIG_HOME/iotix/run.toml` (or\n"
-    "`~/.config/iotix/run.toml`), `./iotix.toml`, the scenario (its `options` table, and its own duration, seed, broker and\n"
+    "`~/.config/iotix/run.toml`), `./iotix.toml`, the scenario (its `options` table, and its own duration, seed, "
+    "broker and\n"
     "stop_timeout; a broker of `embedded` or a stop_timeout of 30 s counts as not said), `IOTIX_<OPTION>`, flags.\n"
-    "`iotix-run inspect --origins` shows where each value came from, and the header of a run names the source of every override.\n\n"
-    "A configuration file holds options by their long names, in a subset of TOML: strings, numbers, booleans, arrays of\n"
+    "`iotix-run inspect --origins` shows where each value came from, and the header of a run names the source of every "
+    "override.\n\n"
+    "A configuration file holds options by their long names, in a subset of TOML: strings, numbers, booleans, arrays "
+    "of\n"
     "strings, comments and the one table `[run]`. Anything else is an error with file and line.\n\n"
-    "```toml\n[run]\nbroker = \"mqtt://broker.test\"\ndevices = 10_000\nduration = \"5m\"\nonly = [\"sensors\"]\n```\n\n"
-    "In the environment a list is separated by `;` (`IOTIX_PARAM=\"a=1;b=2\"`), a boolean is `true` or `false`, and an empty\n"
+    "```toml\n[run]\nbroker = \"mqtt://broker.test\"\ndevices = 10_000\nduration = \"5m\"\nonly = "
+    "[\"sensors\"]\n```\n\n"
+    "In the environment a list is separated by `;` (`IOTIX_PARAM=\"a=1;b=2\"`), a boolean is `true` or `false`, and an "
+    "empty\n"
     "variable counts as not set. `-p` and `-e` add to those of lower layers; every other list replaces them.\n\n"
-    "Three rules: a flag that cannot take effect is an error that names both places; an override is shown in the header with\n"
+    "Three rules: a flag that cannot take effect is an error that names both places; an override is shown in the "
+    "header with\n"
     "its source; durations always have a unit (`10s`, never `10`).\n\n"
     "Also honoured: `NO_COLOR`, `TERM=dumb`, `GITHUB_ACTIONS`, `GITHUB_STEP_SUMMARY`.\n\n"
     "## Signals\n\n"
-    "The first SIGINT or SIGTERM stops new work, lets devices finish for at most `--stop-timeout`, prints the summary and exits\n"
+    "The first SIGINT or SIGTERM stops new work, lets devices finish for at most `--stop-timeout`, prints the summary "
+    "and exits\n"
     "105. The second exits at once.\n";
 
 int help_markdown(struct buf *out)
@@ -217,7 +232,8 @@ int help_markdown(struct buf *out)
     int rc = buf_append_str(out, markdown_head) | markdown_commands(out);
     rc |= buf_append_str(out, "\n## Options\n");
     for (int g = 0; g < GROUP_MAX; g++) {
-        rc |= buf_printf(out, "\n### %s\n\n| Option | | Default | Environment | Commands |\n|---|---|---|---|---|\n", option_group_names[g]);
+        rc |= buf_printf(out, "\n### %s\n\n| Option | | Default | Environment | Commands |\n|---|---|---|---|---|\n",
+                         option_group_names[g]);
         for (int id = 0; id < OPT_MAX; id++)
             if (option_specs[id].group == (enum option_group)g && !(option_specs[id].flags & OPTION_HIDDEN))
                 rc |= markdown_option(out, &option_specs[id]);

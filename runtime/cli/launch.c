@@ -147,7 +147,8 @@ static int preset_text(const struct option_spec *spec, const json_t *v, char *ds
     else if (json_is_number(v))
         snprintf(dst, size, "%.15g%s", json_number_value(v), spec->type == TYPE_DURATION ? "s" : "");
     else
-        return error_set(err, ERR_INVALID, "scenario options: %s: expected a string, a number or a boolean", spec->name);
+        return error_set(err, ERR_INVALID, "scenario options: %s: expected a string, a number or a boolean",
+                         spec->name);
     return 0;
 }
 
@@ -177,9 +178,10 @@ int launch_presets(struct options *o, const json_t *plan, bool *changed, struct 
     static const struct {
         enum option_id id;
         const char *key;
-    } declared[] = {{OPT_DURATION, "duration"}, {OPT_SEED, "seed"}, {OPT_BROKER, "broker"}, {OPT_STOP_TIMEOUT, "stop_timeout"}};
-    static const enum option_id engine[] = {OPT_DEVICES, OPT_SCALE, OPT_ONLY, OPT_DURATION, OPT_SHARDS, OPT_PARTITION, OPT_SEED,
-                                            OPT_STOP_TIMEOUT, OPT_BROKER, OPT_THRESHOLD};
+    } declared[] = {
+        {OPT_DURATION, "duration"}, {OPT_SEED, "seed"}, {OPT_BROKER, "broker"}, {OPT_STOP_TIMEOUT, "stop_timeout"}};
+    static const enum option_id engine[] = {OPT_DEVICES,   OPT_SCALE, OPT_ONLY,         OPT_DURATION, OPT_SHARDS,
+                                            OPT_PARTITION, OPT_SEED,  OPT_STOP_TIMEOUT, OPT_BROKER,   OPT_THRESHOLD};
     *changed = false;
     for (size_t i = 0; i < sizeof(declared) / sizeof(declared[0]); i++) {
         const json_t *v = json_object_get(plan, declared[i].key);
@@ -219,8 +221,13 @@ int launch_load(struct session *s, struct launch_plan *l, struct run_result *out
 {
     struct kept_lines kept;
     buf_create(&kept.text, 65536);
-    struct log_config config = {.fd = STDERR_FILENO, .level = wanted_level(&s->options), .sink = keep_line, .sink_arg = &kept,
-                                .format = option_given(&s->options, OPT_LOG_FORMAT) ? (enum log_format)s->options.of[OPT_LOG_FORMAT].count : LOG_TEXT};
+    struct log_config config = {.fd = STDERR_FILENO,
+                                .level = wanted_level(&s->options),
+                                .sink = keep_line,
+                                .sink_arg = &kept,
+                                .format = option_given(&s->options, OPT_LOG_FORMAT)
+                                              ? (enum log_format)s->options.of[OPT_LOG_FORMAT].count
+                                              : LOG_TEXT};
     l->config.log = log_new(&config);
     l->config.check_only = true;
     int rc = launch_execute(s, &l->config, out, err);
@@ -280,7 +287,8 @@ static json_t *problems_json(const struct run_result *r, int rc, const struct er
     return diagnostics_json(&d, 1);
 }
 
-int launch_report(struct session *s, const struct launch_plan *l, const struct run_result *r, int rc, const struct error *err, bool json)
+int launch_report(struct session *s, const struct launch_plan *l, const struct run_result *r, int rc,
+                  const struct error *err, bool json)
 {
     int printed = 0;
     if (json)
@@ -290,7 +298,8 @@ int launch_report(struct session *s, const struct launch_plan *l, const struct r
     if (rc)
         complain(s, "%s", err->text);
     // Reasons that no diagnostic has told.
-    for (unsigned i = 0; i < r->n_reasons && r->n_diagnostics == 0 && !(rc && strcmp(r->reasons[i].text, err->text) == 0); i++)
+    for (unsigned i = 0;
+         i < r->n_reasons && r->n_diagnostics == 0 && !(rc && strcmp(r->reasons[i].text, err->text) == 0); i++)
         complain(s, "%s", r->reasons[i].text);
     const char *github = getenv("GITHUB_ACTIONS");
     struct buf out;

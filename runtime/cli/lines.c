@@ -1,5 +1,5 @@
-// Progress for logs and machines: the same facts, one line each. Numbers carry their unit and window in the line, so that
-// nobody has to guess what they are.
+// Progress for logs and machines: the same facts, one line each. Numbers carry their unit and window in the line, so
+// that nobody has to guess what they are.
 #include <stdio.h>
 #include <string.h>
 
@@ -9,26 +9,29 @@ static unsigned passing(const struct run_status *s)
 {
     unsigned n = 0;
     for (unsigned i = 0; i < s->n_thresholds; i++)
-        n += s->threshold_results[i].state == THRESHOLD_PASS;
+        n += state_of(&s->threshold_results[i]) == THRESHOLD_PASS;
     return n;
 }
 
 int plain_render(struct buf *out, const struct run_status *s)
 {
     char p99[32];
-    return buf_printf(out,
-                      "t=%llds phase=%s devices=%llu/%llu pub=%.0fmsg/s p99_10s=%s err_total=%llu cpu=%.0f%% thresholds=%u/%u\n",
-                      (long long)(s->elapsed_us / 1000000), run_phase_name(s->phase), (unsigned long long)s->totals.online,
-                      (unsigned long long)s->totals.devices, s->sent_per_s, latency_short(s->p99_us, p99, sizeof(p99)),
-                      (unsigned long long)s->totals.errors, s->cpu * 100, passing(s), s->n_thresholds);
+    return buf_printf(
+        out, "t=%llds phase=%s devices=%llu/%llu pub=%.0fmsg/s p99_10s=%s err_total=%llu cpu=%.0f%% thresholds=%u/%u\n",
+        (long long)(s->elapsed_us / 1000000), run_phase_name(s->phase), (unsigned long long)s->totals.online,
+        (unsigned long long)s->totals.devices, s->sent_per_s,
+        latency_short(no_latency(s) ? -1 : s->p99_us, p99, sizeof(p99)), (unsigned long long)s->totals.errors,
+        s->cpu * 100, passing(s), s->n_thresholds);
 }
 
 int json_render(struct buf *out, const struct run_status *s)
 {
-    int rc = buf_printf(out, "{\"event\":\"progress\",\"t\":%.3f,\"phase\":\"%s\",\"devices\":%llu,\"devices_total\":%llu,\"pub\":%.0f,\"p99_10s\":",
+    int rc = buf_printf(out,
+                        "{\"event\":\"progress\",\"t\":%.3f,\"phase\":\"%s\",\"devices\":%llu,\"devices_total\":%llu,"
+                        "\"pub\":%.0f,\"p99_10s\":",
                         (double)s->elapsed_us / 1e6, run_phase_name(s->phase), (unsigned long long)s->totals.online,
                         (unsigned long long)s->totals.devices, s->sent_per_s);
-    rc |= s->p99_us < 0 ? buf_append_str(out, "null") : buf_append_number(out, (double)s->p99_us / 1e3, 3);
+    rc |= no_latency(s) ? buf_append_str(out, "null") : buf_append_number(out, (double)s->p99_us / 1e3, 3);
     rc |= buf_printf(out, ",\"err_total\":%llu,\"cpu\":%.0f,\"thresholds\":%u,\"thresholds_total\":%u}\n",
                      (unsigned long long)s->totals.errors, s->cpu * 100, passing(s), s->n_thresholds);
     return rc ? -1 : 0;
@@ -49,15 +52,15 @@ int flip_render(struct buf *out, const struct style *style, const struct run_sta
     if (json) {
         int rc = buf_printf(out, "{\"event\":\"threshold\",\"t\":%.3f,\"threshold\":", (double)s->elapsed_us / 1e6);
         rc |= buf_append_json_string(out, name, strlen(name));
-        rc |= buf_printf(out, ",\"state\":\"%s\",\"actual\":", state_name(r->state));
+        rc |= buf_printf(out, ",\"state\":\"%s\",\"actual\":", state_name(state_of(r)));
         rc |= buf_append_json_string(out, r->actual_text, strlen(r->actual_text));
         rc |= buf_append_str(out, "}\n");
         return rc ? -1 : 0;
     }
     struct line l;
     line_begin(&l, out, style);
-    line_printf(&l, PLAIN, "t=%llds threshold=\"%s\" state=%s actual=\"%s\"", (long long)(s->elapsed_us / 1000000), name,
-                state_name(r->state), r->actual_text);
+    line_printf(&l, PLAIN, "t=%llds threshold=\"%s\" state=%s actual=\"%s\"", (long long)(s->elapsed_us / 1000000),
+                name, state_name(state_of(r)), r->actual_text);
     line_end(&l);
     return l.failed ? -1 : 0;
 }

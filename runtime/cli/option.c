@@ -74,7 +74,8 @@ static int parse_bool(const char *text, bool *out, const char *as, struct error 
     return error_set(err, ERR_INVALID, "%s: \"%s\" is neither true nor false", as, text);
 }
 
-static int parse_choice(const struct option_spec *spec, const char *text, uint64_t *out, const char *as, struct error *err)
+static int parse_choice(const struct option_spec *spec, const char *text, uint64_t *out, const char *as,
+                        struct error *err)
 {
     char names[8][16];
     const char *candidates[9] = {0};
@@ -101,13 +102,15 @@ static int parse_partition(const char *text, struct option_value *v, const char 
     int64_t part, parts;
     if (slash && (size_t)(slash - text) < sizeof(first)) {
         snprintf(first, sizeof(first), "%.*s", (int)(slash - text), text);
-        if (!int_parse(first, 1, 1000000, &part, err) && !int_parse(slash + 1, 1, 1000000, &parts, err) && part <= parts) {
+        if (!int_parse(first, 1, 1000000, &part, err) && !int_parse(slash + 1, 1, 1000000, &parts, err) &&
+            part <= parts) {
             v->part = (uint32_t)part;
             v->parts = (uint32_t)parts;
             return 0;
         }
     }
-    return error_set(err, ERR_INVALID, "%s: \"%s\" is not a partition: expected I/N with I from 1 to N, such as 2/4", as, text);
+    return error_set(err, ERR_INVALID, "%s: \"%s\" is not a partition: expected I/N with I from 1 to N, such as 2/4",
+                     as, text);
 }
 
 int threshold_split(const char *text, char *metric, size_t size, const char **expr)
@@ -139,8 +142,9 @@ static int check_threshold(const char *text, const char *as, struct error *err)
     const char *expr;
     struct threshold t;
     if (threshold_split(text, metric, sizeof(metric), &expr))
-        return error_set(err, ERR_INVALID, "%s: \"%s\" is not a threshold: expected 'METRIC: EXPR' such as 'publish_latency: p95 < 200ms'",
-                         as, text);
+        return error_set(
+            err, ERR_INVALID,
+            "%s: \"%s\" is not a threshold: expected 'METRIC: EXPR' such as 'publish_latency: p95 < 200ms'", as, text);
     if (threshold_parse(metric, expr, &t, err) || threshold_check(&t, err))
         return error_prefix(err, "%s", as);
     return 0;
@@ -178,7 +182,9 @@ static int parse_number(const struct option_spec *spec, const char *text, struct
     case TYPE_FACTOR:
         if (double_parse(text, &v->factor, err))
             return -1;
-        return v->factor > 0 ? 0 : error_set(err, ERR_INVALID, "\"%s\" is not a factor: expected a number above 0 such as 0.5", text);
+        return v->factor > 0
+                   ? 0
+                   : error_set(err, ERR_INVALID, "\"%s\" is not a factor: expected a number above 0 such as 0.5", text);
     default:
         if (duration_parse(text, false, &v->us, err))
             return -1;
@@ -186,7 +192,8 @@ static int parse_number(const struct option_spec *spec, const char *text, struct
     }
 }
 
-static int parse(const struct option_spec *spec, const char *text, struct option_value *v, const char *as, struct error *err)
+static int parse(const struct option_spec *spec, const char *text, struct option_value *v, const char *as,
+                 struct error *err)
 {
     switch (spec->type) {
     case TYPE_BOOL:
@@ -266,7 +273,8 @@ static int set_list(struct options *o, enum option_id id, char *values, const ch
     return 0;
 }
 
-static int set_from_environment(struct options *o, enum option_id id, const char *name, const char *value, struct error *err)
+static int set_from_environment(struct options *o, enum option_id id, const char *name, const char *value,
+                                struct error *err)
 {
     if (!(option_specs[id].flags & OPTION_REPEAT))
         return options_set(o, id, value, LAYER_ENV, name, name, err);
@@ -278,7 +286,7 @@ static int set_from_environment(struct options *o, enum option_id id, const char
     return rc;
 }
 
-int options_from_environment(struct options *o, char *const *environ_, void (*warn)(void *arg, const char *text),
+int options_from_environment(struct options *o, const char *const *environ_, void (*warn)(void *arg, const char *text),
                              void *arg, struct error *err)
 {
     char names[OPT_MAX][40];

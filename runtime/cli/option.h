@@ -1,8 +1,8 @@
 // The one table of options. Parsing, --help, the Markdown page, shell completion, environment variables and
 // configuration files are all read from it, so that none of them can disagree.
 //
-// A value has a layer: built-in < files < the scenario's `options` < IOTIX_* < flags. A higher layer replaces a lower one;
-// lists that merge (-p, -e) are added to it.
+// A value has a layer: built-in < files < the scenario's `options` < IOTIX_* < flags. A higher layer replaces a lower
+// one; lists that merge (-p, -e) are added to it.
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -13,9 +13,9 @@ enum command { CMD_RUN, CMD_CHECK, CMD_INSPECT, CMD_NEW, CMD_DOCTOR, CMD_VERSION
 
 struct command_spec {
     const char *name;
-    const char *synopsis; // behind "iotix-run "
-    const char *help;     // one line
-    unsigned max_words;   // positional arguments
+    const char *synopsis;        // behind "iotix-run "
+    const char *help;            // one line
+    unsigned max_words;          // positional arguments
     const char *const *examples; // pairs: command line, what it does; NULL ends
 };
 extern const struct command_spec command_specs[CMD_MAX];
@@ -23,23 +23,69 @@ extern const struct command_spec command_specs[CMD_MAX];
 int command_find(const char *name);
 
 enum option_id {
-    OPT_DEVICES, OPT_SCALE, OPT_ONLY, OPT_DURATION, OPT_SHARDS, OPT_PARTITION, OPT_SEED, OPT_STOP_TIMEOUT, // load
-    OPT_BROKER,                                                                                            // target
-    OPT_PARAM, OPT_ENV, OPT_MODEL_DIR, OPT_JIT,                                                            // script
-    OPT_THRESHOLD, OPT_NO_THRESHOLDS, OPT_EXIT_ZERO,                                                       // verdict
-    OPT_SUMMARY, OPT_SUMMARY_JSON, OPT_FORMAT, OPT_ORIGINS, OPT_JSON,                                      // output
-    OPT_PROGRESS, OPT_PROGRESS_INTERVAL, OPT_LOG_FORMAT, OPT_LOG_LEVEL, OPT_LOG_FILE, OPT_QUIET, OPT_VERBOSE,
-    OPT_NO_COLOR,                                                                                          // display
-    OPT_CHECK, OPT_TEMPLATE, OPT_FORCE, OPT_HELP, OPT_VERSION, OPT_MARKDOWN,                               // command
+    OPT_DEVICES,
+    OPT_SCALE,
+    OPT_ONLY,
+    OPT_DURATION,
+    OPT_SHARDS,
+    OPT_PARTITION,
+    OPT_SEED,
+    OPT_STOP_TIMEOUT, // load
+    OPT_BROKER,       // target
+    OPT_PARAM,
+    OPT_ENV,
+    OPT_MODEL_DIR,
+    OPT_JIT, // script
+    OPT_THRESHOLD,
+    OPT_NO_THRESHOLDS,
+    OPT_EXIT_ZERO, // verdict
+    OPT_SUMMARY,
+    OPT_SUMMARY_JSON,
+    OPT_FORMAT,
+    OPT_ORIGINS,
+    OPT_JSON, // output
+    OPT_PROGRESS,
+    OPT_PROGRESS_INTERVAL,
+    OPT_LOG_FORMAT,
+    OPT_LOG_LEVEL,
+    OPT_LOG_FILE,
+    OPT_QUIET,
+    OPT_VERBOSE,
+    OPT_NO_COLOR, // display
+    OPT_CHECK,
+    OPT_TEMPLATE,
+    OPT_FORCE,
+    OPT_HELP,
+    OPT_VERSION,
+    OPT_MARKDOWN, // command
     OPT_MAX
 };
 
 enum option_type {
-    TYPE_BOOL, TYPE_COUNT, TYPE_INT, TYPE_SEED, TYPE_FACTOR, TYPE_DURATION, TYPE_TEXT, TYPE_CHOICE, TYPE_KEY_VALUE,
-    TYPE_PARTITION, TYPE_URL, TYPE_THRESHOLD
+    TYPE_BOOL,
+    TYPE_COUNT,
+    TYPE_INT,
+    TYPE_SEED,
+    TYPE_FACTOR,
+    TYPE_DURATION,
+    TYPE_TEXT,
+    TYPE_CHOICE,
+    TYPE_KEY_VALUE,
+    TYPE_PARTITION,
+    TYPE_URL,
+    TYPE_THRESHOLD
 };
 
-enum option_group { GROUP_LOAD, GROUP_TARGET, GROUP_SCRIPT, GROUP_VERDICT, GROUP_OUTPUT, GROUP_DISPLAY, GROUP_COMMAND, GROUP_MAX };
+enum option_group {
+    GROUP_LOAD,
+    GROUP_TARGET,
+    GROUP_SCRIPT,
+    GROUP_VERDICT,
+    GROUP_OUTPUT,
+    GROUP_DISPLAY,
+    GROUP_COMMAND,
+    GROUP_MAX
+};
 extern const char *const option_group_names[GROUP_MAX];
 
 enum {
@@ -71,14 +117,14 @@ char *option_env_name(const struct option_spec *spec, char *dst, size_t size);
 enum option_layer { LAYER_DEFAULT = 0, LAYER_FILE = 1, LAYER_SCENARIO = 100, LAYER_ENV = 101, LAYER_FLAG = 102 };
 
 struct option_value {
-    int layer;        // LAYER_DEFAULT: not set; LAYER_FILE + i for the i-th configuration file
-    char from[128];   // "flag -b", "IOTIX_BROKER", "./iotix.toml:3"
-    char **items;     // texts; one unless the option repeats
+    int layer;      // LAYER_DEFAULT: not set; LAYER_FILE + i for the i-th configuration file
+    char from[128]; // "flag -b", "IOTIX_BROKER", "./iotix.toml:3"
+    char **items;   // texts; one unless the option repeats
     unsigned n;
-    bool yes;         // TYPE_BOOL
-    uint64_t count;   // TYPE_COUNT, TYPE_INT, TYPE_SEED; TYPE_CHOICE: place among the choices
-    double factor;    // TYPE_FACTOR
-    int64_t us;       // TYPE_DURATION
+    bool yes;             // TYPE_BOOL
+    uint64_t count;       // TYPE_COUNT, TYPE_INT, TYPE_SEED; TYPE_CHOICE: place among the choices
+    double factor;        // TYPE_FACTOR
+    int64_t us;           // TYPE_DURATION
     uint32_t part, parts; // TYPE_PARTITION
 };
 struct options {
@@ -95,15 +141,21 @@ int options_set(struct options *o, enum option_id id, const char *text, int laye
 void options_unset(struct options *o, enum option_id id);
 // Every IOTIX_<FLAG>. Lists are separated by ';'. An empty variable counts as not set. A name that looks like a typing
 // error is told to `warn`, others are left alone (IOTIX_* may mean something to others).
-int options_from_environment(struct options *o, char *const *environ_, void (*warn)(void *arg, const char *text),
+int options_from_environment(struct options *o, const char *const *environ_, void (*warn)(void *arg, const char *text),
                              void *arg, struct error *err) WARN_UNUSED_RESULT;
 // "METRIC: EXPR" at the first colon outside of a selector's braces; -1 without one.
 int threshold_split(const char *text, char *metric, size_t size, const char **expr) WARN_UNUSED_RESULT;
 // Pairs that cannot both take effect: from the same layer an error, otherwise the lower one goes.
 int options_settle(struct options *o, struct error *err) WARN_UNUSED_RESULT;
 
-static inline bool option_given(const struct options *o, enum option_id id) { return o->of[id].layer != LAYER_DEFAULT; }
-static inline bool option_yes(const struct options *o, enum option_id id) { return option_given(o, id) && o->of[id].yes; }
+static inline bool option_given(const struct options *o, enum option_id id)
+{
+    return o->of[id].layer != LAYER_DEFAULT;
+}
+static inline bool option_yes(const struct options *o, enum option_id id)
+{
+    return option_given(o, id) && o->of[id].yes;
+}
 static inline const char *option_text(const struct options *o, enum option_id id)
 {
     return o->of[id].n ? o->of[id].items[o->of[id].n - 1] : NULL;

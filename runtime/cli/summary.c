@@ -24,7 +24,8 @@ unsigned checks_failed(const struct run_result *r)
     return n;
 }
 
-static void threshold_row(struct line *l, const struct threshold *t, const struct threshold_result *r, unsigned name_width)
+static void threshold_row(struct line *l, const struct threshold *t, const struct threshold_result *r,
+                          unsigned name_width)
 {
     char name[300], agg[32];
     snprintf(name, sizeof(name), "%s%s%s%s", t->selector.name, *t->selector.tags ? "{" : "", t->selector.tags,
@@ -40,13 +41,13 @@ static void threshold_row(struct line *l, const struct threshold *t, const struc
     line_cell(l, PLAIN, agg, 6, false);
     line_cell(l, r->failed ? RED : PLAIN, r->actual_text, 14, true);
     line_put(l, PLAIN, "    ");
-    line_cell(l, PLAIN, r->limit_text, 12, false);
+    line_put(l, PLAIN, r->limit_text);
     if (no_data)
-        line_put(l, DIM, r->failed ? " counts as a failure" : " counts as passed");
+        line_put(l, DIM, r->failed ? "   counts as a failure" : "   counts as passed");
     line_end(l);
 }
 
-static void thresholds(struct line *l, const struct run_result *r)
+static void thresholds(struct line *l, const struct run_result *r, unsigned columns)
 {
     unsigned n = r->plan ? r->plan->n_thresholds : 0, width = 20;
     if (n > r->n_thresholds)
@@ -60,8 +61,8 @@ static void thresholds(struct line *l, const struct run_result *r)
     }
     width = width > 48 ? 48 : width;
     // Leave room for the columns behind the name.
-    if (l->style->width && width + 42 > l->style->width)
-        width = l->style->width > 62 ? l->style->width - 42 : 20;
+    if (columns && width + 42 > columns)
+        width = columns > 62 ? columns - 42 : 20;
     line_put(l, PLAIN, "  ");
     line_cell(l, BOLD, "THRESHOLDS", width + 9, false);
     line_cell(l, DIM, "actual", 14, true);
@@ -129,7 +130,8 @@ static void totals(struct line *l, const struct run_result *r)
     more(l, YELLOW, r->shards_restarted, "restarted");
     line_end(l);
     label(l, "devices");
-    line_printf(l, PLAIN, "%s of %s started", count_format(t->started, a, sizeof(a)), count_format(t->devices, b, sizeof(b)));
+    line_printf(l, PLAIN, "%s of %s started", count_format(t->started, a, sizeof(a)),
+                count_format(t->devices, b, sizeof(b)));
     line_printf(l, PLAIN, " · %s connected", count_format(t->ever_online, a, sizeof(a)));
     more(l, RED, t->failed, "failed");
     more(l, PLAIN, t->reconnects, "reconnects");
@@ -141,13 +143,15 @@ static void totals(struct line *l, const struct run_result *r)
     more(l, RED, t->dropped, "dropped");
     line_end(l);
     label(l, "");
-    line_printf(l, PLAIN, "%s msg/s", count_format(seconds > 0 ? (uint64_t)((double)t->sent / seconds + 0.5) : 0, a, sizeof(a)));
+    line_printf(l, PLAIN, "%s msg/s",
+                count_format(seconds > 0 ? (uint64_t)((double)t->sent / seconds + 0.5) : 0, a, sizeof(a)));
     line_printf(l, PLAIN, " · %s out", size_format((double)t->bytes_out, a, sizeof(a)));
     line_printf(l, PLAIN, " · %s in", size_format((double)t->bytes_in, a, sizeof(a)));
     line_end(l);
 }
 
-static void latency_row(struct line *l, const struct metrics *metrics, const char *metric, const char *name)
+static void latency_row(struct line *l, const struct metrics *metrics, const char *metric, const char *name,
+                        unsigned width)
 {
     static const double percentiles[] = {50, 95, 99, 99.9};
     char text[32];
@@ -156,12 +160,10 @@ static void latency_row(struct line *l, const struct metrics *metrics, const cha
     snprintf(sel.name, sizeof(sel.name), "%s", metric);
     if (m.hist && metrics_select(metrics, &sel, &m) > 0 && m.type == METRIC_TREND && hist_count(m.hist) > 0) {
         line_put(l, PLAIN, "    ");
-        line_cell(l, PLAIN, name, 10, false);
+        line_cell(l, PLAIN, name, width, false);
         for (unsigned i = 0; i < 4; i++)
             line_cell(l, PLAIN, duration_format(hist_percentile(m.hist, percentiles[i]), text, sizeof(text)), 10, true);
         line_cell(l, PLAIN, duration_format(hist_max(m.hist), text, sizeof(text)), 10, true);
-        if (strcmp(metric, "publish_latency") == 0)
-            line_put(l, DIM, "   (scheduled time → ack)");
         line_end(l);
     }
     hist_delete(m.hist);
@@ -193,20 +195,21 @@ static void latencies(struct line *l, const struct run_result *r, bool full)
     static const char *const heads[] = {"p50", "p95", "p99", "p99.9", "max"};
     if (!r->metrics)
         return;
+    unsigned width = full ? 24 : 10; // full: names of the scenario's own metrics
     line_put(l, PLAIN, "  ");
-    line_cell(l, DIM, "latency", 12, false);
+    line_cell(l, DIM, "latency", width + 2, false);
     for (unsigned i = 0; i < 5; i++)
         line_cell(l, DIM, heads[i], 10, true);
     line_end(l);
-    latency_row(l, r->metrics, "connect_latency", "connect");
-    latency_row(l, r->metrics, "subscribe_latency", "subscribe");
-    latency_row(l, r->metrics, "publish_latency", "publish");
+    latency_row(l, r->metrics, "connect_latency", "connect", width);
+    latency_row(l, r->metrics, "subscribe_latency", "subscribe", width);
+    latency_row(l, r->metrics, "publish_latency", "publish", width);
     if (!full)
         return;
     struct names names = {0};
     metrics_each(r->metrics, collect_trend, &names);
     for (unsigned i = 0; i < names.n; i++)
-        latency_row(l, r->metrics, names.of[i], names.of[i]);
+        latency_row(l, r->metrics, names.of[i], names.of[i], width);
 }
 
 static void errors(struct line *l, const struct run_result *r, bool full)
@@ -234,12 +237,13 @@ static void errors(struct line *l, const struct run_result *r, bool full)
     }
 }
 
-static void generator(struct line *l, const struct run_result *r)
+static void generator(struct line *l, const struct run_result *r, bool full)
 {
     char turn[32];
     label(l, "generator");
-    line_printf(l, PLAIN, "cpu %.0f%% avg, %.0f%% max · late ticks %.1f%% · ", r->cpu_avg * 100, r->cpu_max * 100, r->late_ticks * 100);
-    if (r->longest_turn_us > 0)
+    line_printf(l, PLAIN, "cpu %.0f%% avg, %.0f%% max · late ticks %.1f%% · ", r->cpu_avg * 100, r->cpu_max * 100,
+                r->late_ticks * 100);
+    if (full && r->longest_turn_us > 0)
         line_printf(l, PLAIN, "longest turn %s · ", duration_format(r->longest_turn_us, turn, sizeof(turn)));
     line_put(l, r->trustworthy ? PLAIN : RED, r->trustworthy ? "trustworthy: yes" : "trustworthy: NO");
     line_end(l);
@@ -290,11 +294,11 @@ static void wrote(struct line *l, const char *const *files)
     line_end(l);
 }
 
-static void counted(struct line *l, unsigned done, unsigned n, const char *what, bool *any)
+static void counted(struct line *l, unsigned done, unsigned n, const char *what, const char *how, bool *any)
 {
     if (n == 0)
         return;
-    line_printf(l, PLAIN, "%s%u of %u %s", *any ? ", " : "", done, n, what);
+    line_printf(l, PLAIN, "%s%u of %u %s%s%s", *any ? ", " : "", done, n, what, n == 1 ? "" : "s", how);
     *any = true;
 }
 
@@ -304,15 +308,16 @@ static void verdict_text(struct line *l, const struct run_result *r, bool failed
     unsigned bad_thresholds = thresholds_failed(r), bad_checks = checks_failed(r);
     bool any = false;
     if (!failed) {
-        counted(l, r->n_thresholds, r->n_thresholds, "thresholds", &any);
-        counted(l, r->n_checks, r->n_checks, "expectations", &any);
+        counted(l, r->n_thresholds, r->n_thresholds, "threshold", "", &any);
+        counted(l, r->n_checks, r->n_checks, "expectation", "", &any);
         if (!any)
             line_put(l, PLAIN, "no thresholds, no expectations");
-    } else if ((r->exit_code == EXIT_THRESHOLDS && bad_thresholds) || (r->exit_code == EXIT_MARKED_FAILED && bad_checks)) {
+    } else if ((r->exit_code == EXIT_THRESHOLDS && bad_thresholds) ||
+               (r->exit_code == EXIT_MARKED_FAILED && bad_checks)) {
         if (bad_thresholds)
-            counted(l, bad_thresholds, r->n_thresholds, "thresholds failed", &any);
+            counted(l, bad_thresholds, r->n_thresholds, "threshold", " failed", &any);
         if (bad_checks)
-            counted(l, bad_checks, r->n_checks, "expectations failed", &any);
+            counted(l, bad_checks, r->n_checks, "expectation", " failed", &any);
     } else {
         line_put(l, PLAIN, r->n_reasons ? r->reasons[0].text : "see above");
         if (r->n_reasons > 1)
@@ -323,7 +328,9 @@ static void verdict_text(struct line *l, const struct run_result *r, bool failed
 int verdict_render(struct buf *out, const struct style *style, const struct run_result *r, int exit_code)
 {
     struct line l;
-    line_begin(&l, out, style);
+    struct style flow = *style;
+    flow.width = 0; // wrapped by the terminal, never cut: the exit code is at its end
+    line_begin(&l, out, &flow);
     bool failed = r->exit_code != 0;
     line_put(&l, PLAIN, "  ");
     if (r->exit_code == EXIT_INTERRUPTED)
@@ -331,8 +338,6 @@ int verdict_render(struct buf *out, const struct style *style, const struct run_
     else
         line_put(&l, failed ? RED : GREEN, failed ? "FAIL" : "PASS");
     line_put(&l, PLAIN, "  ");
-    // The exit code must survive a narrow window: the text gives way, not the code.
-    struct style text_style = *style;
     char code[80];
     if (exit_code == r->exit_code)
         snprintf(code, sizeof(code), "   (exit %d)", exit_code);
@@ -340,12 +345,7 @@ int verdict_render(struct buf *out, const struct style *style, const struct run_
         snprintf(code, sizeof(code), "   but an output could not be written   (exit %d)", exit_code);
     else
         snprintf(code, sizeof(code), "   (exit %d by --exit-zero, verdict %d)", exit_code, r->exit_code);
-    unsigned need = (unsigned)strlen(code);
-    if (style->width > need + 20)
-        text_style.width = style->width - need;
-    l.style = &text_style;
     verdict_text(&l, r, failed);
-    l.style = style;
     line_put(&l, PLAIN, code);
     line_end(&l);
     return l.failed ? -1 : 0;
@@ -364,15 +364,17 @@ int summary_render(struct buf *out, const struct style *style, const struct summ
 {
     struct line l;
     const struct run_result *r = info->result;
-    line_begin(&l, out, style);
+    struct style flow = *style;
+    flow.width = 0; // a result is never cut: long lines wrap
+    line_begin(&l, out, &flow);
     if (r->plan && r->metrics) {
         line_end(&l);
-        thresholds(&l, r);
+        thresholds(&l, r, style->width);
         expectations(&l, r, info->full);
         totals(&l, r);
         latencies(&l, r, info->full);
         errors(&l, r, info->full);
-        generator(&l, r);
+        generator(&l, r, info->full);
         other_reasons(&l, r);
         if (info->full)
             groups(&l, r);

@@ -62,13 +62,14 @@ void terminal_detect(struct terminal *t, bool no_color)
 
 struct writer {
     int fd;
-    bool owned;       // fd is our own, non-blocking description
-    bool broken;      // the other end is gone
+    bool owned;  // fd is our own, non-blocking description
+    bool broken; // the other end is gone
     struct buf waits;
     uint64_t dropped; // units since the last notice
 };
 
-// A description of our own for what can block. A file is written as it is: opening it again would start at its beginning.
+// A description of our own for what can block. A file is written as it is: opening it again would start at its
+// beginning.
 static int own_description(int fd)
 {
     struct stat st;

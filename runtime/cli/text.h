@@ -1,7 +1,7 @@
-// Text for people: one line at a time, with its width known, clipped to the terminal, coloured or not, and safe. Whatever
-// comes from outside (names of groups, errors, metrics) goes through here: control characters, invalid UTF-8 and
-// bidirectional overrides become visible escapes, so that no name can move the cursor or forge a line.
-// Without UTF-8 the product's own symbols have ASCII stand-ins and everything else becomes "?".
+// Text for people: one line at a time, with its width known, clipped to the terminal, coloured or not, and safe.
+// Whatever comes from outside (names of groups, errors, metrics) goes through here: control characters, invalid UTF-8
+// and bidirectional overrides become visible escapes, so that no name can move the cursor or forge a line. Without
+// UTF-8 the product's own symbols have ASCII stand-ins and everything else becomes "?".
 #pragma once
 #include "core/buf.h"
 

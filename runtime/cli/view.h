@@ -14,6 +14,17 @@ struct header_info {
 int header_render(struct buf *out, const struct style *style, const struct header_info *info) WARN_UNUSED_RESULT;
 
 // ── live block ──
+// A threshold that has not been evaluated yet has no text: that is no data, and no pass.
+static inline enum threshold_state state_of(const struct threshold_result *r)
+{
+    return r->actual_text[0] ? r->state : THRESHOLD_NO_DATA;
+}
+// Nothing was acknowledged in the last 10 s.
+static inline bool no_latency(const struct run_status *s)
+{
+    return s->p99_us < 0 || s->latency_count == 0;
+}
+
 #define HISTORY 24 // samples of a sparkline, one a second
 struct history {
     unsigned n;
@@ -30,25 +41,28 @@ int block_render(struct buf *out, const struct style *style, const struct run_st
 // ── lines ── one line each, with its newline
 int plain_render(struct buf *out, const struct run_status *s) WARN_UNUSED_RESULT;
 int json_render(struct buf *out, const struct run_status *s) WARN_UNUSED_RESULT;
-int flip_render(struct buf *out, const struct style *style, const struct run_status *s, unsigned threshold, bool json) WARN_UNUSED_RESULT;
+int flip_render(struct buf *out, const struct style *style, const struct run_status *s, unsigned threshold,
+                bool json) WARN_UNUSED_RESULT;
 
 // ── summary ──
 struct summary_info {
     const struct run_result *result;
     bool full;
-    int exit_code;        // what the process will return
+    int exit_code;            // what the process will return
     const char *const *wrote; // files; NULL ends
 };
 int summary_render(struct buf *out, const struct style *style, const struct summary_info *info) WARN_UNUSED_RESULT;
 // The last line alone.
-int verdict_render(struct buf *out, const struct style *style, const struct run_result *r, int exit_code) WARN_UNUSED_RESULT;
+int verdict_render(struct buf *out, const struct style *style, const struct run_result *r,
+                   int exit_code) WARN_UNUSED_RESULT;
 // How many failed; of n_thresholds / n_checks.
 unsigned thresholds_failed(const struct run_result *r);
 unsigned checks_failed(const struct run_result *r);
 
 // ── diagnostics ──
 // `file:line:col: error CODE: message`, the source line with a caret, the hint. text: of the file, NULL: not at hand.
-int diagnostic_render(struct buf *out, const struct style *style, const struct diagnostic *d, const char *text, size_t n) WARN_UNUSED_RESULT;
+int diagnostic_render(struct buf *out, const struct style *style, const struct diagnostic *d, const char *text,
+                      size_t n) WARN_UNUSED_RESULT;
 json_t *diagnostics_json(const struct diagnostic *d, unsigned n);
 
 // ── GitHub Actions ──

@@ -144,6 +144,8 @@ struct group *fleet_add_group(struct fleet *fleet, const struct group_config *co
 // Begins launching all groups; start_us: loop time that counts as 0 of the run (may be past after a shard's restart:
 // overdue devices then start at once, at most 200 a turn).
 void fleet_start(struct fleet *fleet, int64_t start_us);
+// Microseconds since time 0 of the run; 0 before fleet_start.
+int64_t fleet_elapsed_us(const struct fleet *fleet);
 // No new work: launches end, behaviours are stopped, telemetry ends. Connections stay until drained (adapter pending() == 0)
 // or deadline_us (loop time), then disconnect gracefully. At most 256 devices a turn, so that a large fleet does not stall
 // the loop. Called again it moves the deadline. What is not gone a second after the deadline is cut off.

@@ -57,6 +57,11 @@ void fleet_delete(struct fleet *fleet)
     free(fleet);
 }
 
+int64_t fleet_elapsed_us(const struct fleet *fleet)
+{
+    return fleet->started ? loop_now_us(fleet->config.env.loop) - fleet->start_us : 0;
+}
+
 void fleet_start(struct fleet *fleet, int64_t start_us)
 {
     if (fleet->started || fleet->stopping)

@@ -139,12 +139,32 @@ static bool request_answered(struct request *r, int result)
 
 // --- lanes, seen from here
 
+// What paho was given before a loss it may or may not answer (1.3.12 can forget a command that is added while it cleans
+// up): the one who waits is moved to a fresh request, the old one only waits for paho to let go of it.
+static bool renew_request(struct subscription *s)
+{
+    struct request *old = s->request;
+    struct observer *o = old->observer;
+    int64_t left = old->timer.at_us - loop_now_us(o->loop);
+    struct request *fresh = request_new(o, REQUEST_SUBSCRIBE, left > 0 ? left : 0, old->done, old->arg, NULL);
+    if (!fresh)
+        return false; // its deadline still answers
+    fresh->subscription = s;
+    s->request = fresh;
+    loop_timer_stop(o->loop, &old->timer);
+    old->reported = true;
+    old->subscription = NULL;
+    return true;
+}
+
 void observer_on_lane_up(struct lane *lane)
 {
     struct observer *o = lane->observer;
-    for (struct subscription *s = lane->subscriptions; s; s = s->next)
-        if (!(s->request && s->request->with_paho))
-            (void)lane_subscribe(lane, s, NULL); // fails only when the connection is lost again: then it comes again
+    for (struct subscription *s = lane->subscriptions; s; s = s->next) {
+        if (s->request && s->request->with_paho && !renew_request(s))
+            continue;
+        (void)lane_subscribe(lane, s, NULL); // fails only when the connection is lost again: then it comes again
+    }
     if (lane != o->shared->lanes[0])
         return;
     o->stale_attempt = false;
@@ -152,6 +172,20 @@ void observer_on_lane_up(struct lane *lane)
         struct error fine = {0};
         request_settle(o->connecting, &fine);
     }
+}
+
+// Publishes under way are lost with a clean session. An acknowledgement that came before the loss still counts: it is
+// taken before the timer fires.
+void observer_on_lane_lost(struct lane *lane)
+{
+    struct observer *o = lane->observer;
+    if (lane != o->shared->lanes[0])
+        return;
+    struct error lost;
+    error_set(&lost, ERR_CLOSED, "the connection to %s was lost before the message was acknowledged", o->display);
+    for (struct request *r = o->shared->requests; r; r = r->next)
+        if (r->kind == REQUEST_PUBLISH && !r->reported && !r->settled)
+            request_settle(r, &lost);
 }
 
 void observer_on_lane_failed(struct lane *lane, const struct error *why)

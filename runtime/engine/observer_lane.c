@@ -336,6 +336,7 @@ void lane_handle_loss(struct lane *lane)
         return;
     lane->state = LANE_IDLE;
     retry_later(lane);
+    observer_on_lane_lost(lane);
 }
 
 static MQTTAsync_responseOptions response_for(struct request *r)

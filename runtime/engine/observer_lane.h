@@ -130,4 +130,5 @@ void shared_unref(struct shared *s);
 
 // observer.c
 void observer_on_lane_up(struct lane *lane);
+void observer_on_lane_lost(struct lane *lane);
 void observer_on_lane_failed(struct lane *lane, const struct error *why);

@@ -223,7 +223,8 @@ static int fill_group(struct plan *p, struct plan_group *g, json_t *json, unsign
                                "broker: \"embedded\" is for the scenario; a group takes a URL, or none");
     if (!g->own_url && strcmp(p->broker, "embedded") != 0)
         c->url = p->broker;
-    c->options = json_object_get(json, "mqtt");
+    const json_t *options = json_object_get(json, "mqtt");
+    c->options = json_is_object(options) ? options : NULL;
     c->count = (uint64_t)count;
     c->number = (unsigned)number;
     c->qos = (int)qos;

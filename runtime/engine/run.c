@@ -80,9 +80,6 @@ static void stop_slot(struct run *run, struct slot *slot)
 
 static void kill_slot(struct run *run, struct slot *slot)
 {
-    char name[32];
-    if (run->go_us && !slot->killed && slot->state < SLOT_DONE)
-        log_write(run->log, LOG_ERROR, NULL, "%s did not end in time and is killed", slot_name(slot, name, sizeof(name)));
     slot_kill(slot, "did not drain within %.3g s and was killed",
               (double)(run->plan ? run->plan->stop_timeout_us + run->limits.grace_us : 0) * 1e-6);
 }
@@ -459,6 +456,8 @@ void run_message(struct run *run, struct slot *slot, enum message_type type, con
 
 static void director_lost(struct run *run, struct slot *slot, const char *name)
 {
+    if (run->go_us)
+        log_write(run->log, LOG_ERROR, NULL, "%s %s", name, slot->why);
     if (run->plan && (run->test_done || !run->plan->has_test))
         return;
     if (run->phase >= RUN_STOPPING && (!run->plan || slot->killed))
@@ -471,7 +470,6 @@ static void director_lost(struct run *run, struct slot *slot, const char *name)
         }
     } else if (run->plan->has_test && !run->test_done) {
         run_reason(run, EXIT_LUA_ERROR, "%s %.200s", name, slot->why);
-        log_write(run->log, LOG_ERROR, "test", "%s %s", name, slot->why);
     }
     run_stop(run);
 }

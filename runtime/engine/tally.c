@@ -29,6 +29,14 @@ int tally_begin(struct run *run, struct error *err)
 
 void tally_snapshot(struct slot *slot, const uint8_t *bytes, size_t n)
 {
+    struct error err;
+    struct metrics *trial = metrics_new(SERIES_MAX); // what is kept can be merged
+    int bad = trial ? metrics_merge(trial, bytes, n, &err) : 0;
+    metrics_delete(trial);
+    if (bad) {
+        slot_kill(slot, "sent a snapshot that cannot be read: %s", err.text);
+        return;
+    }
     buf_clear(&slot->snapshot);
     if (buf_append(&slot->snapshot, bytes, n))
         slot_kill(slot, "sent a snapshot of %zu bytes for which there is no memory", n);

@@ -121,7 +121,8 @@ static void watch_pong(struct slot *slot, int64_t now, int64_t cpu_us)
         slot->pong_cpu_us = cpu_us;
         return;
     }
-    bool busy = used > limit / 4, asleep = used < limit / 100;
+    // A running slice is judged by its own CPU time, and its device named; only when it sleeps does it end here.
+    bool busy = used > limit / 4 && h->slice == 0, asleep = used < limit / 100;
     if (silent > limit * STARVED || (silent > limit && (busy || asleep)))
         slot_kill(slot, "did not answer for %.3g s (%.2g s of CPU time used)", (double)silent * 1e-6, (double)used * 1e-6);
 }

@@ -3,7 +3,8 @@
 // A link that has output sits in a fixed list of its env (at most DIRTY_MAX, so the buffers in use stay in cache and
 // few); a hook at the end of the turn writes each with one system call and gives its buffer back to the pool. A link at
 // rest therefore holds no buffer. A write that fails only marks the link: the owner may be in the middle of a publish,
-// so the news is fed to the loop as an event of the descriptor and delivered from there, after what the peer still sent.
+// so the news is fed to the loop as an event of the descriptor and delivered from there, after what the peer still
+// sent.
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -13,10 +14,10 @@
 #include "link/link_impl.h"
 
 #define DIRTY_MAX 256u
-#define POOL_MAX 320u             // buffers kept for reuse
+#define POOL_MAX 320u              // buffers kept for reuse
 #define POOL_BUF_BYTES (16u << 10) // a larger buffer is freed instead of kept
-#define FIRST_BYTES 1024u         // first allocation of a buffer
-#define LAST_READS 64u            // reads after a failed write, to deliver what the peer had sent
+#define FIRST_BYTES 1024u          // first allocation of a buffer
+#define LAST_READS 64u             // reads after a failed write, to deliver what the peer had sent
 
 struct link_env {
     struct loop *loop;
@@ -358,7 +359,8 @@ static int bind_source(int fd, const struct link_addr *to, const struct link_add
     if (source->addr.ss_family != to->addr.ss_family)
         return error_set(err, ERR_INVALID, "the source address and the target are not of one family (IPv4, IPv6)");
     int one = 1;
-    // The kernel then picks the port at connect(), where the whole 4-tuple counts: more than 64k connections an address.
+    // The kernel then picks the port at connect(), where the whole 4-tuple counts: more than 64k connections an
+    // address.
     (void)setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
     if (bind(fd, (const struct sockaddr *)&source->addr, source->len) < 0)
         return error_set_errno(err, "bind to the source address");
@@ -515,7 +517,6 @@ void link_close(struct link *link, enum link_close_mode mode)
         if (mode == LINK_FLUSH) {
             dirty_remove(link);
             write_out(link);
-            shutdown(link->io.fd, SHUT_WR);
             // Bytes left unread would turn the FIN into an RST, and the peer might lose our last packet.
             for (unsigned i = 0; i < LAST_READS; i++)
                 if (recv(link->io.fd, link->env->read_buf, link->env->read_size, MSG_DONTWAIT | MSG_TRUNC) <= 0)

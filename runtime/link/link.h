@@ -1,9 +1,10 @@
 // A device's link: one stream socket under an adapter, with a stack of filters between them.
 //
-// Output is collected and written once per loop turn (hook priority 20), or earlier when 256 links wait. Input is read into
-// one buffer shared by all links of the process and handed up as it came; what the adapter does not take it must keep.
-// A link with no filter costs nothing for having the stack: the socket is the bottom and the calls go to it directly.
-// No callback ever runs inside link_open, link_send or link_commit: a write that fails is reported from the loop.
+// Output is collected and written once per loop turn (hook priority 20), or earlier when 256 links wait. Input is read
+// into one buffer shared by all links of the process and handed up as it came; what the adapter does not take it must
+// keep. A link with no filter costs nothing for having the stack: the socket is the bottom and the calls go to it
+// directly. No callback ever runs inside link_open, link_send or link_commit: a write that fails is reported from the
+// loop.
 #pragma once
 #include <ev.h>
 #include <stdbool.h>
@@ -44,8 +45,8 @@ struct link_events {
     void (*on_close)(struct link *link, const struct error *why);
 };
 
-// A filter sees bytes on their way down and up and may hold, delay, cut or drop them. It looks the same from above as the
-// socket. Filters are added for faults (room chaos) and for TLS and WebSocket later.
+// A filter sees bytes on their way down and up and may hold, delay, cut or drop them. It looks the same from above as
+// the socket. Filters are added for faults (room chaos) and for TLS and WebSocket later.
 struct link_filter;
 struct link_filter_type {
     const char *name;
@@ -59,7 +60,8 @@ struct link_filter_type {
     void (*closed)(struct link_filter *f, const struct error *why);
     // Bytes from above that it holds: they count as unsent. NULL: none ever.
     size_t (*held)(const struct link_filter *f);
-    // Frees it; timers of its own are stopped here. Runs at the end of the turn in which the link closed, f->link is NULL.
+    // Frees it; timers of its own are stopped here. Runs at the end of the turn in which the link closed, f->link is
+    // NULL.
     void (*destroy)(struct link_filter *f);
 };
 struct link_filter { // embed as the first member
@@ -80,7 +82,10 @@ void link_filter_closed(struct link_filter *f, const struct error *why);
 // The reference filter: hands everything through. Used by tests and to measure what a layer costs.
 struct link_filter *link_filter_pass_new(void);
 
-struct link_addr { struct sockaddr_storage addr; socklen_t len; };
+struct link_addr {
+    struct sockaddr_storage addr;
+    socklen_t len;
+};
 
 // Embed it in the connection. 104 bytes.
 struct link {
@@ -105,15 +110,16 @@ enum link_state {
 
 void link_create(struct link *link, struct link_env *env, const struct link_events *events);
 // Starts a TCP connection (TCP_NODELAY, non-blocking, close-on-exec). source may be NULL; it is bound with
-// IP_BIND_ADDRESS_NO_PORT. The result comes as on_open or on_close; -1 for what fails at once (no descriptor, bad address):
-// then no callback comes. No connect timeout of its own: the adapter has the deadline for the whole handshake.
-int link_open(struct link *link, const struct link_addr *to, const struct link_addr *source, struct error *err)
-    WARN_UNUSED_RESULT;
+// IP_BIND_ADDRESS_NO_PORT. The result comes as on_open or on_close; -1 for what fails at once (no descriptor, bad
+// address): then no callback comes. No connect timeout of its own: the adapter has the deadline for the whole
+// handshake.
+int link_open(struct link *link, const struct link_addr *to, const struct link_addr *source,
+              struct error *err) WARN_UNUSED_RESULT;
 // Takes over a connected, non-blocking stream descriptor; on_open follows from the loop as after link_open. -1: the
 // descriptor stays the caller's.
 int link_adopt(struct link *link, int fd, struct error *err) WARN_UNUSED_RESULT;
-// TCP gives up when sent bytes stay unacknowledged this long (TCP_USER_TIMEOUT): finds a dead peer while sending. For an
-// established link; best effort, not every stream has it.
+// TCP gives up when sent bytes stay unacknowledged this long (TCP_USER_TIMEOUT): finds a dead peer while sending. For
+// an established link; best effort, not every stream has it.
 void link_dead_after(struct link *link, int64_t us);
 // Queues bytes for the end of this turn. -1: not open, over max_out_bytes (nothing was queued), or a filter failed (the
 // link closes). At the cap the link first tries to write.

@@ -32,11 +32,11 @@ struct job {
 
 struct shared {
     pthread_mutex_t mutex;
-    unsigned refs;         // the resolver and every running job
-    bool alive;            // the resolver exists
-    struct job *done;      // answered, not yet fetched
-    struct ev_loop *ev;    // valid while alive
-    ev_async *async;       // valid while alive
+    unsigned refs;      // the resolver and every running job
+    bool alive;         // the resolver exists
+    struct job *done;   // answered, not yet fetched
+    struct ev_loop *ev; // valid while alive
+    ev_async *async;    // valid while alive
 };
 
 struct waiter {

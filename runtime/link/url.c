@@ -104,8 +104,8 @@ static int check_host(const char *host, const char *text, struct error *err)
     for (const char *c = host; *c; c++)
         if (!isalnum((unsigned char)*c) && !strchr("-._", *c))
             return error_set(err, ERR_INVALID,
-                             "URL \"%.200s\": \"%c\" in the host (letters, digits, - . _; other names in punycode)", text,
-                             isprint((unsigned char)*c) ? *c : '?');
+                             "URL \"%.200s\": \"%c\" in the host (letters, digits, - . _; other names in punycode)",
+                             text, isprint((unsigned char)*c) ? *c : '?');
     return 0;
 }
 
@@ -132,8 +132,8 @@ static int parse_port(const char *p, size_t n, const char *text, struct url *out
         digits[n] = '\0';
     }
     if (n >= sizeof digits || strspn(digits, "0123456789") != n || int_parse(digits, 1, 65535, &port, NULL) < 0)
-        return error_set(err, ERR_INVALID, "URL \"%.200s\": the port must be a number from 1 to 65535, is \"%.*s\"", text,
-                         (int)(n > 20 ? 20 : n), p);
+        return error_set(err, ERR_INVALID, "URL \"%.200s\": the port must be a number from 1 to 65535, is \"%.*s\"",
+                         text, (int)(n > 20 ? 20 : n), p);
     out->port = (uint16_t)port;
     return 0;
 }
@@ -185,13 +185,15 @@ int url_parse(const char *text, const char *default_scheme, struct url *out, str
         if (strcmp(out->scheme, scheme_ports[i].scheme) == 0)
             out->port = scheme_ports[i].port;
     if (!out->port)
-        return error_set(err, ERR_INVALID, "URL \"%.200s\": %s has no default port, write host:port", text, out->scheme);
+        return error_set(err, ERR_INVALID, "URL \"%.200s\": %s has no default port, write host:port", text,
+                         out->scheme);
     return 0;
 }
 
 char *url_display(const struct url *u, char *dst, size_t size)
 {
     bool v6 = strchr(u->host, ':') != NULL;
-    snprintf(dst, size, "%s://%s%s%s:%u%s", u->scheme, v6 ? "[" : "", u->host, v6 ? "]" : "", (unsigned)u->port, u->path);
+    snprintf(dst, size, "%s://%s%s%s:%u%s", u->scheme, v6 ? "[" : "", u->host, v6 ? "]" : "", (unsigned)u->port,
+             u->path);
     return dst;
 }

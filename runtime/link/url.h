@@ -1,5 +1,5 @@
-// URLs of targets: scheme://[user[:password]@]host[:port][/path]. No percent-decoding surprises: userinfo is decoded, the
-// rest is kept. "host", "host:port" and "[v6]:port" without a scheme take the default scheme.
+// URLs of targets: scheme://[user[:password]@]host[:port][/path]. No percent-decoding surprises: userinfo is decoded,
+// the rest is kept. "host", "host:port" and "[v6]:port" without a scheme take the default scheme.
 #pragma once
 #include <stdint.h>
 #include "core/error.h"
@@ -7,8 +7,9 @@
 struct url {
     char scheme[16]; // lower case
     char host[256];  // without brackets
-    uint16_t port;   // given, or the scheme's default (mqtt 1883, mqtts 8883, ws 80, wss 443, coap 5683, coaps 5684, http 80, https 443)
-    char path[256];  // "" or "/..."
+    uint16_t port; // given, or the scheme's default (mqtt 1883, mqtts 8883, ws 80, wss 443, coap 5683, coaps 5684, http
+                   // 80, https 443)
+    char path[256]; // "" or "/..."
     char user[256];
     char password[256];
 };

@@ -168,6 +168,16 @@ static void scenario_close(struct scenario *s)
 
 // --- loading ----------------------------------------------------------------------------------------------------------
 
+// A tail call (`return iotix.scenario { … }`) leaves no frame to take the line from: it is where the text says so.
+static int line_of_text(const struct scenario *s, const char *what)
+{
+    const char *at = memmem(s->config.text, s->config.text_len, what, strlen(what));
+    int line = at ? 1 : 0;
+    for (const char *p = s->config.text; at && p < at; p++)
+        line += *p == '\n';
+    return line;
+}
+
 // "path:12: message" → file, line, message; otherwise the scenario's path and line 0.
 static void diagnose(struct scenario *s, const char *code, const char *text, int exit_code, const char *hint)
 {
@@ -185,6 +195,11 @@ static void diagnose(struct scenario *s, const char *code, const char *text, int
         d.line = (int)line;
         message = end[1] == ' ' ? end + 2 : end + 1;
         break;
+    }
+    if (!d.line && strncmp(message, "iotix.", 6) == 0) {
+        char function[40];
+        snprintf(function, sizeof function, "%.*s", (int)strspn(message, "abcdefghijklmnopqrstuvwxyz."), message);
+        d.line = line_of_text(s, function);
     }
     snprintf(d.message, sizeof d.message, "%s", message);
     s->n_diagnostics++;
@@ -271,10 +286,13 @@ static int field_ref(lua_State *L, int table, const char *key)
     return lua_isnil(L, -1) ? (lua_pop(L, 1), LUA_NOREF) : luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
-static int attach_group(struct scenario *s, const json_t *group, unsigned i, int behaviours, struct error *err)
+// Groups keep the number of their place in the file when --only leaves others out.
+static unsigned group_number(const json_t *group) { return (unsigned)json_integer_value(json_object_get(group, "number")); }
+
+static int attach_group(struct scenario *s, const json_t *group, int behaviours, struct error *err)
 {
     lua_State *L = s->L;
-    struct scenario_group *g = &s->groups[i];
+    struct scenario_group *g = &s->groups[group_number(group)];
     const char *name = json_string_value(json_object_get(group, "name"));
     char tags[160];
     g->memory = (uint64_t)json_integer_value(json_object_get(group, "memory"));
@@ -296,7 +314,9 @@ static int scenario_attach(struct scenario *s, struct fleet *fleet, const json_t
     s->fleet = fleet;
     s->seed = fleet_seed(fleet);
     rng_seed(&s->run_rng, s->seed);
-    s->n_groups = (unsigned)json_array_size(groups);
+    json_array_foreach(groups, i, group)
+        if (group_number(group) >= s->n_groups)
+            s->n_groups = group_number(group) + 1;
     s->groups = calloc(s->n_groups, sizeof *s->groups);
     if (!s->groups)
         return error_set(err, ERR_NO_MEMORY, "no memory for groups");
@@ -305,7 +325,7 @@ static int scenario_attach(struct scenario *s, struct fleet *fleet, const json_t
     s->command_runner = field_ref(L, top + 1, "command_runner");
     lua_getfield(L, top + 1, "behaviours");
     json_array_foreach(groups, i, group)
-        rc |= attach_group(s, group, (unsigned)i, top + 2, err);
+        rc |= attach_group(s, group, top + 2, err);
     lua_settop(L, top);
     // Loading is over: what it left behind is collected once, so that the run starts from a small heap.
     lua_gc(L, LUA_GCCOLLECT, 0);

@@ -331,7 +331,8 @@ static int status_bind(lua_State *L)
 static int elapsed_bind(lua_State *L)
 {
     struct scenario *s = scenario_of(L);
-    lua_pushnumber(L, s->env ? (double)s->env->elapsed_us(s->env->arg) / 1e6 : 0);
+    int64_t us = s->env ? s->env->elapsed_us(s->env->arg) : s->fleet ? fleet_elapsed_us(s->fleet) : 0;
+    lua_pushnumber(L, (double)us / 1e6);
     return 1;
 }
 

@@ -398,7 +398,7 @@ static pid_t iotix_start(const struct options *o, uint16_t port, unsigned connec
     if (pid)
         return pid;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    execl(o->program, o->program, "run", o->scenario, "--shards", "1", "--seed", "1", "--progress", "none", "--summary", "none", "-q",
+    execl(o->program, o->program, "run", o->scenario, "--shards", "1", "--seed", "1", "--summary", "none", "-q",
           "--no-thresholds", "--model-dir", dir, "--summary-json", summary, "-p", p[0], "-p", p[1], "-p", p[2], "-p", p[3], "-p", p[4], "-p", p[5],
           (char *)NULL);
     die(o->program);

@@ -1,8 +1,10 @@
-// libFuzzer: a whole MQTT connection (parser, session, state machine) fed with hostile bytes in hostile pieces while its
-// owner publishes, subscribes, closes and deletes. A filter takes the place of the socket, so no byte passes the kernel.
+// libFuzzer: a whole MQTT connection (parser, session, state machine) fed with hostile bytes in hostile pieces while
+// its owner publishes, subscribes, closes and deletes. A filter takes the place of the socket, so no byte passes the
+// kernel.
 //
 // Input: byte 0: options (bit 0: persistent session, 1: delete inside the first event, 2: CONNACK is sent first).
-// Then commands: 0x00-0x7f: that many + 1 bytes follow and are received as one piece; 0x80-0xff: an action of the owner.
+// Then commands: 0x00-0x7f: that many + 1 bytes follow and are received as one piece; 0x80-0xff: an action of the
+// owner.
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -108,7 +110,8 @@ static void socket_destroy(struct link_filter *f)
     free(s);
 }
 
-static const struct link_filter_type socket_type = {.name = "fuzz", .down = swallow, .up = no_up, .destroy = socket_destroy};
+static const struct link_filter_type socket_type = {
+    .name = "fuzz", .down = swallow, .up = no_up, .destroy = socket_destroy};
 
 static void push_socket(void *arg, struct link *link)
 {
@@ -128,7 +131,7 @@ static struct harness *harness_get(void)
     if (h.loop)
         return &h;
     struct link_env_config config = {.on_create = push_socket, .on_create_arg = &h};
-    clock_create_real(&h.clock);
+    clock_create_virtual(&h.clock, 0); // keep-alive and deadlines pass without waiting
     h.loop = loop_new(&h.clock, NULL);
     h.env.loop = h.loop;
     h.env.links = link_env_new(h.loop, &config, NULL);
@@ -156,7 +159,10 @@ static void receive(struct harness *h, const uint8_t *bytes, size_t n)
 
 static void act(struct harness *h, struct owner *o, uint8_t what)
 {
-    struct adapter_message m = {.topic = "t/x", .topic_len = 3, .payload = (const uint8_t *)"payload", .payload_len = 7,
+    struct adapter_message m = {.topic = "t/x",
+                                .topic_len = 3,
+                                .payload = (const uint8_t *)"payload",
+                                .payload_len = 7,
                                 .qos = (uint8_t)(what % 3)};
     if (!o->conn)
         return;
@@ -184,7 +190,7 @@ static void act(struct harness *h, struct owner *o, uint8_t what)
             mqtt_adapter.conn_close(o->conn, what & 2 ? ADAPTER_GRACEFUL : ADAPTER_ABRUPT);
         break;
     case 7:
-        loop_turn(h->loop, 0);
+        loop_turn(h->loop, what & 1 ? 40 * (int64_t)1000000 : 0); // with the default keep-alive of 60 s
         break;
     }
 }

@@ -79,11 +79,18 @@ function M.shell(line, limit)
   return { code = code, out = M.read(dir .. "/out"), err = M.read(dir .. "/err"), seconds = M.now() - started }
 end
 
---- iotix-run with these arguments.
-function M.run(args, limit)
+local tags = 0
+--- A word that marks the processes of one run.
+function M.tag()
+  tags = tags + 1
+  return "spec" .. tags .. "-" .. math.floor(M.now() * 1000)
+end
+
+--- iotix-run with these arguments; tag: marks all its processes in their environment.
+function M.run(args, limit, tag)
   local list = { M.program }
   for _, a in ipairs(args) do list[#list + 1] = a end
-  return M.shell(M.command(list), limit)
+  return M.shell((tag and "SPEC_TAG=" .. tag .. " exec " or "") .. M.command(list), limit)
 end
 
 local started = {}

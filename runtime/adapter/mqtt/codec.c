@@ -2,9 +2,9 @@
 #include "adapter/mqtt/codec.h"
 #include "adapter/mqtt/topic.h"
 
-static const char *const type_names[16] = {"reserved",  "CONNECT",   "CONNACK", "PUBLISH",     "PUBACK",   "PUBREC",
-                                           "PUBREL",    "PUBCOMP",   "SUBSCRIBE", "SUBACK",    "UNSUBSCRIBE", "UNSUBACK",
-                                           "PINGREQ",   "PINGRESP",  "DISCONNECT", "reserved"};
+static const char *const type_names[16] = {"reserved", "CONNECT",  "CONNACK",    "PUBLISH", "PUBACK",      "PUBREC",
+                                           "PUBREL",   "PUBCOMP",  "SUBSCRIBE",  "SUBACK",  "UNSUBSCRIBE", "UNSUBACK",
+                                           "PINGREQ",  "PINGRESP", "DISCONNECT", "reserved"};
 
 const char *mqtt_type_name(unsigned type)
 {
@@ -63,7 +63,8 @@ static size_t connect_remaining(const struct mqtt_connect *c)
 static int check_text(const char *what, const struct mqtt_text *t, bool utf8, struct error *err)
 {
     if (t->len > UINT16_MAX)
-        return error_set(err, ERR_INVALID, "the %s has %zu bytes, at most 65535 are possible (MQTT 1.5.3)", what, t->len);
+        return error_set(err, ERR_INVALID, "the %s has %zu bytes, at most 65535 are possible (MQTT 1.5.3)", what,
+                         t->len);
     if (utf8 && t->len && !mqtt_utf8_valid(t->data, t->len))
         return error_set(err, ERR_INVALID, "the %s is not valid UTF-8 without NUL (MQTT 1.5.3)", what);
     return 0;
@@ -139,8 +140,8 @@ size_t mqtt_subscribe_size(enum mqtt_type type, size_t filter_len)
     return mqtt_packet_size(2 + 2 + filter_len + (type == MQTT_SUBSCRIBE ? 1 : 0));
 }
 
-uint8_t *mqtt_subscribe_encode(uint8_t *p, enum mqtt_type type, uint16_t packet_id, const char *filter, size_t filter_len,
-                               uint8_t qos)
+uint8_t *mqtt_subscribe_encode(uint8_t *p, enum mqtt_type type, uint16_t packet_id, const char *filter,
+                               size_t filter_len, uint8_t qos)
 {
     p = put_header(p, type, 2, 2 + 2 + filter_len + (type == MQTT_SUBSCRIBE ? 1 : 0));
     p = put_u16(p, packet_id);

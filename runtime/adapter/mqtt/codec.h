@@ -79,8 +79,8 @@ size_t mqtt_publish_size(size_t topic_len, size_t payload_len, uint8_t qos);
 uint8_t *mqtt_publish_encode(uint8_t *p, const struct mqtt_publish *m);
 // SUBSCRIBE or UNSUBSCRIBE of one filter (qos counts for SUBSCRIBE only).
 size_t mqtt_subscribe_size(enum mqtt_type type, size_t filter_len);
-uint8_t *mqtt_subscribe_encode(uint8_t *p, enum mqtt_type type, uint16_t packet_id, const char *filter, size_t filter_len,
-                               uint8_t qos);
+uint8_t *mqtt_subscribe_encode(uint8_t *p, enum mqtt_type type, uint16_t packet_id, const char *filter,
+                               size_t filter_len, uint8_t qos);
 #define MQTT_ACK_SIZE 4u
 uint8_t *mqtt_ack_encode(uint8_t *p, enum mqtt_type type, uint16_t packet_id);
 #define MQTT_EMPTY_SIZE 2u
@@ -90,10 +90,10 @@ uint8_t *mqtt_empty_encode(uint8_t *p, enum mqtt_type type);
 // Type and reserved flags of a fixed header's first byte (2.2.1, 2.2.2, 3.3.1).
 int mqtt_first_byte_check(uint8_t first, struct error *err) WARN_UNUSED_RESULT;
 int mqtt_connack_decode(const uint8_t *body, size_t n, struct mqtt_connack *out, struct error *err) WARN_UNUSED_RESULT;
-int mqtt_publish_decode(uint8_t first, const uint8_t *body, size_t n, struct mqtt_publish *out, struct error *err)
-    WARN_UNUSED_RESULT;
-int mqtt_ack_decode(enum mqtt_type type, const uint8_t *body, size_t n, struct mqtt_ack *out, struct error *err)
-    WARN_UNUSED_RESULT;
+int mqtt_publish_decode(uint8_t first, const uint8_t *body, size_t n, struct mqtt_publish *out,
+                        struct error *err) WARN_UNUSED_RESULT;
+int mqtt_ack_decode(enum mqtt_type type, const uint8_t *body, size_t n, struct mqtt_ack *out,
+                    struct error *err) WARN_UNUSED_RESULT;
 int mqtt_suback_decode(const uint8_t *body, size_t n, struct mqtt_suback *out, struct error *err) WARN_UNUSED_RESULT;
 // PINGRESP: nothing may follow the header.
 int mqtt_empty_decode(enum mqtt_type type, size_t n, struct error *err) WARN_UNUSED_RESULT;

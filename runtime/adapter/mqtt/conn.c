@@ -1,3 +1,4 @@
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include "adapter/mqtt/conn.h"
@@ -166,6 +167,28 @@ int mqtt_conn_open(struct mqtt_conn *c, struct error *err)
     return 0;
 }
 
+// The address to bind: those of the author in turn; for a loopback target with many connections one of 127.0.0.2 to
+// .31; NULL: the kernel's choice.
+static const struct link_addr *pick_source(struct mqtt_target *t, const struct link_addr *to, struct link_addr *spread)
+{
+    const struct mqtt_options *o = &t->options;
+    for (unsigned i = 0; i < o->n_sources; i++) {
+        const struct link_addr *source = &o->sources[t->next_source++ % o->n_sources];
+        if (source->addr.ss_family == to->addr.ss_family)
+            return source;
+    }
+    const struct sockaddr_in *in = (const struct sockaddr_in *)&to->addr;
+    struct link_totals totals;
+    link_env_totals(t->env.links, &totals);
+    if (totals.open < t->spread_above || to->addr.ss_family != AF_INET || ntohl(in->sin_addr.s_addr) >> 24 != 127)
+        return NULL;
+    *spread = *to;
+    struct sockaddr_in *from = (struct sockaddr_in *)&spread->addr;
+    from->sin_port = 0;
+    from->sin_addr.s_addr = htonl(0x7f000002u + t->next_source++ % 30u);
+    return spread;
+}
+
 // Opens the link to the next address of the target that takes it.
 static int try_address(struct mqtt_conn *c, struct error *err)
 {
@@ -175,8 +198,14 @@ static int try_address(struct mqtt_conn *c, struct error *err)
         if (c->tried)
             c->addr = (uint8_t)((c->addr + 1) % t->n_addrs);
         c->tried++;
+        struct link_addr spread;
+        const struct link_addr *to = &t->addrs[c->addr], *source = pick_source(t, to, &spread);
         error_clear(err);
-        rc = link_open(&c->link, &t->addrs[c->addr], t->options.has_source ? &t->options.source : NULL, err);
+        rc = link_open(&c->link, to, source, err);
+        if (rc < 0 && source == &spread && err->code != ERR_LIMIT) {
+            error_clear(err);
+            rc = link_open(&c->link, to, NULL, err); // not every loopback has all of 127.0.0.0/8
+        }
         if (rc < 0 && err->code == ERR_LIMIT)
             break;
     }

@@ -5,9 +5,9 @@
 //      │                 └──────── timer ── BACKOFF ◀─┴──────── connection lost ───────┘
 //      └── CLOSING ◀── conn_close in any state (on_offline at the end of the turn)
 //
-// The timer means, by state: CONNECTING, HANDSHAKE deadline of the whole handshake; ONLINE keep-alive; BACKOFF next attempt.
-// Owners may do anything inside an event, conn_delete included: `depth` counts the calls that are on the stack, and the
-// memory goes when the last one returns.
+// The timer means, by state: CONNECTING, HANDSHAKE deadline of the whole handshake; ONLINE keep-alive; BACKOFF next
+// attempt. Owners may do anything inside an event, conn_delete included: `depth` counts the calls that are on the
+// stack, and the memory goes when the last one returns.
 #pragma once
 #include "adapter/adapter.h"
 #include "adapter/mqtt/parser.h"
@@ -45,7 +45,7 @@ struct mqtt_conn {
     int64_t since_us;  // CONNECTING, HANDSHAKE: when connect() was called; ONLINE: when bytes were last sent
     uint16_t failures; // consecutive failed attempts
     uint8_t state, flags;
-    uint8_t depth;      // events and callbacks on the stack
+    uint8_t depth;       // events and callbacks on the stack
     uint8_t addr, tried; // CONNECTING: index of the target's address; how many were tried
 };
 
@@ -57,19 +57,23 @@ int mqtt_conn_open(struct mqtt_conn *c, struct error *err);
 void mqtt_conn_close(struct mqtt_conn *c, enum adapter_close mode);
 // Starts the handshake on a connected stream descriptor, without resolver and window (test harnesses, fuzzing).
 int mqtt_conn_attach(struct mqtt_conn *c, int fd, struct error *err);
-// The target's hook: the connection at the head of `waiting` starts; cannot start; the one at the head of `closing` is told.
+// The target's hook: the connection at the head of `waiting` starts; cannot start; the one at the head of `closing` is
+// told.
 void mqtt_conn_attempt(struct mqtt_conn *c);
 void mqtt_conn_unreachable(struct mqtt_conn *c, const struct error *why);
 void mqtt_conn_closed(struct mqtt_conn *c);
 // A message was pushed out of the queue; frees it.
 void mqtt_conn_dropped(struct mqtt_conn *c, struct mqtt_out *out);
-// The attempt or the connection has failed: closes, tells, and reconnects if it may. return_code: of a CONNACK that refused,
-// else 0. The caller is inside mqtt_conn_enter.
+// The attempt or the connection has failed: closes, tells, and reconnects if it may. return_code: of a CONNACK that
+// refused, else 0. The caller is inside mqtt_conn_enter.
 void mqtt_conn_fail(struct mqtt_conn *c, const struct error *why, bool may_retry, unsigned return_code);
 // CONNACK accepted.
 void mqtt_conn_online(struct mqtt_conn *c, bool session_present);
 void mqtt_conn_pong(struct mqtt_conn *c);
-static inline void mqtt_conn_enter(struct mqtt_conn *c) { c->depth++; }
+static inline void mqtt_conn_enter(struct mqtt_conn *c)
+{
+    c->depth++;
+}
 // May free c.
 void mqtt_conn_leave(struct mqtt_conn *c);
 static inline bool mqtt_conn_up(const struct mqtt_conn *c)
@@ -82,7 +86,8 @@ void mqtt_incoming(struct mqtt_conn *c, const uint8_t *bytes, size_t n);
 
 // outgoing.c: what goes to the broker.
 int mqtt_publish(struct mqtt_conn *c, const struct adapter_message *m, uint32_t token, struct error *err);
-int mqtt_request(struct mqtt_conn *c, enum mqtt_type type, const char *filter, int qos, uint32_t token, struct error *err);
+int mqtt_request(struct mqtt_conn *c, enum mqtt_type type, const char *filter, int qos, uint32_t token,
+                 struct error *err);
 unsigned mqtt_pending(const struct mqtt_conn *c);
 // Sends what waits, as far as window and link allow.
 void mqtt_send_waiting(struct mqtt_conn *c);

@@ -21,8 +21,9 @@ static int on_connack(struct mqtt_conn *c, const uint8_t *body, size_t n, struct
         return 1;
     }
     if (ack.session_present && c->target->options.clean_session)
-        return error_set(err, ERR_PROTOCOL, "CONNACK says session present after a clean session was asked for "
-                                            "(MQTT 3.2.2-1)");
+        return error_set(err, ERR_PROTOCOL,
+                         "CONNACK says session present after a clean session was asked for "
+                         "(MQTT 3.2.2-1)");
     mqtt_conn_online(c, ack.session_present);
     return mqtt_conn_up(c) ? 0 : 1;
 }

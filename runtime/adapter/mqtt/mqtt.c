@@ -69,7 +69,8 @@ static unsigned pending(const struct adapter_conn *conn)
 static size_t footprint(const struct adapter_conn *conn)
 {
     const struct mqtt_conn *c = const_conn_of(conn);
-    return sizeof *c + mqtt_parser_footprint(&c->parser) + mqtt_session_footprint(&c->session) + link_footprint(&c->link);
+    return sizeof *c + mqtt_parser_footprint(&c->parser) + mqtt_session_footprint(&c->session) +
+           link_footprint(&c->link);
 }
 
 static const char *const schemes[] = {"mqtt", NULL};

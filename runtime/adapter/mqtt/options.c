@@ -13,15 +13,16 @@ struct option {
 
 static const char *type_name(const json_t *v)
 {
-    static const char *const names[] = {"an object", "an array", "a string", "an integer", "a number",
-                                        "true",      "false",    "null"};
+    static const char *const names[] = {"an object", "an array", "a string", "an integer",
+                                        "a number",  "true",     "false",    "null"};
     return names[json_typeof(v)];
 }
 
 static int expected(const char *key, const char *what, const json_t *v, struct error *err)
 {
     if (json_is_string(v))
-        return error_set(err, ERR_INVALID, "mqtt option %s: expected %s, got \"%.100s\"", key, what, json_string_value(v));
+        return error_set(err, ERR_INVALID, "mqtt option %s: expected %s, got \"%.100s\"", key, what,
+                         json_string_value(v));
     if (json_is_integer(v))
         return error_set(err, ERR_INVALID, "mqtt option %s: expected %s, got %lld", key, what,
                          (long long)json_integer_value(v));
@@ -132,22 +133,35 @@ static int opt_connect_window(const char *key, const json_t *v, struct mqtt_opti
     return get_count(key, v, 1, 100000, &o->connect_window, err);
 }
 
-static int opt_source(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
+static int add_source(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
     const char *s = json_string_value(v);
-    struct sockaddr_in *v4 = (struct sockaddr_in *)&o->source.addr;
-    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&o->source.addr;
-    memset(&o->source, 0, sizeof o->source);
+    if (o->n_sources == MQTT_MAX_SOURCES)
+        return error_set(err, ERR_INVALID, "mqtt option %s: at most %u addresses", key, MQTT_MAX_SOURCES);
+    struct link_addr *a = &o->sources[o->n_sources];
+    struct sockaddr_in *v4 = (struct sockaddr_in *)&a->addr;
+    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&a->addr;
+    memset(a, 0, sizeof *a);
     if (s && inet_pton(AF_INET, s, &v4->sin_addr) == 1) {
         v4->sin_family = AF_INET;
-        o->source.len = sizeof *v4;
+        a->len = sizeof *v4;
     } else if (s && inet_pton(AF_INET6, s, &v6->sin6_addr) == 1) {
         v6->sin6_family = AF_INET6;
-        o->source.len = sizeof *v6;
+        a->len = sizeof *v6;
     } else {
-        return expected(key, "an IP address of this machine", v, err);
+        return expected(key, "an IP address of this machine, or a list of them", v, err);
     }
-    o->has_source = true;
+    o->n_sources++;
+    return 0;
+}
+
+static int opt_source(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
+{
+    if (!json_is_array(v))
+        return add_source(key, v, o, err);
+    for (size_t i = 0; i < json_array_size(v); i++)
+        if (add_source(key, json_array_get(v, i), o, err) < 0)
+            return -1;
     return 0;
 }
 

@@ -162,8 +162,8 @@ static int publish_kept(struct mqtt_conn *c, const struct mqtt_publish *m, uint3
         error_set(err, ERR_STATE, "not connected");
         return refuse(c);
     }
-    if (mqtt_session_queue(&c->session, &t->options.queue, m, token, loop_fresh_us(t->env.loop), c->state == MQTT_ONLINE,
-                           &victims, err) < 0)
+    if (mqtt_session_queue(&c->session, &t->options.queue, m, token, loop_fresh_us(t->env.loop),
+                           c->state == MQTT_ONLINE, &victims, err) < 0)
         return refuse(c);
     if (victims)
         dropped(c, victims);
@@ -215,7 +215,8 @@ static int send_request(struct mqtt_conn *c, enum mqtt_type type, const char *fi
     return 0;
 }
 
-int mqtt_request(struct mqtt_conn *c, enum mqtt_type type, const char *filter, int qos, uint32_t token, struct error *err)
+int mqtt_request(struct mqtt_conn *c, enum mqtt_type type, const char *filter, int qos, uint32_t token,
+                 struct error *err)
 {
     size_t len = strlen(filter);
     if (c->state != MQTT_ONLINE)

@@ -1,5 +1,5 @@
-// Bytes of a stream to MQTT packets. Survives every split; a packet that lies whole in what was fed is handed on in place.
-// Only a packet that is cut at the end of the bytes is kept in a buffer, and only until its rest has come.
+// Bytes of a stream to MQTT packets. Survives every split; a packet that lies whole in what was fed is handed on in
+// place. Only a packet that is cut at the end of the bytes is kept in a buffer, and only until its rest has come.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>

@@ -1,11 +1,12 @@
-// A client's session state (MQTT 3.1.1 section 4.1 and 4.4): messages of QoS 1 and 2 on their way out, requests that wait
-// for SUBACK or UNSUBACK, subscriptions, packet ids of received QoS 2 messages. No sockets, no callbacks, no clock.
+// A client's session state (MQTT 3.1.1 section 4.1 and 4.4): messages of QoS 1 and 2 on their way out, requests that
+// wait for SUBACK or UNSUBACK, subscriptions, packet ids of received QoS 2 messages. No sockets, no callbacks, no
+// clock.
 //
-// Outgoing messages are one list in the order of publishing, cut by a cursor: before it what was sent on this connection,
-// behind it what is still to be sent. Those that have a packet id (sent once, on this connection or an earlier one) are
-// always in front of those that never were. A lost connection puts the cursor back to the front; so resending, the
-// in-flight window and the queue are one mechanism.
-// All of it is allocated on first use and freed when empty: 16 bytes at rest.
+// Outgoing messages are one list in the order of publishing, cut by a cursor: before it what was sent on this
+// connection, behind it what is still to be sent. Those that have a packet id (sent once, on this connection or an
+// earlier one) are always in front of those that never were. A lost connection puts the cursor back to the front; so
+// resending, the in-flight window and the queue are one mechanism. All of it is allocated on first use and freed when
+// empty: 16 bytes at rest.
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -57,10 +58,10 @@ struct mqtt_sub { // a subscription the broker granted
 
 struct mqtt_state {
     struct mqtt_out *head, **tail, **cursor; // cursor: address of the pointer to the first one to be sent
-    uint32_t n_sent;   // in front of the cursor
-    uint32_t n_ids;    // with a packet id
-    uint32_t n_out;    // all
-    uint32_t queued_bytes; // of those without a packet id
+    uint32_t n_sent;                         // in front of the cursor
+    uint32_t n_ids;                          // with a packet id
+    uint32_t n_out;                          // all
+    uint32_t queued_bytes;                   // of those without a packet id
     struct mqtt_request *requests, **requests_tail;
     uint32_t n_requests;
     struct mqtt_sub *subs;
@@ -91,8 +92,8 @@ void mqtt_session_trim(struct mqtt_session *s);
 // returned through *dropped (linked, oldest first; the caller frees them). -1: ERR_LIMIT or ERR_NO_MEMORY, nothing
 // was changed.
 int mqtt_session_queue(struct mqtt_session *s, const struct mqtt_queue_limits *limits, const struct mqtt_publish *m,
-                       uint32_t token, int64_t now_us, bool sendable, struct mqtt_out **dropped, struct error *err)
-    WARN_UNUSED_RESULT;
+                       uint32_t token, int64_t now_us, bool sendable, struct mqtt_out **dropped,
+                       struct error *err) WARN_UNUSED_RESULT;
 // The next message to send, with a packet id; NULL: none, or the window is full.
 struct mqtt_out *mqtt_session_next(struct mqtt_session *s, uint32_t window);
 // The one of mqtt_session_next was sent.
@@ -104,7 +105,8 @@ void mqtt_session_renew(struct mqtt_session *s);
 
 enum mqtt_acked { MQTT_ACK_UNKNOWN, MQTT_ACK_RELEASE, MQTT_ACK_DONE };
 // PUBACK, PUBREC, PUBCOMP. DONE: *out was taken out, the caller frees it. RELEASE: answer with PUBREL.
-enum mqtt_acked mqtt_session_ack(struct mqtt_session *s, enum mqtt_type type, uint16_t packet_id, struct mqtt_out **out);
+enum mqtt_acked mqtt_session_ack(struct mqtt_session *s, enum mqtt_type type, uint16_t packet_id,
+                                 struct mqtt_out **out);
 // Takes out the oldest message of all, or NULL.
 struct mqtt_out *mqtt_session_pop(struct mqtt_session *s);
 uint32_t mqtt_session_count(const struct mqtt_session *s);

@@ -1,8 +1,8 @@
 // One group's view of one broker: options, addresses, metric series, and who may connect when.
 //
-// At most `connectWindow` handshakes (TCP connect to CONNACK) are under way; the other connections wait in order. Starting
-// them, and telling owners about what they asked for themselves (conn_close), is done by a hook at the end of the turn, so
-// that no event is delivered inside a call of the owner.
+// At most `connectWindow` handshakes (TCP connect to CONNACK) are under way; the other connections wait in order.
+// Starting them, and telling owners about what they asked for themselves (conn_close), is done by a hook at the end of
+// the turn, so that no event is delivered inside a call of the owner.
 #pragma once
 #include "adapter/adapter.h"
 #include "adapter/mqtt/options.h"
@@ -57,9 +57,11 @@ struct mqtt_target {
     uint64_t ticket; // RESOLVING
     struct link_addr addrs[MQTT_MAX_ADDRS];
     unsigned n_addrs;
-    unsigned preferred;            // the address that answered last
-    struct buf identity;           // scratch for the strings of a CONNECT
-    struct mqtt_out *dropped;      // pushed out of queues, on_done is due
+    unsigned preferred;       // the address that answered last
+    unsigned next_source;     // whose turn it is
+    uint64_t spread_above;    // sockets of this process above which loopback connections spread over 127.0.0.x
+    struct buf identity;      // scratch for the strings of a CONNECT
+    struct mqtt_out *dropped; // pushed out of queues, on_done is due
     struct mqtt_out **dropped_end;
     struct mqtt_series series;
 };

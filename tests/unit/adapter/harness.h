@@ -53,10 +53,10 @@ struct broker {
     struct packet packets[MAX_RECORDS];
     unsigned n_packets;
     // The script.
-    int connack;          // return code, -1: no answer
+    int connack; // return code, -1: no answer
     bool session_present;
     bool no_puback, no_pubrec, no_pubcomp, no_suback, no_pingresp, deaf;
-    uint8_t suback;       // code to grant
+    uint8_t suback; // code to grant
 };
 
 struct record { // on_done or on_message
@@ -142,11 +142,17 @@ static MAYBE void peer_ack(struct peer *p, enum mqtt_type type, uint16_t id)
     peer_write(p, b, sizeof b);
 }
 
-static MAYBE void peer_publish(struct peer *p, const char *topic, const char *payload, uint8_t qos, uint16_t id, bool dup)
+static MAYBE void peer_publish(struct peer *p, const char *topic, const char *payload, uint8_t qos, uint16_t id,
+                               bool dup)
 {
     uint8_t b[512];
-    struct mqtt_publish m = {.topic = topic, .topic_len = strlen(topic), .payload = (const uint8_t *)payload,
-                             .payload_len = strlen(payload), .qos = qos, .packet_id = id, .dup = dup};
+    struct mqtt_publish m = {.topic = topic,
+                             .topic_len = strlen(topic),
+                             .payload = (const uint8_t *)payload,
+                             .payload_len = strlen(payload),
+                             .qos = qos,
+                             .packet_id = id,
+                             .dup = dup};
     peer_write(p, b, (size_t)(mqtt_publish_encode(b, &m) - b));
 }
 
@@ -173,7 +179,8 @@ static int broker_packet(void *arg, uint8_t first, const uint8_t *body, size_t n
         assert_int_equal(mqtt_publish_decode(first, body, n, &m, err), 0);
         r->id = m.packet_id;
         snprintf(r->topic, sizeof r->topic, "%.*s", (int)m.topic_len, m.topic);
-        snprintf(r->payload, sizeof r->payload, "%.*s", (int)(m.payload_len < 60 ? m.payload_len : 60), (const char *)m.payload);
+        snprintf(r->payload, sizeof r->payload, "%.*s", (int)(m.payload_len < 60 ? m.payload_len : 60),
+                 (const char *)m.payload);
         if (m.qos == 1 && !b->no_puback)
             peer_ack(p, MQTT_PUBACK, m.packet_id);
         if (m.qos == 2 && !b->no_pubrec)
@@ -323,7 +330,8 @@ static void own_message(void *owner, const struct adapter_message *m)
     struct client *cl = owner;
     struct record *r = &cl->messages[cl->n_messages++ % MAX_RECORDS];
     snprintf(r->topic, sizeof r->topic, "%.*s", (int)m->topic_len, m->topic);
-    snprintf(r->payload, sizeof r->payload, "%.*s", (int)(m->payload_len < 60 ? m->payload_len : 60), (const char *)m->payload);
+    snprintf(r->payload, sizeof r->payload, "%.*s", (int)(m->payload_len < 60 ? m->payload_len : 60),
+             (const char *)m->payload);
     r->qos = m->qos;
     r->retain = m->retain;
     r->duplicate = m->duplicate;
@@ -372,8 +380,11 @@ static MAYBE void client_create(struct world *w, struct client *cl, const char *
 static MAYBE int client_publish(struct client *cl, const char *topic, const char *payload, uint8_t qos, uint32_t token,
                                 struct error *err)
 {
-    struct adapter_message m = {.topic = topic, .topic_len = strlen(topic), .payload = (const uint8_t *)payload,
-                                .payload_len = strlen(payload), .qos = qos};
+    struct adapter_message m = {.topic = topic,
+                                .topic_len = strlen(topic),
+                                .payload = (const uint8_t *)payload,
+                                .payload_len = strlen(payload),
+                                .qos = qos};
     return (&mqtt_adapter)->publish(cl->conn, &m, token, err);
 }
 

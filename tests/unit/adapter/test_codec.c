@@ -1,4 +1,5 @@
-// Control packets against bytes written by hand from the standard, round trips, topics, and the parser under every split.
+// Control packets against bytes written by hand from the standard, round trips, topics, and the parser under every
+// split.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,8 +16,14 @@ static void encodes_as_the_standard_says(void **state)
     (void)state;
     uint8_t b[64];
     static const uint8_t publish[] = {0x3b, 8, 0, 3, 'a', '/', 'b', 0, 10, 'x'};
-    struct mqtt_publish m = {.topic = "a/b", .topic_len = 3, .payload = (const uint8_t *)"x", .payload_len = 1,
-                             .packet_id = 10, .qos = 1, .retain = true, .dup = true};
+    struct mqtt_publish m = {.topic = "a/b",
+                             .topic_len = 3,
+                             .payload = (const uint8_t *)"x",
+                             .payload_len = 1,
+                             .packet_id = 10,
+                             .qos = 1,
+                             .retain = true,
+                             .dup = true};
     assert_int_equal(mqtt_publish_size(3, 1, 1), sizeof publish);
     assert_int_equal(mqtt_publish_encode(b, &m) - b, sizeof publish);
     assert_memory_equal(b, publish, sizeof publish);
@@ -33,8 +40,10 @@ static void encodes_as_the_standard_says(void **state)
     static const struct {
         enum mqtt_type type;
         uint8_t bytes[4];
-    } acks[] = {{MQTT_PUBACK, {0x40, 2, 0x12, 0x34}}, {MQTT_PUBREC, {0x50, 2, 0x12, 0x34}},
-                {MQTT_PUBREL, {0x62, 2, 0x12, 0x34}}, {MQTT_PUBCOMP, {0x70, 2, 0x12, 0x34}}};
+    } acks[] = {{MQTT_PUBACK, {0x40, 2, 0x12, 0x34}},
+                {MQTT_PUBREC, {0x50, 2, 0x12, 0x34}},
+                {MQTT_PUBREL, {0x62, 2, 0x12, 0x34}},
+                {MQTT_PUBCOMP, {0x70, 2, 0x12, 0x34}}};
     for (size_t i = 0; i < 4; i++) {
         assert_int_equal(mqtt_ack_encode(b, acks[i].type, 0x1234) - b, 4);
         assert_memory_equal(b, acks[i].bytes, 4);
@@ -44,8 +53,8 @@ static void encodes_as_the_standard_says(void **state)
     mqtt_empty_encode(b, MQTT_DISCONNECT);
     assert_memory_equal(b, "\xe0\x00", 2);
 
-    struct mqtt_connect c = {.client_id = {"c", 1}, .will_topic = {"w", 1}, .will_qos = 2, .clean_session = true,
-                             .keep_alive = 258};
+    struct mqtt_connect c = {
+        .client_id = {"c", 1}, .will_topic = {"w", 1}, .will_qos = 2, .clean_session = true, .keep_alive = 258};
     static const uint8_t connect[] = {0x10, 18, 0, 4, 'M', 'Q', 'T', 'T', 4, 0x16, 1, 2, 0, 1, 'c', 0, 1, 'w', 0, 0};
     assert_int_equal(mqtt_connect_size(&c, NULL), sizeof connect); // a will without payload is an empty one
     assert_int_equal(mqtt_connect_encode(b, &c) - b, sizeof connect);
@@ -69,7 +78,8 @@ static void publish_round_trips_at_every_length_border(void **state)
     for (size_t i = 0; i < 5000000; i++)
         payload[i] = (uint8_t)rng_u64(&rng);
     for (size_t i = 0; i < sizeof remaining / sizeof *remaining; i++) {
-        struct mqtt_publish m = {.topic = "t", .topic_len = 1, .payload = payload, .payload_len = remaining[i] - 3}, got;
+        struct mqtt_publish m = {.topic = "t", .topic_len = 1, .payload = payload, .payload_len = remaining[i] - 3},
+                            got;
         struct mqtt_parser parser = {NULL};
         struct error err;
         size_t size = mqtt_publish_size(1, m.payload_len, 0);
@@ -95,7 +105,7 @@ struct sequence {
     uint8_t bytes[2048];
     size_t n;
     uint8_t first[64];
-    size_t body[64];  // offset
+    size_t body[64]; // offset
     size_t len[64];
     unsigned packets;
     unsigned seen;
@@ -211,8 +221,9 @@ static void malformed_headers(void **state)
         assert_non_null(strstr(err.text, cases[i].text));
         mqtt_parser_reset(&p);
         for (size_t k = 0; k < cases[i].fails_at; k++)
-            assert_int_equal(mqtt_parser_feed(&p, (const uint8_t *)cases[i].bytes + k, 1, 1u << 28, count_packet, &n, &err),
-                             k + 1 == cases[i].fails_at ? -1 : 0);
+            assert_int_equal(
+                mqtt_parser_feed(&p, (const uint8_t *)cases[i].bytes + k, 1, 1u << 28, count_packet, &n, &err),
+                k + 1 == cases[i].fails_at ? -1 : 0);
         mqtt_parser_reset(&p);
     }
     // 3.1.1 does not demand the shortest form of the remaining length: two bytes for zero are a PINGRESP.
@@ -228,7 +239,8 @@ static void a_large_announcement_allocates_little(void **state)
     (void)state;
     struct mqtt_parser p = {NULL};
     unsigned n = 0;
-    assert_int_equal(mqtt_parser_feed(&p, (const uint8_t *)"\x30\xff\xff\xff\x7fx", 6, UINT32_MAX - 8, count_packet, &n, NULL), 0);
+    assert_int_equal(
+        mqtt_parser_feed(&p, (const uint8_t *)"\x30\xff\xff\xff\x7fx", 6, UINT32_MAX - 8, count_packet, &n, NULL), 0);
     assert_true(mqtt_parser_footprint(&p) < 1024);
     mqtt_parser_reset(&p);
     assert_int_equal(mqtt_parser_footprint(&p), 0);
@@ -253,9 +265,21 @@ static void stopping_inside_a_packet(void **state)
 static void topics_and_filters(void **state)
 {
     (void)state;
-    static const char *const good_topics[] = {"a", "/", "a//b", "$SYS/x", " ", "sensor\xc3\xa9/\xf0\x9f\x8c\xa1", "\xee\x80\x80"};
-    static const char *const bad_utf8[] = {"\x80", "\xc0\x80", "\xc1\xbf", "\xc3", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xed\xbf\xbf",
-                                           "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xff", "\xe2\x82", "a\xc3(b"};
+    static const char *const good_topics[] = {
+        "a", "/", "a//b", "$SYS/x", " ", "sensor\xc3\xa9/\xf0\x9f\x8c\xa1", "\xee\x80\x80"};
+    static const char *const bad_utf8[] = {"\x80",
+                                           "\xc0\x80",
+                                           "\xc1\xbf",
+                                           "\xc3",
+                                           "\xe0\x9f\xbf",
+                                           "\xed\xa0\x80",
+                                           "\xed\xbf\xbf",
+                                           "\xf0\x8f\xbf\xbf",
+                                           "\xf4\x90\x80\x80",
+                                           "\xf5\x80\x80\x80",
+                                           "\xff",
+                                           "\xe2\x82",
+                                           "a\xc3(b"};
     static const char *const good_filters[] = {"#", "+", "/", "a/#", "+/+", "/+", "a/+/b/#", "$share/g/t", "+/a"};
     static const char *const bad_filters[] = {"", "a#", "#/a", "a/#/b", "a+", "+a", "a/+b/c", "##", "++"};
     for (size_t i = 0; i < sizeof good_topics / sizeof *good_topics; i++)

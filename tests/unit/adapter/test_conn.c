@@ -1,4 +1,5 @@
-// The life of an MQTT connection against a scripted broker: connect, refusals, deadlines, keep-alive, reconnect, window.
+// The life of an MQTT connection against a scripted broker: connect, refusals, deadlines, keep-alive, reconnect,
+// window.
 #include "harness.h"
 
 #define OPS (&mqtt_adapter)
@@ -54,8 +55,9 @@ static void connect_carries_identity_and_will(void **state)
     w.client.will_topic = "a/will";
     w.client.will_payload = "gone";
     client_connect(&w);
-    const uint8_t expected[] = {0,   4,   'M', 'Q', 'T', 'T', 4,   0xec, 0, 0,   0,   5,   'd', 'e', 'v', '-', '1', 0, 6,
-                                'a', '/', 'w', 'i', 'l', 'l', 0,   4,    'g', 'o', 'n', 'e', 0,   1,   'u', 0,   2,   'p', 'w'};
+    const uint8_t expected[] = {0,   4,   'M', 'Q', 'T', 'T', 4,   0xec, 0,   0,   0,   5,   'd',
+                                'e', 'v', '-', '1', 0,   6,   'a', '/',  'w', 'i', 'l', 'l', 0,
+                                4,   'g', 'o', 'n', 'e', 0,   1,   'u',  0,   2,   'p', 'w'};
     const struct packet *c = broker_got(&w.broker, MQTT_CONNECT, 0);
     assert_int_equal(c->n, sizeof expected);
     assert_memory_equal(c->body, expected, sizeof expected);
@@ -69,8 +71,10 @@ static void a_bad_identity_is_not_retried(void **state)
         const char *id, *user, *password, *will_topic;
         int fails;
         const char *text;
-    } cases[] = {{"x", NULL, NULL, NULL, 1, "identity template"}, {"", NULL, NULL, NULL, 0, "client id"},
-                 {"x", NULL, "pw", NULL, 0, "user name"},          {"x", NULL, NULL, "a/#", 0, "wildcard"},
+    } cases[] = {{"x", NULL, NULL, NULL, 1, "identity template"},
+                 {"", NULL, NULL, NULL, 0, "client id"},
+                 {"x", NULL, "pw", NULL, 0, "user name"},
+                 {"x", NULL, NULL, "a/#", 0, "wildcard"},
                  {"\xff", NULL, NULL, NULL, 0, "UTF-8"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct world w;
@@ -299,7 +303,7 @@ static void the_connect_window_holds(void **state)
     WAIT(&w, broker_count(&w.broker, MQTT_CONNECT) == 3);
     SETTLE(&w);
     assert_int_equal(w.broker.n_peers, 3);
-    OPS->conn_delete(many[1].conn); // a place becomes free: by deletion while connecting,
+    OPS->conn_delete(many[1].conn);  // a place becomes free: by deletion while connecting,
     OPS->conn_delete(many[10].conn); // (this one only waited)
     WAIT(&w, broker_count(&w.broker, MQTT_CONNECT) == 4);
     peer_close(&w.broker.peers[2], false); // by failure,
@@ -427,6 +431,32 @@ static void a_source_address_is_bound(void **state)
     assert_int_equal(ntohl(addr.sin_addr.s_addr), 0x7f00004d);
     OPS->conn_delete(w.client.conn);
     OPS->target_delete(w.target);
+    w.target = make_target(&w, "{\"source\":[\"::1\",\"127.0.0.5\",\"127.0.0.6\"],\"reconnect\":false}"); // in turn
+    client_create(&w, &w.client, "x");
+    for (unsigned i = 0; i < 4; i++) {
+        client_connect(&w);
+        assert_int_equal(getpeername(last_peer(&w)->fd, (struct sockaddr *)&addr, &len), 0);
+        assert_int_equal(ntohl(addr.sin_addr.s_addr), 0x7f000005 + i % 2);
+        OPS->conn_close(w.client.conn, ADAPTER_ABRUPT);
+        WAIT(&w, w.client.offline == i + 1);
+    }
+    OPS->conn_delete(w.client.conn);
+    OPS->target_delete(w.target);
+    w.target = make_target(&w, "{\"reconnect\":false}"); // many on loopback: spread
+    ((struct mqtt_target *)(void *)w.target)->spread_above = 1;
+    struct client first;
+    client_create(&w, &w.client, "x");
+    client_connect(&w);
+    assert_int_equal(getpeername(last_peer(&w)->fd, (struct sockaddr *)&addr, &len), 0);
+    assert_int_equal(ntohl(addr.sin_addr.s_addr), 0x7f000001);
+    first = w.client;
+    client_create(&w, &w.client, "y");
+    client_connect(&w);
+    assert_int_equal(getpeername(last_peer(&w)->fd, (struct sockaddr *)&addr, &len), 0);
+    assert_int_equal(ntohl(addr.sin_addr.s_addr), 0x7f000002);
+    OPS->conn_delete(first.conn);
+    OPS->conn_delete(w.client.conn);
+    OPS->target_delete(w.target);
     w.target = make_target(&w, "{\"source\":\"::1\"}");
     client_create(&w, &w.client, "x");
     assert_int_equal(OPS->conn_open(w.client.conn, &err), 0);
@@ -445,8 +475,11 @@ static void bad_targets(void **state)
     static const struct {
         const char *url;
         enum error_code code;
-    } cases[] = {{"mqtts://h", ERR_UNSUPPORTED}, {"http://h", ERR_UNSUPPORTED}, {"mqtt://h/path", ERR_INVALID},
-                 {"mqtt://", ERR_INVALID},       {"mqtt://h:0", ERR_INVALID}};
+    } cases[] = {{"mqtts://h", ERR_UNSUPPORTED},
+                 {"http://h", ERR_UNSUPPORTED},
+                 {"mqtt://h/path", ERR_INVALID},
+                 {"mqtt://", ERR_INVALID},
+                 {"mqtt://h:0", ERR_INVALID}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         assert_null(OPS->target_new(&w.env, cases[i].url, NULL, "g", &err));
         assert_int_equal(err.code, cases[i].code);

@@ -64,7 +64,8 @@ static void bad_publishes(void **state)
     m = (struct adapter_message){.topic = big, .topic_len = 65536};
     assert_int_equal(OPS->publish(w.client.conn, &m, 0, &err), -1);
     assert_int_equal(err.code, ERR_INVALID);
-    m = (struct adapter_message){.topic = "t", .topic_len = 1, .payload = (uint8_t *)big, .payload_len = 2 << 20, .qos = 1};
+    m = (struct adapter_message){
+        .topic = "t", .topic_len = 1, .payload = (uint8_t *)big, .payload_len = 2 << 20, .qos = 1};
     assert_int_equal(OPS->publish(w.client.conn, &m, 0, &err), -1); // over the cap before a byte is read
     assert_int_equal(err.code, ERR_LIMIT);
     free(big);
@@ -352,34 +353,34 @@ static void malformed_while_online(void **state)
         size_t n;
         const char *text;
     } cases[] = {
-        {"\x20\x02\x00\x00", 4, "3.2"},                        // CONNACK twice
-        {"\x36\x05\x00\x01t\x00\x01", 7, "3.3.1-4"},           // QoS 3
-        {"\x38\x03\x00\x01t", 5, "3.3.1-2"},                   // DUP with QoS 0
-        {"\x30\x02\x00\x00", 4, "4.7.3"},                      // empty topic
-        {"\x30\x03\x00\x05t", 5, "3.3.2.1"},                   // topic beyond the packet
-        {"\x30\x01\x00", 3, "3.3.2.1"},                        // not even a length
-        {"\x30\x04\x00\x02\xc3\x28", 6, "1.5.3"},              // bad UTF-8
-        {"\x30\x04\x00\x02\x61\x00", 6, "1.5.3"},              // NUL
-        {"\x30\x05\x00\x03\xed\xa0\x80", 7, "1.5.3"},          // surrogate
-        {"\x30\x05\x00\x03\x61/+", 7, "3.3.2-2"},              // wildcard
-        {"\x32\x05\x00\x01t\x00\x00", 7, "2.3.1-1"},           // packet id 0
-        {"\x32\x04\x00\x01t\x00", 6, "3.3.2.2"},               // half a packet id
-        {"\x40\x02\x00\x00", 4, "2.3.1-1"},                    // PUBACK 0
-        {"\x40\x03\x00\x01\x00", 5, "3.4.1"},                  // PUBACK too long
-        {"\x50\x01\x00", 3, "3.5.1"},                          // PUBREC too short
-        {"\x60\x02\x00\x01", 4, "2.2.2"},                      // PUBREL without its flags
-        {"\x62\x02\x00\x00", 4, "2.3.1-1"},                    // PUBREL 0
-        {"\x90\x02\x00\x01", 4, "3.9.3"},                      // SUBACK without codes
-        {"\x90\x03\x00\x00\x00", 5, "2.3.1-1"},                // SUBACK 0
-        {"\x90\x03\x00\x01\x03", 5, "3.9.3-2"},                // SUBACK reserved code
-        {"\x90\x04\x00\x01\x00\x00", 6, "3.9.3-1"},            // SUBACK with two codes for one filter
-        {"\xb0\x02\x00\x00", 4, "2.3.1-1"},                    // UNSUBACK 0
-        {"\xd0\x01\x00", 3, "3.13.1"},                         // PINGRESP with a body
-        {"\xc0\x00", 2, "2.2.1"},                              // PINGREQ from a server
-        {"\x10\x00", 2, "2.2.1"},                              // CONNECT
-        {"\x82\x00", 2, "2.2.1"},                              // SUBSCRIBE
-        {"\xe0\x00", 2, "2.2.1"},                              // DISCONNECT
-        {"\x30\xff\xff\xff\xff\x01", 6, "2.2.3"},              // remaining length of five bytes
+        {"\x20\x02\x00\x00", 4, "3.2"},               // CONNACK twice
+        {"\x36\x05\x00\x01t\x00\x01", 7, "3.3.1-4"},  // QoS 3
+        {"\x38\x03\x00\x01t", 5, "3.3.1-2"},          // DUP with QoS 0
+        {"\x30\x02\x00\x00", 4, "4.7.3"},             // empty topic
+        {"\x30\x03\x00\x05t", 5, "3.3.2.1"},          // topic beyond the packet
+        {"\x30\x01\x00", 3, "3.3.2.1"},               // not even a length
+        {"\x30\x04\x00\x02\xc3\x28", 6, "1.5.3"},     // bad UTF-8
+        {"\x30\x04\x00\x02\x61\x00", 6, "1.5.3"},     // NUL
+        {"\x30\x05\x00\x03\xed\xa0\x80", 7, "1.5.3"}, // surrogate
+        {"\x30\x05\x00\x03\x61/+", 7, "3.3.2-2"},     // wildcard
+        {"\x32\x05\x00\x01t\x00\x00", 7, "2.3.1-1"},  // packet id 0
+        {"\x32\x04\x00\x01t\x00", 6, "3.3.2.2"},      // half a packet id
+        {"\x40\x02\x00\x00", 4, "2.3.1-1"},           // PUBACK 0
+        {"\x40\x03\x00\x01\x00", 5, "3.4.1"},         // PUBACK too long
+        {"\x50\x01\x00", 3, "3.5.1"},                 // PUBREC too short
+        {"\x60\x02\x00\x01", 4, "2.2.2"},             // PUBREL without its flags
+        {"\x62\x02\x00\x00", 4, "2.3.1-1"},           // PUBREL 0
+        {"\x90\x02\x00\x01", 4, "3.9.3"},             // SUBACK without codes
+        {"\x90\x03\x00\x00\x00", 5, "2.3.1-1"},       // SUBACK 0
+        {"\x90\x03\x00\x01\x03", 5, "3.9.3-2"},       // SUBACK reserved code
+        {"\x90\x04\x00\x01\x00\x00", 6, "3.9.3-1"},   // SUBACK with two codes for one filter
+        {"\xb0\x02\x00\x00", 4, "2.3.1-1"},           // UNSUBACK 0
+        {"\xd0\x01\x00", 3, "3.13.1"},                // PINGRESP with a body
+        {"\xc0\x00", 2, "2.2.1"},                     // PINGREQ from a server
+        {"\x10\x00", 2, "2.2.1"},                     // CONNECT
+        {"\x82\x00", 2, "2.2.1"},                     // SUBSCRIBE
+        {"\xe0\x00", 2, "2.2.1"},                     // DISCONNECT
+        {"\x30\xff\xff\xff\xff\x01", 6, "2.2.3"},     // remaining length of five bytes
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct world w;

@@ -27,7 +27,8 @@ static uint16_t free_port(void)
 
 static bool reachable(uint16_t port)
 {
-    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in addr = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     bool ok = connect(fd, (struct sockaddr *)&addr, sizeof addr) == 0;
     close(fd);
@@ -189,8 +190,12 @@ static void retained_and_will(void **state)
     r.w.client.will_topic = "state/mortal";
     r.w.client.will_payload = "gone";
     open_client(&r, &r.w.client);
-    struct adapter_message m = {.topic = "state/mortal", .topic_len = 12, .payload = (const uint8_t *)"here", .payload_len = 4,
-                                .qos = 1, .retain = true};
+    struct adapter_message m = {.topic = "state/mortal",
+                                .topic_len = 12,
+                                .payload = (const uint8_t *)"here",
+                                .payload_len = 4,
+                                .qos = 1,
+                                .retain = true};
     assert_int_equal(OPS->publish(r.w.client.conn, &m, 1, &err), 0);
     WAIT(&r.w, r.w.client.n_done == 1);
     open_client(&r, &watcher);

@@ -11,7 +11,8 @@
 
 static struct mqtt_publish message(uint8_t qos)
 {
-    return (struct mqtt_publish){.topic = "t", .topic_len = 1, .payload = (const uint8_t *)"x", .payload_len = 1, .qos = qos};
+    return (struct mqtt_publish){
+        .topic = "t", .topic_len = 1, .payload = (const uint8_t *)"x", .payload_len = 1, .qos = qos};
 }
 
 // Everything accepted ends exactly once: acknowledged or dropped; the window and the queue hold at every step; resends
@@ -20,7 +21,8 @@ static void a_random_walk(void **state)
 {
     (void)state;
     for (int drop_oldest = 0; drop_oldest < 2; drop_oldest++) {
-        const struct mqtt_queue_limits limits = {.max_messages = 7, .max_bytes = 1000, .window = 5, .drop_oldest = drop_oldest};
+        const struct mqtt_queue_limits limits = {
+            .max_messages = 7, .max_bytes = 1000, .window = 5, .drop_oldest = drop_oldest};
         struct mqtt_session s = {NULL, 65530}; // ids wrap soon
         struct rng rng;
         bool online = true;
@@ -33,7 +35,9 @@ static void a_random_walk(void **state)
         for (int step = 0; step < 200000; step++) {
             struct mqtt_out *out, *victims;
             switch (rng_below(&rng, 8)) {
-            case 0: case 1: case 2: {
+            case 0:
+            case 1:
+            case 2: {
                 struct mqtt_publish m = message((uint8_t)(1 + rng_below(&rng, 2)));
                 if (mqtt_session_queue(&s, &limits, &m, accepted + 1, 0, online, &victims, NULL) < 0) {
                     refused++;
@@ -51,7 +55,8 @@ static void a_random_walk(void **state)
                 }
                 break;
             }
-            case 3: case 4: // send
+            case 3:
+            case 4: // send
                 while (online && (out = mqtt_session_next(&s, limits.window))) {
                     assert_true(out->packet_id);
                     assert_true(out->token > last_sent);
@@ -63,7 +68,8 @@ static void a_random_walk(void **state)
                     assert_true(n_sent <= limits.window);
                 }
                 break;
-            case 5: case 6: // an acknowledgement, of any of those sent
+            case 5:
+            case 6: // an acknowledgement, of any of those sent
                 if (n_sent) {
                     unsigned i = (unsigned)rng_below(&rng, n_sent);
                     if (mqtt_session_ack(&s, MQTT_PUBACK, sent_ids[i], &out) == MQTT_ACK_UNKNOWN) {
@@ -130,6 +136,28 @@ static void packet_ids_are_unique_and_never_zero(void **state)
     mqtt_session_destroy(&s);
 }
 
+// One message is never acknowledged while the ids go round.
+static void an_id_in_flight_is_not_taken_again(void **state)
+{
+    (void)state;
+    const struct mqtt_queue_limits limits = {.max_messages = 10, .max_bytes = 1000, .window = 10};
+    struct mqtt_session s = {NULL, 65000};
+    struct mqtt_out *out, *victims;
+    uint16_t held = 0;
+    for (int i = 0; i < 140000; i++) {
+        struct mqtt_publish m = message(1);
+        assert_int_equal(mqtt_session_queue(&s, &limits, &m, 0, 0, true, &victims, NULL), 0);
+        out = mqtt_session_next(&s, limits.window);
+        mqtt_session_sent(&s);
+        assert_int_not_equal(out->packet_id, held);
+        if (!held)
+            held = out->packet_id;
+        else if (mqtt_session_ack(&s, MQTT_PUBACK, out->packet_id, &out) == MQTT_ACK_DONE)
+            free(out);
+    }
+    mqtt_session_destroy(&s);
+}
+
 static void received_ids(void **state)
 {
     (void)state;
@@ -185,7 +213,7 @@ static void options_and_their_defaults(void **state)
     struct error err;
     assert_int_equal(mqtt_options_parse(NULL, &o, &err), 0);
     assert_int_equal(o.keep_alive, 60);
-    assert_true(o.clean_session && o.reconnect && o.reconnect_jitter && !o.queue.drop_oldest && !o.has_source);
+    assert_true(o.clean_session && o.reconnect && o.reconnect_jitter && !o.queue.drop_oldest && !o.n_sources);
     assert_int_equal(o.connect_timeout_us, 10000000);
     assert_int_equal(o.reconnect_initial_us, 1000000);
     assert_int_equal(o.reconnect_max_us, 60000000);
@@ -194,10 +222,11 @@ static void options_and_their_defaults(void **state)
     assert_int_equal(o.queue.max_bytes, 256 << 10);
     assert_int_equal(o.connect_window, 64);
     assert_int_equal(o.max_packet, 1 << 20);
-    const char *all = "{\"version\":4,\"keepAlive\":\"2m\",\"cleanSession\":false,\"connectTimeout\":1.5,"
-                      "\"reconnect\":{\"initial\":\"5ms\",\"max\":\"1m\",\"factor\":1.5,\"jitter\":false,\"attempts\":4},"
-                      "\"inflight\":3.0,\"queue\":{\"max\":5,\"bytes\":\"1KB\",\"full\":\"drop_oldest\"},\"connectWindow\":9,"
-                      "\"source\":\"::1\",\"willQos\":2,\"willRetain\":true,\"maxPacket\":\"2KB\"}";
+    const char *all =
+        "{\"version\":4,\"keepAlive\":\"2m\",\"cleanSession\":false,\"connectTimeout\":1.5,"
+        "\"reconnect\":{\"initial\":\"5ms\",\"max\":\"1m\",\"factor\":1.5,\"jitter\":false,\"attempts\":4},"
+        "\"inflight\":3.0,\"queue\":{\"max\":5,\"bytes\":\"1KB\",\"full\":\"drop_oldest\"},\"connectWindow\":9,"
+        "\"source\":\"::1\",\"willQos\":2,\"willRetain\":true,\"maxPacket\":\"2KB\"}";
     assert_int_equal(parse(all, &o, &err), 0);
     assert_int_equal(o.keep_alive, 120);
     assert_int_equal(o.connect_timeout_us, 1500000);
@@ -206,7 +235,7 @@ static void options_and_their_defaults(void **state)
     assert_false(o.reconnect_jitter);
     assert_int_equal(o.queue.window, 3);
     assert_int_equal(o.queue.max_bytes, 1024);
-    assert_true(o.queue.drop_oldest && o.has_source && o.will_retain);
+    assert_true(o.queue.drop_oldest && o.n_sources == 1 && o.will_retain);
     assert_int_equal(o.will_qos, 2);
     assert_int_equal(o.max_packet, 2048);
     assert_int_equal(parse("{\"reconnect\":{\"initial\":\"90s\"}}", &o, &err), 0); // the default max follows
@@ -246,6 +275,11 @@ static void bad_options_name_what_was_expected(void **state)
         {"{\"queue\":{\"max\":-1}}", "queue.max"},
         {"{\"connectWindow\":null}", "got null"},
         {"{\"source\":\"localhost\"}", "source: expected an IP address"},
+        {"{\"source\":[\"::1\",\"x\"]}", "source: expected an IP address"},
+        {"{\"source\":[\"::1\",\"::1\",\"::1\",\"::1\",\"::1\",\"::1\",\"::1\",\"::1\",\"::1\",\"::1\",\"::1\",\"::1\","
+         "\"::1\","
+         "\"::1\",\"::1\",\"::1\",\"::1\"]}",
+         "at most 16"},
         {"{\"source\":7}", "source: expected an IP address"},
         {"{\"willQos\":3}", "willQos: expected a whole number from 0 to 2"},
         {"{\"maxPacket\":1}", "maxPacket: expected a size"},
@@ -264,6 +298,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_random_walk),
         cmocka_unit_test(packet_ids_are_unique_and_never_zero),
+        cmocka_unit_test(an_id_in_flight_is_not_taken_again),
         cmocka_unit_test(received_ids),
         cmocka_unit_test(subscriptions_are_capped),
         cmocka_unit_test(options_and_their_defaults),

@@ -1,4 +1,5 @@
-// Runs that never happened: plans, statuses and results as the engine would hand them out, and a stand-in for the engine.
+// Runs that never happened: plans, statuses and results as the engine would hand them out, and a stand-in for the
+// engine.
 #pragma once
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,10 +24,14 @@ static const char fabric_plan_text[] =
     "\"params\":{\"rate\":{\"type\":\"integer\",\"value\":5,\"default\":5,\"help\":\"Messages a second of a device\"},"
     "\"api_token\":{\"type\":\"string\",\"value\":\"hunter2\",\"default\":\"\",\"help\":\"Key of the API\"}},"
     "\"groups\":["
-    "{\"name\":\"sensors\",\"number\":0,\"line\":12,\"count\":9000,\"behaviour\":true,\"launch\":{\"strategy\":\"linear\",\"rate\":150},"
-    "\"id\":\"${groupId}-${index}\",\"topics\":\"${groupId}/${deviceId}\",\"password\":\"pw\",\"qos\":1,\"on_error\":\"stop\",\"max_restarts\":10,\"memory\":1048576},"
-    "{\"name\":\"gateways\",\"number\":1,\"line\":30,\"count\":1000,\"behaviour\":true,\"launch\":{\"strategy\":\"immediate\"},"
-    "\"id\":\"${groupId}-${index}\",\"topics\":\"${groupId}/${deviceId}\",\"qos\":1,\"on_error\":\"stop\",\"max_restarts\":10,\"memory\":1048576}],"
+    "{\"name\":\"sensors\",\"number\":0,\"line\":12,\"count\":9000,\"behaviour\":true,\"launch\":{\"strategy\":"
+    "\"linear\",\"rate\":150},"
+    "\"id\":\"${groupId}-${index}\",\"topics\":\"${groupId}/"
+    "${deviceId}\",\"password\":\"pw\",\"qos\":1,\"on_error\":\"stop\",\"max_restarts\":10,\"memory\":1048576},"
+    "{\"name\":\"gateways\",\"number\":1,\"line\":30,\"count\":1000,\"behaviour\":true,\"launch\":{\"strategy\":"
+    "\"immediate\"},"
+    "\"id\":\"${groupId}-${index}\",\"topics\":\"${groupId}/"
+    "${deviceId}\",\"qos\":1,\"on_error\":\"stop\",\"max_restarts\":10,\"memory\":1048576}],"
     "\"models\":{},\"thresholds\":["
     "{\"metric\":\"publish_latency\",\"expr\":\"p99 < 50ms\",\"line\":40},"
     "{\"metric\":\"connect_errors\",\"expr\":\"rate < 0.1%\",\"line\":41},"
@@ -52,9 +57,12 @@ static inline struct metrics *fabric_metrics(void)
     struct metric *publish = metrics_series(m, "publish_latency", METRIC_TREND, UNIT_TIME_US, "group:sensors", &err);
     struct metric *connect = metrics_series(m, "connect_latency", METRIC_TREND, UNIT_TIME_US, "group:sensors", &err);
     struct metric *command = metrics_series(m, "user_command_time", METRIC_TREND, UNIT_TIME_US, NULL, &err);
-    struct metric *refused = metrics_series(m, "connect_failures", METRIC_COUNTER, UNIT_NONE, "group:sensors,reason:connack-5", &err);
-    struct metric *late = metrics_series(m, "connect_failures", METRIC_COUNTER, UNIT_NONE, "group:gateways,reason:timeout", &err);
-    struct metric *more = metrics_series(m, "connect_failures", METRIC_COUNTER, UNIT_NONE, "group:gateways,reason:connack-5", &err);
+    struct metric *refused =
+        metrics_series(m, "connect_failures", METRIC_COUNTER, UNIT_NONE, "group:sensors,reason:connack-5", &err);
+    struct metric *late =
+        metrics_series(m, "connect_failures", METRIC_COUNTER, UNIT_NONE, "group:gateways,reason:timeout", &err);
+    struct metric *more =
+        metrics_series(m, "connect_failures", METRIC_COUNTER, UNIT_NONE, "group:gateways,reason:connack-5", &err);
     assert_non_null(publish);
     assert_non_null(connect);
     assert_non_null(command);
@@ -75,8 +83,15 @@ static inline struct metrics *fabric_metrics(void)
 
 static inline void fabric_preflight(struct preflight *p)
 {
-    *p = (struct preflight){.devices = 10000, .shards = 1, .fds_needed = 10064, .fds_limit = 65536, .ports_needed = 10000,
-                            .ports_available = 28232, .memory_needed = 40000000, .memory_available = 4000000000u, .cores = 4};
+    *p = (struct preflight){.devices = 10000,
+                            .shards = 1,
+                            .fds_needed = 10064,
+                            .fds_limit = 65536,
+                            .ports_needed = 10000,
+                            .ports_available = 28232,
+                            .memory_needed = 40000000,
+                            .memory_available = 4000000000u,
+                            .cores = 4};
 }
 
 struct fabric_status {
@@ -91,17 +106,44 @@ static inline void fabric_status_create(struct fabric_status *f)
     memset(f, 0, sizeof(*f));
     f->plan = fabric_plan(fabric_plan_text);
     f->metrics = fabric_metrics();
-    f->results[0] = (struct threshold_result){.state = THRESHOLD_PASS, .actual_text = "21.4 ms", .limit_text = "< 50 ms"};
-    f->results[1] = (struct threshold_result){.state = THRESHOLD_FAIL, .failed = true, .actual_text = "0.31 %", .limit_text = "< 0.1 %"};
-    f->results[2] = (struct threshold_result){.state = THRESHOLD_NO_DATA, .failed = true, .actual_text = "no data", .limit_text = "< 200 ms"};
+    f->results[0] =
+        (struct threshold_result){.state = THRESHOLD_PASS, .actual_text = "21.4 ms", .limit_text = "< 50 ms"};
+    f->results[1] = (struct threshold_result){
+        .state = THRESHOLD_FAIL, .failed = true, .actual_text = "0.31 %", .limit_text = "< 0.1 %"};
+    f->results[2] = (struct threshold_result){
+        .state = THRESHOLD_NO_DATA, .failed = true, .actual_text = "no data", .limit_text = "< 200 ms"};
     f->status = (struct run_status){
-        .phase = RUN_HOLD, .elapsed_us = 134000000, .duration_us = 300000000, .phase_since_us = 60000000,
-        .totals = {.devices = 10000, .started = 10000, .online = 9987, .connecting = 11, .ever_online = 9998, .failed = 2,
-                   .sent = 6000000, .acked = 6000000, .received = 12, .bytes_out = 1600000000, .errors = 37, .connects = 10040},
-        .sent_per_s = 48912, .received_per_s = 3, .bytes_per_s = 12.1 * 1024 * 1024, .metrics = f->metrics,
-        .p50_us = 3100, .p95_us = 9800, .p99_us = 21000, .max_us = 212000, .latency_count = 480000,
-        .cpu = 0.61, .late_ticks = 0.002, .rss_bytes = 412ull << 20,
-        .n_thresholds = 3, .thresholds = f->plan->thresholds, .threshold_results = f->results,
+        .phase = RUN_HOLD,
+        .elapsed_us = 134000000,
+        .duration_us = 300000000,
+        .phase_since_us = 60000000,
+        .totals = {.devices = 10000,
+                   .started = 10000,
+                   .online = 9987,
+                   .connecting = 11,
+                   .ever_online = 9998,
+                   .failed = 2,
+                   .sent = 6000000,
+                   .acked = 6000000,
+                   .received = 12,
+                   .bytes_out = 1600000000,
+                   .errors = 37,
+                   .connects = 10040},
+        .sent_per_s = 48912,
+        .received_per_s = 3,
+        .bytes_per_s = 12.1 * 1024 * 1024,
+        .metrics = f->metrics,
+        .p50_us = 3100,
+        .p95_us = 9800,
+        .p99_us = 21000,
+        .max_us = 212000,
+        .latency_count = 480000,
+        .cpu = 0.61,
+        .late_ticks = 0.002,
+        .rss_bytes = 412ull << 20,
+        .n_thresholds = 3,
+        .thresholds = f->plan->thresholds,
+        .threshold_results = f->results,
     };
 }
 
@@ -126,18 +168,37 @@ static inline void fabric_result(struct run_result *r)
     snprintf(r->broker_url, sizeof(r->broker_url), "mqtts://broker.test:8883");
     r->elapsed_us = 371200000;
     r->measured_us = 370000000;
-    r->totals = (struct run_totals){.devices = 10000, .started = 10000, .ever_online = 9987, .failed = 2, .sent = 17412338, .acked = 17412301,
-                                    .received = 220, .dropped = 37, .bytes_out = 4724464025u, .bytes_in = 69649204, .errors = 37, .reconnects = 2};
+    r->totals = (struct run_totals){.devices = 10000,
+                                    .started = 10000,
+                                    .ever_online = 9987,
+                                    .failed = 2,
+                                    .sent = 17412338,
+                                    .acked = 17412301,
+                                    .received = 220,
+                                    .dropped = 37,
+                                    .bytes_out = 4724464025u,
+                                    .bytes_in = 69649204,
+                                    .errors = 37,
+                                    .reconnects = 2};
     r->n_groups = 2;
     r->groups = calloc(2, sizeof(*r->groups));
-    r->groups[0] = (struct run_group_status){.name = r->plan->groups[0].config.name, .count = 9000, .started = 9000, .online = 8990, .running = 8990, .error = 2};
-    r->groups[1] = (struct run_group_status){.name = r->plan->groups[1].config.name, .count = 1000, .started = 1000, .online = 997, .running = 1000};
+    r->groups[0] = (struct run_group_status){.name = r->plan->groups[0].config.name,
+                                             .count = 9000,
+                                             .started = 9000,
+                                             .online = 8990,
+                                             .running = 8990,
+                                             .error = 2};
+    r->groups[1] = (struct run_group_status){
+        .name = r->plan->groups[1].config.name, .count = 1000, .started = 1000, .online = 997, .running = 1000};
     r->metrics = fabric_metrics();
     r->n_thresholds = 3;
     r->thresholds = calloc(3, sizeof(*r->thresholds));
-    r->thresholds[0] = (struct threshold_result){.state = THRESHOLD_PASS, .actual_text = "21.4 ms", .limit_text = "< 50 ms"};
-    r->thresholds[1] = (struct threshold_result){.state = THRESHOLD_FAIL, .failed = true, .actual_text = "0.31 %", .limit_text = "< 0.1 %"};
-    r->thresholds[2] = (struct threshold_result){.state = THRESHOLD_NO_DATA, .failed = true, .actual_text = "no data", .limit_text = "< 200 ms"};
+    r->thresholds[0] =
+        (struct threshold_result){.state = THRESHOLD_PASS, .actual_text = "21.4 ms", .limit_text = "< 50 ms"};
+    r->thresholds[1] = (struct threshold_result){
+        .state = THRESHOLD_FAIL, .failed = true, .actual_text = "0.31 %", .limit_text = "< 0.1 %"};
+    r->thresholds[2] = (struct threshold_result){
+        .state = THRESHOLD_NO_DATA, .failed = true, .actual_text = "no data", .limit_text = "< 200 ms"};
     r->n_checks = 2;
     r->checks = calloc(2, sizeof(*r->checks));
     r->checks[0] = (struct run_check){.ok = true, .t_us = 61000000};
@@ -146,8 +207,13 @@ static inline void fabric_result(struct run_result *r)
     snprintf(r->checks[1].name, sizeof(r->checks[1].name), "online at least 990");
     r->n_errors = 2;
     r->errors = calloc(2, sizeof(*r->errors));
-    r->errors[0] = (struct run_error_group){.reason = "connack-5", .text = "broker.test refused: not authorized", .count = 31, .first_us = 41000000, .device = "sensors-00412"};
-    r->errors[1] = (struct run_error_group){.reason = "timeout", .text = "timeout", .count = 6, .first_us = 130000000, .device = "gateways-17"};
+    r->errors[0] = (struct run_error_group){.reason = "connack-5",
+                                            .text = "broker.test refused: not authorized",
+                                            .count = 31,
+                                            .first_us = 41000000,
+                                            .device = "sensors-00412"};
+    r->errors[1] = (struct run_error_group){
+        .reason = "timeout", .text = "timeout", .count = 6, .first_us = 130000000, .device = "gateways-17"};
     r->cpu_avg = 0.61;
     r->cpu_max = 0.78;
     r->late_ticks = 0.002;

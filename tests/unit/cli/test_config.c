@@ -208,9 +208,10 @@ static void precedence(void **state)
     struct options o;
     struct error err;
     bool changed;
-    json_t *plan = json_pack("{s:i s:n s:s s:{s:s s:i s:f s:n}}", "duration", 60000000, "seed", "broker", "embedded", "options", "summary",
-                             "full", "shards", 3, "progress_interval", 2.5, "log_level");
-    static const char file[] = "duration = \"1h\"\nseed = 9\nbroker = \"mqtt://file\"\nsummary = \"none\"\nshards = 1\n";
+    json_t *plan = json_pack("{s:i s:n s:s s:{s:s s:i s:f s:n}}", "duration", 60000000, "seed", "broker", "embedded",
+                             "options", "summary", "full", "shards", 3, "progress_interval", 2.5, "log_level");
+    static const char file[] =
+        "duration = \"1h\"\nseed = 9\nbroker = \"mqtt://file\"\nsummary = \"none\"\nshards = 1\n";
     options_create(&o);
     assert_int_equal(config_parse(&o, "f", file, strlen(file), LAYER_FILE, &err), 0);
     assert_int_equal(launch_presets(&o, plan, &changed, &err), 0);
@@ -238,8 +239,8 @@ static void bad_presets(void **state)
 {
     (void)state;
     static const char *const bad_plans[] = {
-        "{\"options\":{\"progress\":\"fancy\"}}", "{\"options\":{\"shards\":0}}", "{\"options\":{\"shards\":1.5}}",
-        "{\"options\":{\"devices\":5}}", "{\"options\":{\"nonsense\":5}}", "{\"options\":{\"summary\":[]}}",
+        "{\"options\":{\"progress\":\"fancy\"}}", "{\"options\":{\"shards\":0}}",   "{\"options\":{\"shards\":1.5}}",
+        "{\"options\":{\"devices\":5}}",          "{\"options\":{\"nonsense\":5}}", "{\"options\":{\"summary\":[]}}",
     };
     for (size_t i = 0; i < sizeof(bad_plans) / sizeof(bad_plans[0]); i++) {
         struct options o;

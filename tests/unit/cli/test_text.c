@@ -16,11 +16,17 @@ static void hostile_names_are_shown_not_obeyed(void **state)
     safe("plain", "plain", true);
     safe("\033[2J\033[1;1Hgone", "\\x1b[2J\\x1b[1;1Hgone", true);
     safe("a\nPASS  all\r\t\b\x7f", "a\\nPASS  all\\r\\t\\x08\\x7f", true);
-    safe("\xc2\x9b" "31m", "\\u009b31m", true);           // C1: CSI in one character
-    safe("abc\xe2\x80\xae" "cba", "abc\\u202ecba", true); // right-to-left override
-    safe("a\xe2\x80\x8b" "b", "a\\u200bb", true);         // zero-width space
-    safe("\xff\xc3", "\\xff\\xc3", true);                  // not UTF-8
-    safe("\xed\xa0\x80", "\\xed\\xa0\\x80", true);        // a surrogate
+    safe("\xc2\x9b"
+         "31m",
+         "\\u009b31m", true); // C1: CSI in one character
+    safe("abc\xe2\x80\xae"
+         "cba",
+         "abc\\u202ecba", true); // right-to-left override
+    safe("a\xe2\x80\x8b"
+         "b",
+         "a\\u200bb", true);                       // zero-width space
+    safe("\xff\xc3", "\\xff\\xc3", true);          // not UTF-8
+    safe("\xed\xa0\x80", "\\xed\\xa0\\x80", true); // a surrogate
     safe("größe 温度", "größe 温度", true);
     safe("größe", "gr??e", false);
     safe("✓ ✗ → · … █░", "+ x -> - ~ #.", false);
@@ -171,11 +177,16 @@ static void times(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(hostile_names_are_shown_not_obeyed), cmocka_unit_test(widths),
-        cmocka_unit_test(a_line_never_exceeds_its_width),     cmocka_unit_test(what_is_cut_stays_cut),
-        cmocka_unit_test(cells),                              cmocka_unit_test(colour_only_when_asked),
-        cmocka_unit_test(a_full_buffer_is_noticed),           cmocka_unit_test(sparklines),
-        cmocka_unit_test(bars),                               cmocka_unit_test(times),
+        cmocka_unit_test(hostile_names_are_shown_not_obeyed),
+        cmocka_unit_test(widths),
+        cmocka_unit_test(a_line_never_exceeds_its_width),
+        cmocka_unit_test(what_is_cut_stays_cut),
+        cmocka_unit_test(cells),
+        cmocka_unit_test(colour_only_when_asked),
+        cmocka_unit_test(a_full_buffer_is_noticed),
+        cmocka_unit_test(sparklines),
+        cmocka_unit_test(bars),
+        cmocka_unit_test(times),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

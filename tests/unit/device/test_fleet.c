@@ -213,6 +213,33 @@ static void test_reconnects_do_not_change_values(void **state)
     model_delete(m);
 }
 
+// Two streams of one device, and the same stream after a restart, do not repeat each other.
+static void test_streams_and_restarts_differ(void **state)
+{
+    (void)state;
+#define ALIKE(name)                                                                                                    \
+    "{\"name\":\"" name "\",\"type\":\"integer\",\"topic\":\"" name                                                    \
+    "\",\"generator\":{\"type\":\"uniform\",\"min\":0,\"max\":1000000000}}"
+    struct loop *loop = fake_setup();
+    struct model *m = model_of("{" SENSOR_HEAD ",\"telemetry\":[" ALIKE("a") "," ALIKE("b") "]}");
+    struct fleet_config config = fake_fleet_config();
+    struct fleet *fleet = new_fleet(&config);
+    struct group_config gc = fake_group_config("s", 1, m);
+    struct device *d = add(fleet, &gc)->devices[0];
+    fake.auto_online = true;
+    fleet_start(fleet, 0);
+    run_until(loop, SECOND / 100);
+    uint64_t first = d->streams[0]->rng.state;
+    assert_int_not_equal(first, d->streams[1]->rng.state);
+    assert_int_equal(device_restart(d, NULL), 0);
+    run_until(loop, SECOND / 50);
+    assert_int_equal(d->starts, 2);
+    assert_int_not_equal(first, d->streams[0]->rng.state);
+    fleet_delete(fleet);
+    model_delete(m);
+    fake_teardown();
+}
+
 // --- timers that do not drift -------------------------------------------------------------------------------------
 
 static void test_late_ticks(void **state)
@@ -569,6 +596,7 @@ int main(void)
         cmocka_unit_test(test_rate),
         cmocka_unit_test(test_same_seed_same_values),
         cmocka_unit_test(test_reconnects_do_not_change_values),
+        cmocka_unit_test(test_streams_and_restarts_differ),
         cmocka_unit_test(test_late_ticks),
         cmocka_unit_test(test_drain_waits_for_acks),
         cmocka_unit_test(test_drain_deadline),

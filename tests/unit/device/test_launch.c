@@ -12,7 +12,7 @@
 static struct launch parse(const char *text)
 {
     struct error err = {0};
-    struct launch l;
+    struct launch l = {0};
     json_t *spec = json_parse(text, strlen(text), "test", &err);
     if (!spec || launch_parse(spec, &l, &err))
         fail_msg("%s: %s", text, err.text);

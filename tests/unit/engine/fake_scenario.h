@@ -83,7 +83,13 @@ static void fake_misbehave(struct scenario *s, const char *how, uint64_t device,
         if (write(3, "\xff\xff\xff\xff garbage", 12) < 0)
             _exit(9);
     } else if (strcmp(how, "badjson") == 0) {
-        if (write(3, "\4\0\0\0\44{\"a", 8) < 0)
+        if (write(3, "\4\0\0\0\45{\"a", 8) < 0) // MSG_STATUS
+            _exit(9);
+    } else if (strcmp(how, "badsnapshot") == 0) {
+        if (write(3, "\4\0\0\0\44???", 8) < 0) // MSG_SNAPSHOT
+            _exit(9);
+    } else if (strcmp(how, "badstatus") == 0) {
+        if (write(3, "\3\0\0\0\45{}", 7) < 0)
             _exit(9);
     } else if (strcmp(how, "print") == 0) {
         printf("a line on stdout\n");

@@ -9,13 +9,14 @@ static void a_lost_shard_comes_back(void **state)
     static const struct { const char *how, *text; } cases[] = {
         {"stuck", "stuck in device g-2"}, {"mute", "did not answer"},   {"asleep", "did not answer"},
         {"crash", "signal 11"},           {"exit", "out of memory"},    {"garbage", "broke the protocol"},
-        {"badjson", "cannot be read"},
+        {"badjson", "a message that cannot be read"},
+        {"badsnapshot", "a snapshot that cannot be read"}, {"badstatus", "does not fit the plan"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         struct world *w = make(3);
         char x[128];
         snprintf(x, sizeof(x), "\"how\":\"%s\",\"device\":2,\"messages\":60", cases[i].how);
-        run_text(w, 9, x, DURATION(4000000));
+        run_text(w, 9, x, DURATION(3000000));
         expect_exit(w, 0);
         expect_log(w, cases[i].text);
         expect_log(w, "shard 1 is restarted");
@@ -26,6 +27,18 @@ static void a_lost_shard_comes_back(void **state)
         assert_int_equal(w->result.totals.ever_online, 9);
         done(w);
     }
+}
+
+static void what_a_lost_shard_had_done_still_counts(void **state)
+{
+    (void)state;
+    struct world *w = make(1);
+    run_text(w, 3, "\"how\":\"crash\",\"device\":2,\"after\":75,\"messages\":76", DURATION(4500000));
+    expect_exit(w, 0);
+    // The second incarnation sends 3 x 76; the first reported once a second, and crashed after a second and a half.
+    assert_in_range(w->result.totals.sent, 3 * 76 + 3 * 15, 6 * 76);
+    assert_in_range(w->result.totals.connects, 6, 6);
+    done(w);
 }
 
 static void a_device_that_does_it_twice_is_quarantined(void **state)
@@ -76,7 +89,8 @@ static void kill_a_child(struct world *w)
     (void)w;
     unsigned n = children(getpid(), pids, 16, false);
     assert_true(n >= 3);
-    kill(pids[(unsigned)rand() % n], SIGKILL);
+    unsigned first = n - 3; // the director, which may not have ended yet, was started before the shards
+    kill(pids[first + (unsigned)rand() % 3], SIGKILL);
 }
 
 static void any_child_may_be_killed_at_random(void **state)
@@ -101,6 +115,9 @@ static void a_child_that_ignores_stop_is_killed_in_time(void **state)
     static const char *const how[] = {"\"stop\":\"asleep\"", "\"stop\":\"mute\"", "\"test_stop\":\"asleep\",\"test\":\"never\""};
     for (int i = 0; i < 3; i++) {
         struct world *w = make(2);
+        struct run_limits patient = short_limits;
+        patient.ping_us = 60 * SECOND; // or the watchdog is first
+        w->config.limits = &patient;
         run_text(w, 4, how[i], i == 2 ? ",\"has_test\":true" DURATION(500000) : DURATION(500000));
         expect_exit(w, i == 2 ? 110 : 120);
         expect_log(w, i == 2 ? "the test process" : "shard 0");
@@ -163,6 +180,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_lost_shard_comes_back),
+        cmocka_unit_test(what_a_lost_shard_had_done_still_counts),
         cmocka_unit_test(a_device_that_does_it_twice_is_quarantined),
         cmocka_unit_test(too_many_losses_end_the_run),
         cmocka_unit_test(policy_fail_ends_the_run),

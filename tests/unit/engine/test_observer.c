@@ -54,7 +54,8 @@ static int listen_any(int *port)
 
 static bool port_answers(int port)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     bool ok = connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0;
     close(fd);
@@ -109,8 +110,10 @@ static bool server_start(struct server *s, const char *more)
     snprintf(s->url, sizeof(s->url), "mqtt://127.0.0.1:%d", s->port);
     FILE *f = fopen(s->conf, "w");
     assert_non_null(f);
-    fprintf(f, "listener %d 127.0.0.1\npersistence false\nlog_dest none\nset_tcp_nodelay true\nmax_queued_messages 0\n%s%s\n",
-            s->port, geteuid() == 0 ? "user root\n" : "", more);
+    fprintf(
+        f,
+        "listener %d 127.0.0.1\npersistence false\nlog_dest none\nset_tcp_nodelay true\nmax_queued_messages 0\n%s%s\n",
+        s->port, geteuid() == 0 ? "user root\n" : "", more);
     fclose(f);
     server_launch(s);
     return true;
@@ -219,7 +222,8 @@ static unsigned subscribed(struct loop *loop, struct observer *o, const char *fi
     return ticket;
 }
 
-static void publish(struct loop *loop, struct observer *o, const char *topic, const void *payload, size_t n, int qos, bool retain)
+static void publish(struct loop *loop, struct observer *o, const char *topic, const void *payload, size_t n, int qos,
+                    bool retain)
 {
     struct error err = {0};
     struct outcome done = {0};
@@ -297,10 +301,10 @@ static void test_filters_overlap(void **state)
         const char *a, *b;
         bool overlap;
     } table[] = {
-        {"a/b", "a/b", true},       {"a/b", "a/c", false},    {"a/+", "a/b", true},    {"a/+", "+/b", true},
-        {"a/+", "b/+", false},      {"a/+/c", "a/b/+", true}, {"#", "x/y", true},      {"a/#", "a", true},
-        {"a/#", "a/+/c", true},     {"a/#", "b/#", false},    {"a/b", "a/b/c", false}, {"a/+", "a/b/c", false},
-        {"a/b/#", "a/+", true},     {"+/x", "+/y", false},    {"a", "a/", false},      {"$share/g/a", "a", true},
+        {"a/b", "a/b", true},   {"a/b", "a/c", false},    {"a/+", "a/b", true},    {"a/+", "+/b", true},
+        {"a/+", "b/+", false},  {"a/+/c", "a/b/+", true}, {"#", "x/y", true},      {"a/#", "a", true},
+        {"a/#", "a/+/c", true}, {"a/#", "b/#", false},    {"a/b", "a/b/c", false}, {"a/+", "a/b/c", false},
+        {"a/b/#", "a/+", true}, {"+/x", "+/y", false},    {"a", "a/", false},      {"$share/g/a", "a", true},
     };
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
         if (topic_filters_overlap(table[i].a, table[i].b) != table[i].overlap ||
@@ -471,6 +475,12 @@ static void test_round_trip(void **state)
     server_stop(&s);
 }
 
+static void on_acked(void *arg, const struct error *err)
+{
+    assert_null(err);
+    ++*(unsigned *)arg;
+}
+
 static void test_overlapping_subscriptions_get_each_message_once(void **state)
 {
     (void)state;
@@ -494,8 +504,10 @@ static void test_overlapping_subscriptions_get_each_message_once(void **state)
     assert_int_equal(err.code, ERR_LIMIT); // all eight overlap with it in part
     assert_true(observer_subscribe(o, "x/y", 1, on_message, &late, NULL, NULL, &err) > 0);
     subscribed(loop, o, "a/b/c", 1, &twin);
+    unsigned acked = 0;
     for (long i = 1; i <= 100; i++)
-        publish(loop, o, "a/b/c", &i, sizeof(i), 1, false);
+        assert_int_equal(observer_publish(o, "a/b/c", &i, sizeof(i), 1, false, on_acked, &acked, &err), 0);
+    WAIT_FOR(loop, 15, acked == 100);
     for (int i = 0; i < N; i++)
         WAIT_FOR(loop, 10, in[i].last == 100);
     WAIT_FOR(loop, 10, twin.last == 100);
@@ -537,12 +549,6 @@ static void test_subscribe_before_connect(void **state)
     observer_delete(o);
     loop_delete(loop);
     server_stop(&s);
-}
-
-static void on_acked(void *arg, const struct error *err)
-{
-    assert_null(err);
-    ++*(unsigned *)arg;
 }
 
 static void test_many_messages_arrive_in_order(void **state)
@@ -594,20 +600,45 @@ static void test_full_queue_drops_and_counts(void **state)
     struct inbox in = {0};
     struct error err = {0};
     subscribed(loop, o, "flood", 0, &in);
-    observer_limit(o, 100, 1 << 20);
-    for (int i = 0; i < 500; i++)
+    observer_limit(o, 2500, 1 << 20); // more than the loop takes in a turn
+    for (int i = 0; i < 3000; i++)
         assert_int_equal(observer_publish(o, "flood", "x", 1, 0, false, NULL, NULL, &err), 0);
-    WAIT_OUTSIDE(observer_dropped(o) == 400);
-    WAIT_FOR(loop, 10, in.n == 100);
+    WAIT_OUTSIDE(observer_dropped(o) == 500);
+    WAIT_FOR(loop, 10, in.n == 2500);
 
     static char big[100000];
     for (int i = 0; i < 20; i++)
         assert_int_equal(observer_publish(o, "flood", big, sizeof(big), 0, false, NULL, NULL, &err), 0);
-    WAIT_OUTSIDE(observer_dropped(o) == 410); // ten of them fit into 1 MiB
-    WAIT_FOR(loop, 10, in.n == 110);
+    WAIT_OUTSIDE(observer_dropped(o) == 510); // ten of them fit into 1 MiB
+    WAIT_FOR(loop, 10, in.n == 2510);
     observer_limit(o, 1000, 1 << 20); // and it goes on afterwards
     publish(loop, o, "flood", "x", 1, 1, false);
-    WAIT_FOR(loop, 10, in.n == 111);
+    WAIT_FOR(loop, 10, in.n == 2511);
+    observer_delete(o);
+    loop_delete(loop);
+    server_stop(&s);
+}
+
+static void test_a_subscription_gets_nothing_older_than_itself(void **state)
+{
+    (void)state;
+    struct server s;
+    if (!server_start(&s, ANONYMOUS))
+        skip();
+    struct loop *loop = new_loop();
+    struct observer *o = connected(loop, s.url);
+    struct inbox before = {0}, after = {0};
+    struct error err = {0};
+    unsigned ticket = subscribed(loop, o, "seq", 0, &before);
+    observer_limit(o, 10, 1 << 20);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(observer_publish(o, "seq", "x", 1, 0, false, NULL, NULL, &err), 0);
+    WAIT_OUTSIDE(observer_dropped(o) == 10); // ten wait for the loop now
+    observer_unsubscribe(o, ticket);
+    subscribed(loop, o, "seq", 0, &after); // on the same connection
+    publish(loop, o, "seq", "x", 1, 1, false);
+    WAIT_FOR(loop, 10, after.n == 1);
+    assert_int_equal(before.n, 0);
     observer_delete(o);
     loop_delete(loop);
     server_stop(&s);
@@ -649,6 +680,50 @@ static void test_broker_restart(void **state)
         unsigned was = during.n;
         publish(loop, o, "down", "x", 1, 1, false);
         WAIT_FOR(loop, 15, during.n == was + 1);
+    }
+    observer_delete(o);
+    loop_delete(loop);
+    server_stop(&s);
+}
+
+static void test_requests_under_way_survive_a_restart(void **state)
+{
+    (void)state;
+    enum { N = 20 };
+    struct server s;
+    if (!server_start(&s, ANONYMOUS))
+        skip();
+    struct loop *loop = new_loop();
+    struct observer *o = connected(loop, s.url);
+    for (int round = 0; round < 3; round++) {
+        struct error err = {0};
+        struct outcome sub = {0}, pub = {0};
+        struct inbox in = {0};
+        unsigned tickets[N];
+        char filter[32];
+        kill(s.pid, SIGSTOP);
+        for (int i = 0; i < N; i++) {
+            snprintf(filter, sizeof(filter), "way/%d", i);
+            tickets[i] = observer_subscribe(o, filter, 1, on_message, &in, on_done, &sub, &err);
+            assert_true(tickets[i] > 0);
+            if (observer_publish(o, "way/x", "x", 1, 1, false, on_done, &pub, &err) != 0)
+                pub.calls += err.code == ERR_STATE; // paho has seen the loss before the loop
+            if (i == N / 2)
+                server_kill(&s); // the rest meets a connection that is just going
+        }
+        WAIT_FOR(loop, 5, pub.calls == N); // told at the loss, not at the deadline
+        assert_int_equal(pub.err.code, ERR_CLOSED);
+        assert_false(observer_connected(o));
+        server_launch(&s);
+        WAIT_FOR(loop, 9, sub.calls == N);
+        assert_int_equal(sub.err.code, ERR_NONE);
+        for (int i = 0; i < N; i++) {
+            snprintf(filter, sizeof(filter), "way/%d", i);
+            publish(loop, o, filter, "x", 1, 1, false);
+        }
+        WAIT_FOR(loop, 10, in.n == N);
+        for (int i = 0; i < N; i++)
+            observer_unsubscribe(o, tickets[i]);
     }
     observer_delete(o);
     loop_delete(loop);
@@ -792,7 +867,8 @@ static void test_delete_at_random_moments(void **state)
         int64_t until = now_us() + (int64_t)rng_below(&rng, 30000);
         while (now_us() < until) {
             for (int i = 0; i < 5; i++)
-                (void)!observer_publish(keeper, "d/x", "x", 1, (int)rng_below(&rng, 3), false, ignore_done, &dones, &err);
+                (void)!observer_publish(keeper, "d/x", "x", 1, (int)rng_below(&rng, 3), false, ignore_done, &dones,
+                                        &err);
             if (observer_connected(o))
                 (void)!observer_publish(o, "d/y", "y", 1, 1, false, ignore_done, &dones, &err);
             loop_turn(loop, 1000);
@@ -813,8 +889,10 @@ static void test_delete_at_random_moments(void **state)
     server_stop(&s);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]); // one test by hand
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_topic_matches),
         cmocka_unit_test(test_filters_overlap),
@@ -829,7 +907,9 @@ int main(void)
         cmocka_unit_test(test_subscribe_before_connect),
         cmocka_unit_test(test_many_messages_arrive_in_order),
         cmocka_unit_test(test_full_queue_drops_and_counts),
+        cmocka_unit_test(test_a_subscription_gets_nothing_older_than_itself),
         cmocka_unit_test(test_broker_restart),
+        cmocka_unit_test(test_requests_under_way_survive_a_restart),
         cmocka_unit_test(test_deadline_of_an_acknowledgement),
         cmocka_unit_test(test_paho_threads_take_no_signals),
         cmocka_unit_test(test_delete_inside_callbacks),

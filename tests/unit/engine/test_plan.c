@@ -9,12 +9,16 @@
 #include "engine/plan.h"
 
 static const char fleet[] =
-    "{\"name\":\"fleet\",\"file\":\"fleet.lua\",\"sha256\":\"ab\",\"duration\":60000000,\"mqtt\":{\"keepAlive\":30,\"inflight\":5},"
+    "{\"name\":\"fleet\",\"file\":\"fleet.lua\",\"sha256\":\"ab\",\"duration\":60000000,\"mqtt\":{\"keepAlive\":30,"
+    "\"inflight\":5},"
     "\"groups\":["
-    "{\"name\":\"sensors\",\"line\":12,\"count\":900,\"behaviour\":true,\"launch\":{\"strategy\":\"linear\",\"rate\":200},"
+    "{\"name\":\"sensors\",\"line\":12,\"count\":900,\"behaviour\":true,\"launch\":{\"strategy\":\"linear\",\"rate\":"
+    "200},"
     " \"mqtt\":{\"keepAlive\":10}},"
-    "{\"name\":\"gateways\",\"line\":20,\"count\":99,\"behaviour\":true,\"broker\":\"mqtt://10.0.0.7\",\"on_error\":\"restart\","
-    " \"launch\":{\"strategy\":\"linear\",\"delay\":1000},\"will\":{\"topic\":\"w\",\"payload\":\"p\",\"qos\":1,\"retain\":true}},"
+    "{\"name\":\"gateways\",\"line\":20,\"count\":99,\"behaviour\":true,\"broker\":\"mqtt://"
+    "10.0.0.7\",\"on_error\":\"restart\","
+    " \"launch\":{\"strategy\":\"linear\",\"delay\":1000},\"will\":{\"topic\":\"w\",\"payload\":\"p\",\"qos\":1,"
+    "\"retain\":true}},"
     "{\"name\":\"probes\",\"line\":30,\"count\":1,\"behaviour\":true,\"qos\":2,\"memory\":4096,\"max_restarts\":9}],"
     "\"thresholds\":[{\"metric\":\"publish_latency\",\"expr\":\"p95 < 200ms\",\"line\":40},"
     "{\"metric\":\"publish_latency{group:gateways}\",\"expr\":\"p99 < 2s\",\"abort\":true,\"delay_abort\":5000000,"
@@ -87,13 +91,15 @@ static void test_broker_of_the_run(void **state)
 {
     (void)state;
     struct error err = {0};
-    struct plan *p = parse("{\"name\":\"x\",\"has_test\":true,\"broker\":\"mqtt://h\",\"seed\":7,\"on_shard_lost\":\"fail\",\"stop_timeout\":5,"
+    struct plan *p = parse("{\"name\":\"x\",\"has_test\":true,\"broker\":\"mqtt://"
+                           "h\",\"seed\":7,\"on_shard_lost\":\"fail\",\"stop_timeout\":5,"
                            "\"thresholds\":{},\"models\":[],"
                            "\"groups\":[{\"name\":\"a\",\"count\":1,\"behaviour\":true,\"launch\":[],\"mqtt\":[]}]}",
                            &err);
     assert_non_null(p);
     assert_string_equal(p->groups[0].config.url, "mqtt://h");
     assert_int_equal(p->n_thresholds, 0);
+    assert_null(p->groups[0].config.options);
     assert_int_equal(p->groups[0].config.launch.strategy, LAUNCH_IMMEDIATE);
     assert_true(p->has_seed && p->seed == 7);
     assert_false(p->restart_lost_shard);
@@ -131,9 +137,11 @@ static void test_bad_plans(void **state)
     fails("{\"name\":\"x\",\"duration\":1,\"groups\":{}}", "no groups"); // Lua has one empty table
     fails("{\"name\":\"x\",\"duration\":1,\"groups\":[3]}", "group 1: expected an object");
     fails("{\"name\":\"x\",\"groups\":[{" GROUP "}]}", "neither a duration nor a test");
-    fails("{\"name\":\"x\",\"duration\":\"1m\",\"groups\":[{" GROUP "}]}", "duration: expected an integer, got a string");
+    fails("{\"name\":\"x\",\"duration\":\"1m\",\"groups\":[{" GROUP "}]}",
+          "duration: expected an integer, got a string");
     fails("{\"name\":\"x\",\"duration\":-5,\"groups\":[{" GROUP "}]}", "duration: expected an integer from 0");
-    fails("{\"name\":\"x\",\"duration\":1,\"groups\":[{" GROUP "},{\"name\":\"a\",\"line\":9,\"count\":1,\"behaviour\":true}]}",
+    fails("{\"name\":\"x\",\"duration\":1,\"groups\":[{" GROUP
+          "},{\"name\":\"a\",\"line\":9,\"count\":1,\"behaviour\":true}]}",
           "two groups are named \"a\" (lines 3 and 9)");
     fails(WITH("", "\"count\":1,\"behaviour\":true"), "group 1: expected a name");
     fails(WITH("", "\"name\":\"a b\",\"count\":1,\"behaviour\":true"), "are not allowed");
@@ -144,9 +152,11 @@ static void test_bad_plans(void **state)
     fails(WITH("", "\"name\":\"a\",\"count\":2000000000,\"behaviour\":true"), "count: expected an integer from 1");
     fails(WITH("", "\"name\":\"a\",\"count\":1.5,\"behaviour\":true"), "count: expected an integer, got a number");
     fails(WITH("", "\"name\":\"a\",\"count\":1"), "neither a model nor a behaviour");
-    fails(WITH("", "\"name\":\"a\",\"count\":1,\"model\":\"m.json\""), "model \"m.json\" is not among the plan's models");
+    fails(WITH("", "\"name\":\"a\",\"count\":1,\"model\":\"m.json\""),
+          "model \"m.json\" is not among the plan's models");
     fails(WITH("", GROUP ",\"qos\":3"), "x.lua:3: group \"a\": qos: expected an integer from 0 to 2, got 3");
-    fails(WITH("", GROUP ",\"on_error\":\"ignore\""), "on_error: \"ignore\" is none of \"stop\", \"restart\", \"fail\"");
+    fails(WITH("", GROUP ",\"on_error\":\"ignore\""),
+          "on_error: \"ignore\" is none of \"stop\", \"restart\", \"fail\"");
     fails(WITH("", GROUP ",\"memory\":10"), "memory: expected");
     fails(WITH("", GROUP ",\"mqtt\":[1]"), "mqtt: expected an object");
     fails(WITH("", GROUP ",\"launch\":5"), "launch: expected an object");
@@ -160,9 +170,12 @@ static void test_bad_plans(void **state)
     fails(WITH("\"on_shard_lost\":\"cry\",", GROUP), "none of \"restart\", \"fail\"");
     fails(WITH("\"thresholds\":[3],", GROUP), "threshold 1: expected an object");
     fails(WITH("\"thresholds\":[{\"metric\":\"publish_latency\",\"line\":8}],", GROUP), "x.lua:8: expected a metric");
-    fails(WITH("\"thresholds\":[{\"metric\":\"publish_latency\",\"expr\":\"p95 < x\",\"line\":8}],", GROUP), "x.lua:8: publish_latency: ");
-    fails(WITH("\"thresholds\":[{\"metric\":\"publish_latncy\",\"expr\":\"p95 < 1s\"}],", GROUP), "did you mean \"publish_latency\"?");
-    fails(WITH("\"thresholds\":[{\"metric\":\"publish_latency{group:b}\",\"expr\":\"p95 < 1s\"}],", GROUP), "there is no group \"b\"");
+    fails(WITH("\"thresholds\":[{\"metric\":\"publish_latency\",\"expr\":\"p95 < x\",\"line\":8}],", GROUP),
+          "x.lua:8: publish_latency: ");
+    fails(WITH("\"thresholds\":[{\"metric\":\"publish_latncy\",\"expr\":\"p95 < 1s\"}],", GROUP),
+          "did you mean \"publish_latency\"?");
+    fails(WITH("\"thresholds\":[{\"metric\":\"publish_latency{group:b}\",\"expr\":\"p95 < 1s\"}],", GROUP),
+          "there is no group \"b\"");
     fails(WITH("\"thresholds\":[{\"metric\":\"publish_latency\",\"expr\":\"p95 < 1s\",\"no_data\":\"x\"}],", GROUP),
           "none of \"fail\", \"pass\"");
 }
@@ -204,7 +217,8 @@ static void test_override_devices(void **state)
             "--devices 500 (from IOTIX_DEVICES): fleet.lua:12 defines");
     static const char *const only[] = {"gateways"};
     refuses(&(struct plan_overrides){.has_devices = true, .devices = 0, .only = only, .n_only = 1}, "expected 1 to");
-    refuses(&(struct plan_overrides){.has_devices = true, .devices = 5, .scale = 2, .only = only, .n_only = 1}, "give one of the two");
+    refuses(&(struct plan_overrides){.has_devices = true, .devices = 5, .scale = 2, .only = only, .n_only = 1},
+            "give one of the two");
     struct plan *p = overridden(&(struct plan_overrides){.has_devices = true, .devices = 7, .only = only, .n_only = 1});
     assert_int_equal(p->n_groups, 1);
     assert_string_equal(p->groups[0].config.name, "gateways");
@@ -220,7 +234,8 @@ static void test_override_only(void **state)
     (void)state;
     static const char *const wrong[] = {"sensor"};
     refuses(&(struct plan_overrides){.only = wrong, .n_only = 1},
-            "--only sensor: fleet.lua has no such group, did you mean \"sensors\"?; its groups are sensors, gateways, probes");
+            "--only sensor: fleet.lua has no such group, did you mean \"sensors\"?; its groups are sensors, gateways, "
+            "probes");
     static const char *const only[] = {"probes", "sensors"};
     struct plan *p = overridden(&(struct plan_overrides){.only = only, .n_only = 2});
     assert_int_equal(p->n_groups, 2);
@@ -238,7 +253,7 @@ static void test_override_scale(void **state)
     struct plan *p = overridden(&(struct plan_overrides){.scale = 0.5, .scale_from = "flag --scale"});
     assert_true(p->groups[0].config.count == 450);
     assert_true(p->groups[1].config.count == 50); // 49.5 to the nearest
-    assert_true(p->groups[2].config.count == 1);  // at least one
+    assert_true(p->groups[2].config.count == 1);
     assert_true(p->groups[0].declared == 900);
     assert_true(p->groups[0].config.launch.rate == 100);
     assert_true(p->groups[1].config.launch.delay_us == 2000);
@@ -250,6 +265,9 @@ static void test_override_scale(void **state)
     assert_true(again->groups[0].declared == 900 && again->groups[0].config.count == 450);
     assert_true(again->groups[0].config.launch.rate == 100);
     plan_delete(again);
+    plan_delete(p);
+    p = overridden(&(struct plan_overrides){.scale = 0.01});
+    assert_true(p->groups[2].config.count == 1); // at least one of each group
     plan_delete(p);
 }
 
@@ -270,8 +288,9 @@ static void test_override_the_rest(void **state)
     assert_true(p->stop_timeout_us == 1);
     plan_delete(p);
     static const char *const only[] = {"gateways"};
-    refuses(&(struct plan_overrides){.broker = "mqtt://user:secret@h", .broker_from = "flag -b", .only = only, .n_only = 1},
-            "--broker (flag -b) has no effect: fleet.lua:20: group \"gateways\" names a broker of its own");
+    refuses(
+        &(struct plan_overrides){.broker = "mqtt://user:secret@h", .broker_from = "flag -b", .only = only, .n_only = 1},
+        "--broker (flag -b) has no effect: fleet.lua:20: group \"gateways\" names a broker of its own");
     refuses(&(struct plan_overrides){.broker = "mqtt://"}, "--broker: ");
     refuses(&(struct plan_overrides){.broker = ""}, "--broker: expected a URL");
     refuses(&(struct plan_overrides){.duration_us = -1}, "--duration");
@@ -281,14 +300,15 @@ static void test_override_the_rest(void **state)
 static void test_models(void **state)
 {
     (void)state;
-    static const char model[] = "{\"id\":\"t\",\"name\":\"T\",\"version\":\"1.0.0\",\"type\":\"sensor\",\"protocol\":\"mqtt\","
-                                "\"connection\":{\"qos\":2},"
-                                "\"telemetry\":[{\"name\":\"v\",\"type\":\"number\",\"interval\":1000,"
-                                "\"generator\":{\"type\":\"constant\",\"value\":1}}]}";
-    json_t *json = json_pack("{s:s, s:i, s:{s:{s:s}, s:{s:s}}, s:[{s:s,s:i,s:s},{s:s,s:i,s:s,s:i},{s:s,s:i,s:b}]}", "name", "x",
-                             "duration", 1, "models", "m.json", "text", model, "unused.json", "text", "{", "groups", "name",
-                             "a", "count", 1, "model", "m.json", "name", "b", "count", 1, "model", "m.json", "qos", 0, "name",
-                             "c", "count", 1, "behaviour", 1);
+    static const char model[] =
+        "{\"id\":\"t\",\"name\":\"T\",\"version\":\"1.0.0\",\"type\":\"sensor\",\"protocol\":\"mqtt\","
+        "\"connection\":{\"qos\":2},"
+        "\"telemetry\":[{\"name\":\"v\",\"type\":\"number\",\"interval\":1000,"
+        "\"generator\":{\"type\":\"constant\",\"value\":1}}]}";
+    json_t *json = json_pack("{s:s, s:i, s:{s:{s:s}, s:{s:s}}, s:[{s:s,s:i,s:s},{s:s,s:i,s:s,s:i},{s:s,s:i,s:b}]}",
+                             "name", "x", "duration", 1, "models", "m.json", "text", model, "unused.json", "text", "{",
+                             "groups", "name", "a", "count", 1, "model", "m.json", "name", "b", "count", 1, "model",
+                             "m.json", "qos", 0, "name", "c", "count", 1, "behaviour", 1);
     assert_non_null(json);
     json_t *broken = json_deep_copy(json);
     struct error err = {0};
@@ -316,9 +336,11 @@ static void replace_everywhere(const json_t *at, json_t *root)
 {
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)at, key, value) {
-        json_t *wrong[] = {json_null(), json_true(), json_integer(-1), json_integer(INT64_MAX), json_real(0.5), json_string(""),
-                           json_string("${"), json_array(), json_object()};
+    json_object_foreach((json_t *)at, key, value)
+    {
+        json_t *wrong[] = {json_null(),    json_true(),     json_integer(-1),  json_integer(INT64_MAX),
+                           json_real(0.5), json_string(""), json_string("${"), json_array(),
+                           json_object()};
         json_t *kept = json_incref(value);
         char name[64];
         strncpy(name, key, sizeof(name) - 1);
@@ -356,10 +378,14 @@ static void test_wrong_types_everywhere(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_all_members),       cmocka_unit_test(test_broker_of_the_run),
-        cmocka_unit_test(test_bad_plans),         cmocka_unit_test(test_override_devices),
-        cmocka_unit_test(test_override_only),     cmocka_unit_test(test_override_scale),
-        cmocka_unit_test(test_override_the_rest), cmocka_unit_test(test_models),
+        cmocka_unit_test(test_all_members),
+        cmocka_unit_test(test_broker_of_the_run),
+        cmocka_unit_test(test_bad_plans),
+        cmocka_unit_test(test_override_devices),
+        cmocka_unit_test(test_override_only),
+        cmocka_unit_test(test_override_scale),
+        cmocka_unit_test(test_override_the_rest),
+        cmocka_unit_test(test_models),
         cmocka_unit_test(test_wrong_types_everywhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,12 +12,12 @@
 #include "core/jsonx.h"
 #include "engine/run.h"
 
-static const char plan_text[] =
-    "{\"name\":\"fleet\",\"file\":\"fleet.lua\",\"sha256\":\"3f9a\",\"duration\":60000000,"
-    "\"groups\":[{\"name\":\"sensors\",\"count\":900,\"behaviour\":true}],"
-    "\"thresholds\":[{\"metric\":\"publish_latency{group:sensors}\",\"expr\":\"p95 < 200ms\",\"line\":40,\"abort\":true},"
-    "{\"metric\":\"connect_errors\",\"expr\":\"rate < 0.1%\"},"
-    "{\"metric\":\"subscribe_latency\",\"expr\":\"p95 < 200ms\",\"no_data\":\"pass\"}]}";
+static const char plan_text[] = "{\"name\":\"fleet\",\"file\":\"fleet.lua\",\"sha256\":\"3f9a\",\"duration\":60000000,"
+                                "\"groups\":[{\"name\":\"sensors\",\"count\":900,\"behaviour\":true}],"
+                                "\"thresholds\":[{\"metric\":\"publish_latency{group:sensors}\",\"expr\":\"p95 < "
+                                "200ms\",\"line\":40,\"abort\":true},"
+                                "{\"metric\":\"connect_errors\",\"expr\":\"rate < 0.1%\"},"
+                                "{\"metric\":\"subscribe_latency\",\"expr\":\"p95 < 200ms\",\"no_data\":\"pass\"}]}";
 
 static void fill_metrics(struct run_result *r)
 {
@@ -58,17 +58,35 @@ static void fill(struct run_result *r)
     r->measured_us = 60000000;
     r->partition = 2;
     r->partitions = 3;
-    r->totals = (struct run_totals){.devices = 900, .started = 900, .online = 890, .ever_online = 899, .failed = 1, .sent = 600000,
-                                    .acked = 599990, .received = 120, .dropped = 10, .bytes_out = 1u << 30, .bytes_in = 4096,
-                                    .errors = 3, .connects = 910, .connect_failures = 2, .reconnects = 11};
+    r->totals = (struct run_totals){.devices = 900,
+                                    .started = 900,
+                                    .online = 890,
+                                    .ever_online = 899,
+                                    .failed = 1,
+                                    .sent = 600000,
+                                    .acked = 599990,
+                                    .received = 120,
+                                    .dropped = 10,
+                                    .bytes_out = 1u << 30,
+                                    .bytes_in = 4096,
+                                    .errors = 3,
+                                    .connects = 910,
+                                    .connect_failures = 2,
+                                    .reconnects = 11};
     r->n_groups = 1;
     r->groups = calloc(1, sizeof(*r->groups));
-    r->groups[0] = (struct run_group_status){.name = r->plan->groups[0].config.name, .count = 900, .online = 890, .connecting = 1,
-                                             .running = 899, .error = 1, .started = 900};
+    r->groups[0] = (struct run_group_status){.name = r->plan->groups[0].config.name,
+                                             .count = 900,
+                                             .online = 890,
+                                             .connecting = 1,
+                                             .running = 899,
+                                             .error = 1,
+                                             .started = 900};
     r->n_thresholds = 3;
     r->thresholds = calloc(3, sizeof(*r->thresholds));
     for (unsigned i = 0; i < 3; i++)
-        assert_int_equal(threshold_evaluate(&r->plan->thresholds[i], r->metrics, r->measured_us, &r->thresholds[i], &err), 0);
+        assert_int_equal(
+            threshold_evaluate(&r->plan->thresholds[i], r->metrics, r->measured_us, &r->thresholds[i], &err), 0);
     r->n_checks = 1;
     r->checks = calloc(1, sizeof(*r->checks));
     r->checks[0].ok = true;
@@ -83,7 +101,8 @@ static void fill(struct run_result *r)
     snprintf(r->errors[0].device, sizeof(r->errors[0].device), "sensors-412");
     r->n_diagnostics = 1;
     r->diagnostics = calloc(1, sizeof(*r->diagnostics));
-    r->diagnostics[0] = (struct diagnostic){.code = "IOTX012", .file = "fleet.lua", .line = 3, .message = "m", .exit_code = 104};
+    r->diagnostics[0] =
+        (struct diagnostic){.code = "IOTX012", .file = "fleet.lua", .line = 3, .message = "m", .exit_code = 104};
     r->cpu_avg = 0.61;
     r->cpu_max = 0.78;
     r->late_ticks = 0.002;
@@ -203,7 +222,8 @@ static json_t *series(json_t *summary, const char *name, const char *group)
     json_array_foreach(at(summary, "metrics"), i, m)
     {
         const char *tag = json_string_value(json_object_get(json_object_get(m, "tags"), "group"));
-        if (strcmp(json_string_value(json_object_get(m, "name")), name) == 0 && (!group || (tag && strcmp(tag, group) == 0)))
+        if (strcmp(json_string_value(json_object_get(m, "name")), name) == 0 &&
+            (!group || (tag && strcmp(tag, group) == 0)))
             return m;
     }
     fail_msg("no series %s", name);
@@ -260,8 +280,8 @@ static void test_empty_result(void **state)
     run_result_destroy(NULL);
 }
 
-// The part of JSON Schema that the summary's schema uses, enough to hold document and schema together in this test; the whole
-// validator runs over a real summary in tests/spec/summary_spec.lua.
+// The part of JSON Schema that the summary's schema uses, enough to hold document and schema together in this test; the
+// whole validator runs over a real summary in tests/spec/summary_spec.lua.
 static bool is_type(const json_t *v, const char *type)
 {
     if (strcmp(type, "number") == 0)
@@ -312,9 +332,10 @@ static void validate(const json_t *v, const json_t *schema, const json_t *root, 
     json_t *constant = json_object_get(schema, "const");
     if (constant && !json_equal(constant, v))
         fail_msg("%s: not the constant", path);
-    json_t *properties = json_object_get(schema, "properties"), *others = json_object_get(schema, "additionalProperties");
-    json_array_foreach(json_object_get(schema, "required"), i, item) if (json_is_object(v) &&
-                                                                         !json_object_get(v, json_string_value(item)))
+    json_t *properties = json_object_get(schema, "properties"),
+           *others = json_object_get(schema, "additionalProperties");
+    json_array_foreach(json_object_get(schema, "required"), i,
+                       item) if (json_is_object(v) && !json_object_get(v, json_string_value(item)))
         fail_msg("%s: lacks %s", path, json_string_value(item));
     json_object_foreach((json_t *)v, key, part)
     {

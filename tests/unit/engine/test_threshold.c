@@ -36,8 +36,8 @@ static void test_grammar(void **state)
         {"  p99.9  <=  1.5 s  ", AGG_PERCENTILE, 99.9, OP_LE, 1.5e6, UNIT_TIME_US, false},
         {"p0 >= 3us", AGG_PERCENTILE, 0, OP_GE, 3, UNIT_TIME_US, false},
         {"p100 < 2h", AGG_PERCENTILE, 100, OP_LT, 7200e6, UNIT_TIME_US, false},
-        {"avg < 2m", AGG_AVG, 0, OP_LT, 120e6, UNIT_TIME_US, false},       // minutes
-        {"count > 2m", AGG_COUNT, 0, OP_GT, 2e6, UNIT_NONE, false},        // million
+        {"avg < 2m", AGG_AVG, 0, OP_LT, 120e6, UNIT_TIME_US, false}, // minutes
+        {"count > 2m", AGG_COUNT, 0, OP_GT, 2e6, UNIT_NONE, false},  // million
         {"count > 10k", AGG_COUNT, 0, OP_GT, 10e3, UNIT_NONE, false},
         {"count == 0", AGG_COUNT, 0, OP_EQ, 0, UNIT_NONE, false},
         {"min != 5", AGG_MIN, 0, OP_NE, 5, UNIT_NONE, false},
@@ -120,12 +120,11 @@ static void check_fails(const char *selector, const char *expr, const char *expe
 static void test_check(void **state)
 {
     (void)state;
-    static const char *const good[][2] = {{"publish_latency", "p95 < 200ms"}, {"publish_latency", "count > 100"},
-                                          {"publish_latency", "min >= 0"},    {"connect_errors", "rate < 1%"},
-                                          {"connect_errors", "count > 3"},    {"messages_sent", "count > 10k"},
-                                          {"messages_sent", "rate > 50"},     {"bytes_sent", "rate < 10MB"},
-                                          {"bytes_sent", "count < 1000"},     {"devices_online", "value >= 990"},
-                                          {"user_anything", "p95 < 3"}};
+    static const char *const good[][2] = {
+        {"publish_latency", "p95 < 200ms"}, {"publish_latency", "count > 100"}, {"publish_latency", "min >= 0"},
+        {"connect_errors", "rate < 1%"},    {"connect_errors", "count > 3"},    {"messages_sent", "count > 10k"},
+        {"messages_sent", "rate > 50"},     {"bytes_sent", "rate < 10MB"},      {"bytes_sent", "count < 1000"},
+        {"devices_online", "value >= 990"}, {"user_anything", "p95 < 3"}};
     for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
         struct threshold t = parse(good[i][0], good[i][1]);
         struct error err = {0};

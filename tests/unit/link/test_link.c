@@ -241,7 +241,7 @@ static void many_links(void **state)
     (void)state;
     enum { N = 600 };
     struct fixture f;
-    static struct end ends[N];
+    static struct end *ends[N]; // each on the heap: a use after its end shows
     int peers[N];
     struct link_totals totals;
     struct rlimit files = {0};
@@ -249,21 +249,24 @@ static void many_links(void **state)
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
     fixture_create(&f, NULL);
-    memset(ends, 0, sizeof ends);
     for (int i = 0; i < N; i++) {
-        link_create(&ends[i].link, f.env, &events);
-        assert_int_equal(link_open(&ends[i].link, &f.addr, NULL, NULL), 0);
+        ends[i] = calloc(1, sizeof *ends[i]);
+        link_create(&ends[i]->link, f.env, &events);
+        assert_int_equal(link_open(&ends[i]->link, &f.addr, NULL, NULL), 0);
         peers[i] = accept4(f.listener, NULL, NULL, SOCK_NONBLOCK);
         assert_true(peers[i] >= 0);
     }
     for (int i = 0; i < N; i++)
-        WAIT(&f, ends[i].opened);
+        WAIT(&f, ends[i]->opened);
     for (int round = 0; round < 2; round++) {
         for (int i = 0; i < N; i++)
-            assert_int_equal(link_send(&ends[i].link, &i, sizeof i, NULL), 0);
+            assert_int_equal(link_send(&ends[i]->link, &i, sizeof i, NULL), 0);
         for (int i = 0; i < N; i += 3) // some close with output still in the list
-            if (round)
-                link_close(&ends[i].link, LINK_ABORT);
+            if (round) {
+                link_close(&ends[i]->link, LINK_ABORT);
+                free(ends[i]);
+                ends[i] = NULL;
+            }
         loop_turn(f.loop, 0);
         for (int i = 0; i < N; i++) {
             int got = -1;
@@ -274,7 +277,9 @@ static void many_links(void **state)
         }
     }
     for (int i = 0; i < N; i++) {
-        link_close(&ends[i].link, LINK_FLUSH);
+        if (ends[i])
+            link_close(&ends[i]->link, LINK_FLUSH);
+        free(ends[i]);
         close(peers[i]);
     }
     link_env_totals(f.env, &totals);
@@ -373,7 +378,7 @@ static void fails_at_once(void **state)
     assert_int_equal(err.code, ERR_LIMIT);
     loop_turn(f.loop, 0);
     assert_int_equal(f.end.closed, 0); // no callback for what failed at once
-    fixture_open(&f); // and the link is still good
+    fixture_open(&f);                  // and the link is still good
     fixture_destroy(&f);
 }
 

@@ -17,7 +17,7 @@
 static struct {
     pthread_mutex_t mutex;
     pthread_cond_t cond;
-    bool hold;         // lookups wait
+    bool hold; // lookups wait
     unsigned started, ended, at_once, most;
     bool fail;
 } gate = {.mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};

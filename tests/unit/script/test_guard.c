@@ -1,6 +1,7 @@
 // The guard without a scheduler: slices, hook, accounts, loads, the heartbeat; and 20,000 kills at random instructions.
 #include "world.h"
 
+#include <luajit.h>
 #include <lualib.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@ static void open_guard(struct bench *b, const struct guard_config *config)
         fail_msg("%s", b->err.text);
     b->L = guard_state(b->guard);
     luaL_openlibs(b->L);
+    luaJIT_setmode(b->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF); // luaL_openlibs starts it
     assert_ptr_equal(guard_of(b->L), b->guard);
 }
 
@@ -208,7 +210,7 @@ static void test_string_table_is_the_hosts(void **state)
     for (int i = 0; i < 20; i++)
         lua_gc(b.L, LUA_GCCOLLECT, 0);
     assert_true(guard_account_bytes(b.guard, 1) - before < 100000);
-    assert_int_equal(guard_account_bytes(b.guard, one), 0);
+    assert_true(guard_account_bytes(b.guard, one) <= 64); // the shared scratch buffer is whose grew it last
     guard_delete(b.guard);
 }
 
@@ -219,7 +221,7 @@ static void test_load_limit(void **state)
                                         "local t = {} while true do pcall(function() t[#t + 1] = {} end) end"};
     for (size_t i = 0; i < 3; i++) {
         struct bench b;
-        open_guard(&b, &(struct guard_config){.load_us = 100000, .state_bytes = i == 2 ? 64 << 20 : 0});
+        open_guard(&b, &(struct guard_config){.load_us = i == 2 ? 0 : 100000, .state_bytes = i == 2 ? 64 << 20 : 0});
         assert_int_equal(luaL_loadbuffer(b.L, codes[i], strlen(codes[i]), "@scenario.lua"), 0);
         guard_enter_load(b.guard, b.L);
         int status = lua_pcall(b.L, 0, 0, 0);
@@ -344,6 +346,27 @@ static const char victim[] =
     "  for w in s:gmatch('%w+') do t[w] = nil end\n"
     "end\n";
 
+static void kill_some(struct bench *b, struct rng *rng, uint32_t account, unsigned n, unsigned *yielded, unsigned *raised)
+{
+    for (unsigned i = 0; i < n; i++) {
+        lua_State *co = load(b, victim);
+        guard_charge(b->guard, account);
+        countdown = (unsigned)rng_below(rng, 4000) + 1;
+        lua_sethook(b->L, kill_hook, LUA_MASKCOUNT, 1);
+        int status = lua_resume(co, 0);
+        lua_sethook(b->L, NULL, 0, 0);
+        assert_int_not_equal(status, 0);
+        *yielded += status == LUA_YIELD;
+        *raised += status != LUA_YIELD;
+        guard_charge(b->guard, 1);
+        lua_settop(b->L, 0);
+        if (i % 200 == 0)
+            lua_gc(b->L, LUA_GCCOLLECT, 0);
+    }
+    for (int i = 0; i < 20; i++)
+        lua_gc(b->L, LUA_GCCOLLECT, 0);
+}
+
 static void test_random_kills(void **state)
 {
     (void)state;
@@ -352,29 +375,12 @@ static void test_random_kills(void **state)
     struct rng rng;
     rng_seed(&rng, 99);
     uint32_t account = guard_account_new(b.guard, 0);
-    for (int i = 0; i < 20; i++)
-        lua_gc(b.L, LUA_GCCOLLECT, 0);
-    uint64_t before = guard_state_bytes(b.guard);
     unsigned yielded = 0, raised = 0;
-    for (unsigned i = 0; i < 20000; i++) {
-        lua_State *co = load(&b, victim);
-        guard_charge(b.guard, account);
-        countdown = (unsigned)rng_below(&rng, 4000) + 1;
-        lua_sethook(b.L, kill_hook, LUA_MASKCOUNT, 1);
-        int status = lua_resume(co, 0);
-        lua_sethook(b.L, NULL, 0, 0);
-        assert_int_not_equal(status, 0);
-        yielded += status == LUA_YIELD;
-        raised += status != LUA_YIELD;
-        guard_charge(b.guard, 1);
-        lua_settop(b.L, 0);
-        if (i % 200 == 0)
-            lua_gc(b.L, LUA_GCCOLLECT, 0);
-    }
+    kill_some(&b, &rng, account, 100, &yielded, &raised); // interns what stays: names, messages
+    uint64_t before = guard_state_bytes(b.guard);
+    kill_some(&b, &rng, account, 20000, &yielded, &raised);
     assert_true(yielded > 10000 && raised > 500);
-    for (int i = 0; i < 20; i++)
-        lua_gc(b.L, LUA_GCCOLLECT, 0);
-    assert_int_equal(guard_account_bytes(b.guard, account), 0);
+    assert_true(guard_account_bytes(b.guard, account) <= 64);
     assert_true(guard_state_bytes(b.guard) <= before + before / 100);
     guard_delete(b.guard);
 }
