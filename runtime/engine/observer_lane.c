@@ -236,6 +236,28 @@ static int paho_connect(struct lane *lane, char *const *uris, unsigned n)
     return rc;
 }
 
+// paho's receiver polls its sockets for a second at a time and does not see one that comes to be meanwhile: beside an
+// idle connection another takes more than 2 s. So, while one connects, an idle one is made to receive something: the
+// server must answer an UNSUBSCRIBE of what was never subscribed (3.10.4).
+static void on_nudge(struct timer *t, void *arg)
+{
+    (void)arg;
+    struct observer *o = container_of(t, struct observer, nudge);
+    struct lane *up = NULL;
+    bool connecting = false;
+    for (unsigned i = 0; i < o->shared->n_lanes; i++) {
+        struct lane *lane = o->shared->lanes[i];
+        connecting |= lane->state == LANE_CONNECTING;
+        if (lane->state == LANE_UP)
+            up = lane;
+    }
+    if (!connecting || o->nudges++ >= NUDGES_MAX)
+        return;
+    if (up)
+        lane_unsubscribe(up, "iotix/none");
+    loop_timer_start(o->loop, &o->nudge, NUDGE_US, on_nudge);
+}
+
 static void on_resolved(void *arg, const struct link_addr *addrs, unsigned n, const struct error *why)
 {
     struct lane *lane = arg;
@@ -259,8 +281,11 @@ static void on_resolved(void *arg, const struct link_addr *addrs, unsigned n, co
     } else {
         lane->state = LANE_CONNECTING;
         int rc = paho_connect(lane, uris, used);
-        if (rc == MQTTASYNC_SUCCESS || rc == MQTTASYNC_COMMAND_IGNORED)
+        if (rc == MQTTASYNC_SUCCESS || rc == MQTTASYNC_COMMAND_IGNORED) {
+            lane->observer->nudges = 0;
+            loop_timer_start(lane->observer->loop, &lane->observer->nudge, NUDGE_US / 2, on_nudge);
             return;
+        }
         paho_error(rc, "connect", &err);
     }
     lane->state = LANE_IDLE;
@@ -382,6 +407,7 @@ int lane_publish(struct lane *lane, const char *topic, const void *payload, size
 void lanes_stop(struct observer *o)
 {
     struct shared *s = o->shared;
+    loop_timer_stop(o->loop, &o->nudge);
     for (unsigned i = 0; i < s->n_lanes; i++) {
         struct lane *lane = s->lanes[i];
         loop_timer_stop(o->loop, &lane->retry);

@@ -18,6 +18,8 @@
 #define RECONNECT_MAX_US 5000000
 #define DELETE_WAIT_US 1800000
 #define ADDRESSES_MAX 8u
+#define NUDGE_US 20000
+#define NUDGES_MAX 100u
 
 struct lane;
 struct message_node { // one allocation: node, topic, payload
@@ -106,6 +108,8 @@ struct observer {
     bool started;                  // observer_connect was called
     struct request *connecting;    // who waits for lane 0, or NULL
     int64_t connect_timeout_us;
+    struct timer nudge;            // see nudge() in observer_lane.c
+    unsigned nudges;
     bool stale_attempt;            // the attempt under way has outlived the one who asked for it
     unsigned next_ticket;
     uint64_t client_number;

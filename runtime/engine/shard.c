@@ -14,7 +14,6 @@
 #define SNAPSHOT_US 1000000
 #define DRAIN_LOOK_US 20000
 #define DRAIN_LATE_US 300000  // after the deadline: connections that do not end are cut
-#define FAULTS_SHOWN 5        // log lines of one reason at level error
 #define STATUS_GROUPS_MAX 200 // more groups than this: status each second only
 
 struct culprit { unsigned group; uint64_t index; };
@@ -59,7 +58,7 @@ static json_t *fault_event(const struct shard *s, const struct fault *f, bool fa
                      "t_us", (json_int_t)(loop_now_us(s->c.loop) - s->start_us));
 }
 
-static struct fault *report_fault(struct shard *s, struct device *device, bool conn, const char *reason, const char *text, bool fail_run)
+static void report_fault(struct shard *s, struct device *device, bool conn, const char *reason, const char *text, bool fail_run)
 {
     bool fresh;
     struct fault *f = faults_add(&s->faults, conn, reason, 1, &fresh);
@@ -69,10 +68,9 @@ static struct fault *report_fault(struct shard *s, struct device *device, bool c
         name_of(device, f->device, sizeof(f->device));
     }
     if (!fresh && !fail_run)
-        return f; // counted; goes with the next tick
+        return; // counted; goes with the next tick
     child_send(&s->c, MSG_EVENT, fault_event(s, f, fail_run));
     f->sent = f->count;
-    return f;
 }
 
 static void on_device_error(void *arg, struct device *device, const char *text, bool fail_run)
@@ -80,10 +78,9 @@ static void on_device_error(void *arg, struct device *device, const char *text, 
     struct shard *s = arg;
     char name[96], reason[64];
     fault_reason("script: ", text, reason, sizeof(reason));
-    struct fault *f = report_fault(s, device, false, reason, text, fail_run);
+    report_fault(s, device, false, reason, text, fail_run);
     name_of(device, name, sizeof(name));
-    // The same mistake in ten thousand devices is said a few times, and counted.
-    log_write(s->c.log, f->count <= FAULTS_SHOWN || fail_run ? LOG_ERROR : LOG_DEBUG, name, "%s", text);
+    log_write(s->c.log, LOG_DEBUG, name, "failed: %s", text); // whoever runs the behaviour has logged its error
 }
 
 // The reason as the adapters tag their counters with it: an error code's name, or connack-N for a broker's refusal.

@@ -1,10 +1,10 @@
-// How it holds together: guard_enter names the slice, the timer signal counts how long the same slice runs, and only when it
-// runs too long (or an allocation puts its account over the cap) the hook is armed. The hook decides once ("stop") and from
-// then on yields, or raises at every instruction where it cannot yield, until guard_leave.
+// How it holds together: guard_enter names the slice, the timer signal counts how long the same slice runs, and only
+// when it runs too long (or an allocation puts its account over the cap) the hook is armed. The hook decides once
+// ("stop") and from then on yields, or raises at every instruction where it cannot yield, until guard_leave.
 //
 // The signal handler runs on the shard's own thread, between any two instructions. It reads volatile members and calls
-// lua_sethook, which LuaJIT allows from a signal handler; `busy` keeps it out while the thread itself is in there. LuaJIT
-// updates its hook mask without atomics, so an arming can be lost: every further tick arms again.
+// lua_sethook, which LuaJIT allows from a signal handler; `busy` keeps it out while the thread itself is in there.
+// LuaJIT updates its hook mask without atomics, so an arming can be lost: every further tick arms again.
 #include "script/guard.h"
 
 #include <errno.h>
@@ -25,14 +25,15 @@
 #endif
 
 #define TICK_NS 2000000
-#define PRECISE_US 200        // above it a slice is worth a reading of the CPU clock
-#define RECHECK_COUNT 1000    // instructions between two looks where it cannot yield
-#define QUANTUM_COUNT 100     // instructions between two looks in overload
+#define PRECISE_US 200     // above it a slice is worth a reading of the CPU clock
+#define RECHECK_COUNT 1000 // instructions between two looks where it cannot yield
+#define QUANTUM_COUNT 100  // instructions between two looks in overload
 #define MAX_ACCOUNTS 1000000u
 #define LOAD_ACCOUNT 2u
-// The collector starts a cycle when the heap has grown by a twentieth and works ten times as fast as is allocated. Lazier
-// settings let garbage strings pile up until their hash table grows, at once: 6 to 20 ms at 18,000 coroutines (measured).
-#define GC_PAUSE 105
+// The collector starts a cycle when the heap has grown by a twentieth and works ten times as fast as is allocated.
+// Lazier settings let garbage strings pile up until their hash table grows, at once: 6 to 20 ms at 18,000 coroutines
+// (measured).
+#define GC_PAUSE 150
 #define GC_STEPMUL 1000
 
 struct guard {
@@ -60,10 +61,10 @@ struct guard {
     enum guard_verdict stop; // decided by the hook
     bool interrupted;
     volatile int64_t slice_wall; // monotonic, when it began
-    int64_t mark;       // latest reading of the clock
+    int64_t mark;                // latest reading of the clock
     bool chained;
-    int64_t cpu_last;   // CPU clock at the latest reading in this chain
-    int64_t short_us;   // slices since then
+    int64_t cpu_last; // CPU clock at the latest reading in this chain
+    int64_t short_us; // slices since then
     int64_t quantum_us;
     char reason[200];
     char trace[2048];
@@ -95,7 +96,8 @@ static void disarm(struct guard *g)
     g->busy = 0;
 }
 
-// --- the timer signal ---------------------------------------------------------------------------------------------------
+// --- the timer signal
+// ---------------------------------------------------------------------------------------------------
 
 static void tick(struct guard *g)
 {
@@ -169,7 +171,8 @@ static void timer_close(struct guard *g)
     pthread_sigmask(SIG_SETMASK, &former, NULL);
 }
 
-// --- the hook -----------------------------------------------------------------------------------------------------------
+// --- the hook
+// -----------------------------------------------------------------------------------------------------------
 
 static bool can_yield(const struct guard *g, lua_State *L)
 {
@@ -216,7 +219,8 @@ static void decide_overrun(struct guard *g, lua_State *L, int64_t ran)
         snprintf(g->reason, sizeof(g->reason), "stopped: loading took more than %.3g s of CPU", (double)limit / 1e6);
     else
         snprintf(g->reason, sizeof(g->reason),
-                 "stopped: ran for %.3g ms where it cannot be paused (in a callback, a metamethod or a coroutine of its own)",
+                 "stopped: ran for %.3g ms where it cannot be paused (in a callback, a metamethod or a coroutine of "
+                 "its own)",
                  (double)limit / 1e3);
 }
 
@@ -268,7 +272,8 @@ static void on_hook(lua_State *L, lua_Debug *ar)
     raise_stop(g, L);
 }
 
-// --- memory -------------------------------------------------------------------------------------------------------------
+// --- memory
+// -------------------------------------------------------------------------------------------------------------
 
 static void *allocate(void *ud, void *ptr, size_t old_size, size_t new_size)
 {
@@ -311,7 +316,17 @@ uint32_t guard_charge(struct guard *g, uint32_t account)
     return former;
 }
 
-// --- slices -------------------------------------------------------------------------------------------------------------
+int guard_ref(lua_State *L)
+{
+    struct guard *g = guard_of(L);
+    uint32_t former = guard_charge(g, HEAP_HOST);
+    int ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    guard_charge(g, former);
+    return ref;
+}
+
+// --- slices
+// -------------------------------------------------------------------------------------------------------------
 
 static void begin(struct guard *g, lua_State *L, uint32_t account, int64_t limit_us)
 {
@@ -458,7 +473,8 @@ void *guard_tasks(const struct guard *g)
     return g->tasks;
 }
 
-// --- life ---------------------------------------------------------------------------------------------------------------
+// --- life
+// ---------------------------------------------------------------------------------------------------------------
 
 static int on_panic(lua_State *L)
 {

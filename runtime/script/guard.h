@@ -57,6 +57,8 @@ void guard_enter_load(struct guard *guard, lua_State *L);
 // Host code in between (allocations charged to the host): switches the account, returns the former one.
 // Tables that belong to all (a registry of handlers) must be grown under account 1, or who grows them pays for all of them.
 uint32_t guard_charge(struct guard *guard, uint32_t account);
+// luaL_ref into the registry, at the host's expense: the registry grows in one block, larger than a device's allowance.
+int guard_ref(lua_State *L);
 // Lets the running task end at its next instruction (self-cancel).
 void guard_interrupt(struct guard *guard);
 // Why the last KILL was one, and the traceback where it raised ("" when it yielded: the coroutine still has it).

@@ -1,9 +1,9 @@
-// Slab layout, aligned to its 64 KB: struct heap_slab | owner[capacity] (4 bytes each) | blocks. A block's number is its
-// offset times the reciprocal of its size; a free block's first word links to the next free one.
+// Slab layout, aligned to its 64 KB: struct heap_slab | owner[capacity] (4 bytes each) | blocks. A block's number is
+// its offset times the reciprocal of its size; a free block's first word links to the next free one.
 //
-// The string table is one block for all devices and can be larger than a device's whole allowance. LuaJIT replaces it by
-// "allocate the new one, fill, free the old one" with sizes that are powers of two. So: when the known table is freed,
-// the latest large block of twice or half its size is its successor, and goes to the host.
+// The string table is one block for all devices and can be larger than a device's whole allowance. LuaJIT replaces it
+// by "allocate the new one, fill, free the old one" with sizes that are powers of two. So: when the known table is
+// freed, the latest large block of twice or half its size is its successor, and goes to the host.
 #include "script/heap.h"
 
 #include <stdlib.h>
@@ -13,7 +13,7 @@
 
 #define SLAB_SIZE 65536u
 #define SLABS_A_REGION 32u
-#define KEEP_EMPTY 8u // empty slabs kept resident
+#define KEEP_EMPTY 8u      // empty slabs kept resident
 #define STRTAB_FIRST 2048u // 256 chains: what lua_newstate starts with
 
 #define LINK_LIVE UINT32_MAX
@@ -21,13 +21,13 @@
 
 struct heap_slab {
     struct heap_slab *next, *prev; // in partial[] or empty
-    void *free;         // freed blocks
+    void *free;                    // freed blocks
     uint32_t cls;
-    uint32_t size;      // of a block
+    uint32_t size; // of a block
     uint32_t capacity;
     uint32_t used;
-    uint32_t fresh;     // blocks that were never handed out start here
-    uint32_t blocks;    // offset of block 0
+    uint32_t fresh;  // blocks that were never handed out start here
+    uint32_t blocks; // offset of block 0
     uint32_t owner[];
 };
 
@@ -86,7 +86,8 @@ void heap_destroy(struct heap *h)
     memset(h, 0, sizeof(*h));
 }
 
-// --- accounts ---------------------------------------------------------------------------------------------------------
+// --- accounts
+// ---------------------------------------------------------------------------------------------------------
 
 uint32_t heap_account_new(struct heap *h, uint64_t cap_bytes)
 {
@@ -150,7 +151,8 @@ static inline void release(struct heap *h, uint32_t account, size_t n)
         recycle(h, account);
 }
 
-// --- slabs ------------------------------------------------------------------------------------------------------------
+// --- slabs
+// ------------------------------------------------------------------------------------------------------------
 
 static char *region_slab(struct heap *h)
 {
@@ -264,7 +266,8 @@ static void small_free(struct heap *h, void *p)
         slab_emptied(h, s);
 }
 
-// --- large blocks -----------------------------------------------------------------------------------------------------
+// --- large blocks
+// -----------------------------------------------------------------------------------------------------
 
 static void *large_alloc(struct heap *h, size_t n)
 {

@@ -1,9 +1,10 @@
 // The allocator behind a Lua state: charges every block to an account, and keeps small blocks without a header.
 //
-// Blocks up to HEAP_SMALL bytes come from 64 KB slabs, one size class every 8 bytes (LuaJIT asks for no more alignment), whose
-// owners stand in a side table of 4 bytes a block; larger ones from malloc with an 8-byte header. A parked coroutine is half a
-// dozen small blocks: this is smaller than malloc's header and rounding, and faster. It never returns NULL: LuaJIT's
-// collector does not survive that (a coroutine that died of LUA_ERRMEM keeps a broken frame chain). Not thread-safe.
+// Blocks up to HEAP_SMALL bytes come from 64 KB slabs, one size class every 8 bytes (LuaJIT asks for no more
+// alignment), whose owners stand in a side table of 4 bytes a block; larger ones from malloc with an 8-byte header. A
+// parked coroutine is half a dozen small blocks: this is smaller than malloc's header and rounding, and faster. It
+// never returns NULL: LuaJIT's collector does not survive that (a coroutine that died of LUA_ERRMEM keeps a broken
+// frame chain). Not thread-safe.
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -24,18 +25,18 @@ struct heap_region;
 
 struct heap {
     struct heap_account *accounts;
-    uint32_t n_accounts;  // handed out so far, account 0 included (never used)
+    uint32_t n_accounts; // handed out so far, account 0 included (never used)
     uint32_t max_accounts;
-    uint32_t room;        // allocated
+    uint32_t room;         // allocated
     uint32_t free_account; // 0: none
-    uint32_t current;     // who pays now
-    uint32_t live;        // accounts in use
-    uint64_t bytes;       // all accounts
-    void *shared;         // the string table: whoever makes it grow, the host pays (see heap.c)
-    void *latest;         // most recent large block, a candidate for its successor
+    uint32_t current;      // who pays now
+    uint32_t live;         // accounts in use
+    uint64_t bytes;        // all accounts
+    void *shared;          // the string table: whoever makes it grow, the host pays (see heap.c)
+    void *latest;          // most recent large block, a candidate for its successor
     size_t latest_size;
     struct heap_slab *partial[HEAP_CLASSES]; // slabs with a free block
-    struct heap_slab *empty;  // slabs without a block
+    struct heap_slab *empty;                 // slabs without a block
     unsigned n_empty;
     struct heap_region *regions;
     uint32_t reciprocal[HEAP_CLASSES]; // ceil(2^32 / size): block numbers without a division

@@ -1,6 +1,6 @@
-// Everything is kept in one registry table: loaded (product results by name), views (what authors see of them), files (author
-// results), preload (C functions), loading (names under way, in order), env. An error while a module loads takes its name
-// from `loading` again, so that a caught error can be followed by another try.
+// Everything is kept in one registry table: loaded (product results by name), views (what authors see of them), files
+// (author results), preload (C functions), loading (names under way, in order), env. An error while a module loads
+// takes its name from `loading` again, so that a caught error can be followed by another try.
 #include "script/modules.h"
 
 #include <ctype.h>
@@ -72,7 +72,8 @@ static bool name_is_valid(const char *name)
     return true;
 }
 
-// --- running a module once ----------------------------------------------------------------------------------------------
+// --- running a module once
+// ----------------------------------------------------------------------------------------------
 
 static void check_cycle(lua_State *L, const char *name)
 {
@@ -120,7 +121,8 @@ static void loading_pop(lua_State *L)
     lua_pop(L, 1);
 }
 
-// The function at the top of the stack is the module: calls it with its name, leaves its result (true when it has none).
+// The function at the top of the stack is the module: calls it with its name, leaves its result (true when it has
+// none).
 static void run_once(lua_State *L, const char *name, const char *cache)
 {
     loading_push(L, name);
@@ -151,7 +153,8 @@ static bool cached(lua_State *L, const char *cache, const char *name)
     return false;
 }
 
-// --- the product's ------------------------------------------------------------------------------------------------------
+// --- the product's
+// ------------------------------------------------------------------------------------------------------
 
 static const struct embedded_file *product_file(const char *name)
 {
@@ -228,7 +231,8 @@ void modules_push_product(lua_State *L)
     lua_pushcfunction(L, require_product);
 }
 
-// --- what authors see of it ---------------------------------------------------------------------------------------------
+// --- what authors see of it
+// ---------------------------------------------------------------------------------------------
 
 static void copy_meta(lua_State *L, int from, int to, const char *field)
 {
@@ -299,7 +303,8 @@ static void to_view(lua_State *L, const char *name)
     guard_charge(guard_of(L), former);
 }
 
-// --- the author's files -------------------------------------------------------------------------------------------------
+// --- the author's files
+// -------------------------------------------------------------------------------------------------
 
 // Opens rel beneath dir, following no link out of it. -1 with errno.
 static int open_beneath(const char *dir, const char *rel)
@@ -307,7 +312,8 @@ static int open_beneath(const char *dir, const char *rel)
     int at = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (at < 0)
         return -1;
-    struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK, .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
+    struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK,
+                           .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
     int fd = (int)syscall(SYS_openat2, at, rel, &how, sizeof(how));
     int saved = errno;
     if (fd < 0 && (saved == ENOSYS || saved == EPERM)) {
@@ -397,7 +403,8 @@ static int require_author(lua_State *L)
     const char *name = luaL_checklstring(L, 1, &n);
     lua_settop(L, 1);
     if (strlen(name) != n || !name_is_valid(name))
-        return luaL_error(L, "require: a module name is made of letters, digits and _ joined by dots, as in \"lib.payload\"");
+        return luaL_error(
+            L, "require: a module name is made of letters, digits and _ joined by dots, as in \"lib.payload\"");
     if (strcmp(name, "iotix") == 0 || strncmp(name, "iotix.", 6) == 0) {
         if (is_private(name))
             return luaL_error(L, "module '%s' is private to iotix", name);

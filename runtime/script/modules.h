@@ -1,9 +1,9 @@
 // require, twice: the author's and the product's.
 //
-// The author's finds what the product offers ("iotix", "iotix.*", but nothing whose name has a part starting with "_") as a
-// read-only view, and files beside the scenario: names of [A-Za-z0-9_] joined by dots, opened beneath script_dir, no symbolic link
-// out of it. The product's finds embedded files (lua/iotix/...) and preloaded C modules. Both run a module once, and name the cycle
-// when modules require each other in a circle.
+// The author's finds what the product offers ("iotix", "iotix.*", but nothing whose name has a part starting with "_")
+// as a read-only view, and files beside the scenario: names of [A-Za-z0-9_] joined by dots, opened beneath script_dir,
+// no symbolic link out of it. The product's finds embedded files (lua/iotix/...) and preloaded C modules. Both run a
+// module once, and name the cycle when modules require each other in a circle.
 #pragma once
 #include <lua.h>
 #include "core/error.h"

@@ -22,8 +22,8 @@ struct matcher {
     const char *subject, *end;
     const char *pattern; // as given; NUL-terminated
     size_t pattern_len;
-    bool literal;        // no magic characters: a plain search
-    int64_t steps;       // left
+    bool literal;  // no magic characters: a plain search
+    int64_t steps; // left
     int depth;
     int n_captures;
     struct capture captures[LUA_MAXCAPTURES];
@@ -38,7 +38,8 @@ static void pay(struct matcher *m, size_t steps)
         luaL_error(m->L, "the pattern took more than %d steps; make it simpler or the text shorter", PATTERN_STEPS);
 }
 
-// --- single characters --------------------------------------------------------------------------------------------------
+// --- single characters
+// --------------------------------------------------------------------------------------------------
 
 static inline bool between(int c, int low, int high)
 {
@@ -163,7 +164,8 @@ static inline bool item_matches(struct matcher *m, const char *s, const char *p,
     }
 }
 
-// --- what has a choice --------------------------------------------------------------------------------------------------
+// --- what has a choice
+// --------------------------------------------------------------------------------------------------
 
 static const char *longest_first(struct matcher *m, const char *s, const char *p, const char *end)
 {
@@ -351,7 +353,8 @@ static const char *walk(struct matcher *m, const char *s, const char *p)
     return s;
 }
 
-// --- searching ----------------------------------------------------------------------------------------------------------
+// --- searching
+// ----------------------------------------------------------------------------------------------------------
 
 // A NUL ends a pattern, but not a plain text: LuaJIT's find looks for it as it is when nothing else is magic.
 static bool has_magic(const char *p, size_t n, bool find)
@@ -504,7 +507,8 @@ int pattern_gmatch(lua_State *L)
     return 1;
 }
 
-// --- gsub ---------------------------------------------------------------------------------------------------------------
+// --- gsub
+// ---------------------------------------------------------------------------------------------------------------
 
 // The result under construction: on the C stack while it is small, then in a userdata, so that a callback may raise.
 struct out {

@@ -1,8 +1,9 @@
 // Lua 5.1 patterns with a budget: string.find, match, gmatch and gsub for authors.
 //
-// Results are those of LuaJIT's own functions. What differs: a call that needs more than PATTERN_STEPS steps is an error, so are
-// patterns over 256 bytes, subjects over 64 KB (1 MB when the pattern has no magic characters) and results over 1 MB. With the
-// originals a 30-byte pattern can keep a thread busy for hours, and no hook can interrupt a C function.
+// Results are those of LuaJIT's own functions. What differs: a call that needs more than PATTERN_STEPS steps is an
+// error, so are patterns over 256 bytes, subjects over 64 KB (1 MB when the pattern has no magic characters) and
+// results over 1 MB. With the originals a 30-byte pattern can keep a thread busy for hours, and no hook can interrupt a
+// C function.
 #pragma once
 #include <lua.h>
 

@@ -1,8 +1,9 @@
-// Built up, never subtracted from: LuaJIT's libraries are opened one by one into the state's own globals, which no author
-// code ever sees; what is on the lists below is copied from there, or replaced.
+// Built up, never subtracted from: LuaJIT's libraries are opened one by one into the state's own globals, which no
+// author code ever sees; what is on the lists below is copied from there, or replaced.
 //
 //   author's _G    empty, read-only → base → "unknown global" error
-//   product's env  empty, read-only → product base (as base, with the product's require and raw access) → the same error
+//   product's env  empty, read-only → product base (as base, with the product's require and raw access) → the same
+//   error
 //
 // Host rule: nothing here calls a metamethod of an author's value outside a guarded slice.
 #include "script/sandbox.h"
@@ -48,14 +49,15 @@ static struct sandbox *upvalue_sandbox(lua_State *L)
     return lua_touserdata(L, lua_upvalueindex(1));
 }
 
-// --- strict globals, read-only tables -----------------------------------------------------------------------------------
+// --- strict globals, read-only tables
+// -----------------------------------------------------------------------------------
 
 // What an author may look for and why it is not here.
 static const char *removed_hint(const char *name)
 {
-    static const char *const removed[] = {"io",       "debug",  "package",  "ffi",      "jit",    "dofile",
-                                          "loadfile", "module", "newproxy", "getfenv",  "setfenv", "collectgarbage",
-                                          "gcinfo",   NULL};
+    static const char *const removed[] = {"io",      "debug",          "package", "ffi",      "jit",
+                                          "dofile",  "loadfile",       "module",  "newproxy", "getfenv",
+                                          "setfenv", "collectgarbage", "gcinfo",  NULL};
     for (const char *const *r = removed; *r; r++) {
         if (strcmp(*r, name) == 0)
             return " (it is not available to scenarios)";
@@ -100,7 +102,8 @@ static int assign_readonly(lua_State *L)
     return luaL_error(L, "attempt to change a read-only table");
 }
 
-// Pushes an empty table that reads from the table at the top of the stack (popped) and refuses writing through `assign`.
+// Pushes an empty table that reads from the table at the top of the stack (popped) and refuses writing through
+// `assign`.
 static void proxy(lua_State *L, lua_CFunction assign)
 {
     lua_newtable(L);
@@ -121,7 +124,8 @@ void sandbox_readonly(lua_State *L)
     proxy(L, assign_readonly);
 }
 
-// --- base functions -----------------------------------------------------------------------------------------------------
+// --- base functions
+// -----------------------------------------------------------------------------------------------------
 
 static int base_print(lua_State *L)
 {
@@ -220,7 +224,8 @@ static int base_rawset(lua_State *L)
     return 1;
 }
 
-// --- coroutine ----------------------------------------------------------------------------------------------------------
+// --- coroutine
+// ----------------------------------------------------------------------------------------------------------
 
 static bool in_own_task(lua_State *L)
 {
@@ -236,14 +241,16 @@ static int co_running(lua_State *L)
     return 1;
 }
 
-static int co_yield(lua_State *L)
+static int co_yield (lua_State *L)
 {
     if (in_own_task(L))
-        return luaL_error(L, "coroutine.yield waits for nothing here, outside a coroutine of your own; use iotix.sleep");
+        return luaL_error(L,
+                          "coroutine.yield waits for nothing here, outside a coroutine of your own; use iotix.sleep");
     return lua_yield(L, lua_gettop(L));
 }
 
-// --- math, os, bit ------------------------------------------------------------------------------------------------------
+// --- math, os, bit
+// ------------------------------------------------------------------------------------------------------
 
 static int math_random(lua_State *L)
 {
@@ -257,7 +264,7 @@ static int math_random(lua_State *L)
     lua_Number low = n > 1 ? floor(luaL_checknumber(L, 1)) : 1;
     lua_Number high = floor(luaL_checknumber(L, n > 1 ? 2 : 1));
     luaL_argcheck(L, low <= high, n > 1 ? 2 : 1, "interval is empty");
-    luaL_argcheck(L, high - low < 9007199254740992.0, n > 1 ? 2 : 1, "interval is too large");
+    luaL_argcheck(L, high - low<9007199254740992.0, n> 1 ? 2 : 1, "interval is too large");
     lua_pushnumber(L, low + (lua_Number)rng_below(rng, (uint64_t)(high - low) + 1));
     return 1;
 }
@@ -327,7 +334,8 @@ static int bit_tohex(lua_State *L)
     return 1;
 }
 
-// --- building -----------------------------------------------------------------------------------------------------------
+// --- building
+// -----------------------------------------------------------------------------------------------------------
 
 static void open_lib(lua_State *L, const char *name, lua_CFunction open)
 {
@@ -377,9 +385,10 @@ static void put_coroutine(lua_State *L, struct sandbox *s)
 
 static void put_math(lua_State *L, struct sandbox *s)
 {
-    static const char *const names[] = {"abs", "acos", "asin",  "atan", "atan2", "ceil", "cos", "cosh", "deg",  "exp",
-                                        "floor", "fmod", "frexp", "huge", "ldexp", "log",  "log10", "max", "min", "modf",
-                                        "pi",  "pow",  "rad",   "sin",  "sinh",  "sqrt", "tan", "tanh", NULL};
+    static const char *const names[] = {"abs",   "acos", "asin",  "atan", "atan2", "ceil", "cos",   "cosh",
+                                        "deg",   "exp",  "floor", "fmod", "frexp", "huge", "ldexp", "log",
+                                        "log10", "max",  "min",   "modf", "pi",    "pow",  "rad",   "sin",
+                                        "sinh",  "sqrt", "tan",   "tanh", NULL};
     lua_newtable(L);
     copy_fields(L, LUA_MATHLIBNAME, names);
     put(L, s, "random", math_random, NULL);
@@ -390,7 +399,7 @@ static void put_math(lua_State *L, struct sandbox *s)
 
 static void put_bit(lua_State *L)
 {
-    static const char *const names[] = {"arshift", "band", "bnot", "bor", "bswap",  "bxor",
+    static const char *const names[] = {"arshift", "band", "bnot", "bor",    "bswap", "bxor",
                                         "lshift",  "rol",  "ror",  "rshift", "tobit", NULL};
     lua_newtable(L);
     copy_fields(L, LUA_BITLIBNAME, names);
@@ -437,8 +446,9 @@ static void put_string(lua_State *L)
 // Pushes the table of everything an author can name.
 static void push_base(lua_State *L, struct sandbox *s)
 {
-    static const char *const names[] = {"_VERSION", "assert", "error",    "ipairs",   "next",   "pairs",  "pcall", "rawequal",
-                                        "rawget",   "select", "tonumber", "tostring", "type",   "unpack", "xpcall", NULL};
+    static const char *const names[] = {"_VERSION", "assert",   "error",  "ipairs", "next",     "pairs",
+                                        "pcall",    "rawequal", "rawget", "select", "tonumber", "tostring",
+                                        "type",     "unpack",   "xpcall", NULL};
     lua_newtable(L);
     copy_fields(L, "_G", names);
     lua_pushlightuserdata(L, s);
@@ -480,9 +490,8 @@ static int open_json(lua_State *L)
     static const struct {
         const char *name;
         int n, a, b, c;
-    } settings[] = {{"encode_max_depth", 1, 64, 0, 0},
-                    {"decode_max_depth", 1, 64, 0, 0},
-                    {"encode_sparse_array", 3, 1, 2, 16}};
+    } settings[] = {
+        {"encode_max_depth", 1, 64, 0, 0}, {"decode_max_depth", 1, 64, 0, 0}, {"encode_sparse_array", 3, 1, 2, 16}};
     for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
         lua_getfield(L, -1, settings[i].name);
         if (settings[i].n == 3) {

@@ -143,6 +143,13 @@ fail:
 
 static void scenario_stop(struct scenario *s)
 {
+    if (!s->test_over && s->tasks) {
+        struct tasks_stats stats;
+        tasks_stats(s->tasks, &stats);
+        dprintf(2, "lua: %llu KB in %llu tasks, %llu resumes, %llu slice overruns, longest slice %lld us\n",
+                  (unsigned long long)guard_state_bytes(s->guard) / 1024, (unsigned long long)stats.live,
+                  (unsigned long long)stats.resumes, (unsigned long long)stats.overruns, (long long)stats.longest_slice_us);
+    }
     s->test_over = true;
     if (s->tasks)
         task_cancel_all(s->tasks, &s->run_owner);

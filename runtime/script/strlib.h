@@ -1,5 +1,5 @@
-// The author's string and table libraries: LuaJIT's own functions where they are bounded, replacements or a check in front
-// where one call could run or grow without end.
+// The author's string and table libraries: LuaJIT's own functions where they are bounded, replacements or a check in
+// front where one call could run or grow without end.
 #pragma once
 #include <lua.h>
 

@@ -1,9 +1,10 @@
 // One turn of the ready queues:
 //   prompt  who was woken and whose owner is not heavy: first in, first out, up to TURN_US, the rest in the next turn
 //   late    who was cut short in overload: up to TURN_US, when no prompt task waits or after LATE_WAIT_US
-//   heavy   owners that used more than HEAVY_US of the last windows, and who overran a slice: one slice a turn, likewise
-// Overload is a prompt queue that has not been empty for BACKLOG_US: from then on a slice is cut after QUANTUM_US, because
-// nobody can know beforehand which of the waiting tasks will be the greedy one.
+//   heavy   owners that used more than HEAVY_US of the last windows, and who overran a slice: one slice a turn,
+//   likewise
+// Overload is a prompt queue that has not been empty for BACKLOG_US: from then on a slice is cut after QUANTUM_US,
+// because nobody can know beforehand which of the waiting tasks will be the greedy one.
 //
 // A task that dies while it is queued stays in the queue as a husk until its turn comes.
 #include "script/task.h"
@@ -47,12 +48,12 @@ struct task {
     void *arg;
     void *local; // the blocking function's own
     uint8_t state;
-    uint8_t nargs;      // of the first resume
+    uint8_t nargs; // of the first resume
     bool started;
-    bool hooked;        // yielded by the guard's hook: resume with nothing
-    bool cancelled;     // while running: ends at its next yield
-    bool doomed;        // task_cancel_all is about to
-    bool woken;         // by its event, during its own slice
+    bool hooked;    // yielded by the guard's hook: resume with nothing
+    bool cancelled; // while running: ends at its next yield
+    bool doomed;    // task_cancel_all is about to
+    bool woken;     // by its event, during its own slice
 };
 
 struct queue {
@@ -80,7 +81,8 @@ struct tasks {
     struct tasks_stats stats;
 };
 
-// --- queues -------------------------------------------------------------------------------------------------------------
+// --- queues
+// -------------------------------------------------------------------------------------------------------------
 
 static void queue_init(struct queue *q)
 {
@@ -128,7 +130,8 @@ static void make_ready(struct tasks *ts, struct task *t)
     loop_again(ts->config.loop);
 }
 
-// --- storage ------------------------------------------------------------------------------------------------------------
+// --- storage
+// ------------------------------------------------------------------------------------------------------------
 
 static struct task *storage_take(struct tasks *ts)
 {
@@ -170,7 +173,8 @@ static void anchor(struct tasks *ts, lua_State *L, uint32_t slot, bool set)
     guard_charge(ts->config.guard, former);
 }
 
-// --- life of a task -----------------------------------------------------------------------------------------------------
+// --- life of a task
+// -----------------------------------------------------------------------------------------------------
 
 struct task *task_spawn(struct tasks *ts, lua_State *L, int nargs, struct task_owner *owner, struct error *err)
 {
@@ -356,7 +360,8 @@ void task_cancel_all(struct tasks *ts, struct task_owner *owner)
     }
 }
 
-// --- running ------------------------------------------------------------------------------------------------------------
+// --- running
+// ------------------------------------------------------------------------------------------------------------
 
 static void overrun(struct task *t, bool bare)
 {
@@ -508,7 +513,8 @@ static void drain(struct loop_hook *hook, struct loop *loop)
         loop_again(loop);
 }
 
-// --- blocking -----------------------------------------------------------------------------------------------------------
+// --- blocking
+// -----------------------------------------------------------------------------------------------------------
 
 struct task *task_current(struct tasks *ts, lua_State *L, const char *name)
 {
@@ -519,7 +525,8 @@ struct task *task_current(struct tasks *ts, lua_State *L, const char *name)
     else if (t->co != L)
         luaL_error(L, "%s cannot block inside a coroutine of your own; use iotix.spawn", name);
     else if (!lua_isyieldable(L))
-        luaL_error(L, "%s cannot block here, inside a callback of sort or gsub, a metamethod or a module that is loaded",
+        luaL_error(L,
+                   "%s cannot block here, inside a callback of sort or gsub, a metamethod or a module that is loaded",
                    name);
     return t;
 }
@@ -629,7 +636,8 @@ int task_sleep(lua_State *L, struct task *t, int64_t delay_us)
     return task_yield(L);
 }
 
-// --- the scheduler ------------------------------------------------------------------------------------------------------
+// --- the scheduler
+// ------------------------------------------------------------------------------------------------------
 
 slot_id task_id(const struct task *t)
 {

@@ -56,7 +56,7 @@ struct tasks *tasks_new(lua_State *L, const struct tasks_config *config, struct 
 void tasks_delete(struct tasks *tasks);
 
 // Makes a task from the function and its nargs arguments on top of L's stack (they are popped) and queues it.
-// NULL: too many tasks (ERR_LIMIT). The main task of an owner is the first one.
+// NULL: too many tasks (ERR_LIMIT); they are popped all the same. The main task of an owner is the first one.
 struct task *task_spawn(struct tasks *tasks, lua_State *L, int nargs, struct task_owner *owner, struct error *err);
 slot_id task_id(const struct task *task);
 struct task *task_find(struct tasks *tasks, slot_id id);
@@ -75,8 +75,8 @@ struct task *task_running(struct tasks *tasks);
 // Whether L is the running task's own coroutine (not one that its author made).
 bool task_is_own(const struct tasks *tasks, const lua_State *L);
 struct tasks *tasks_of(lua_State *L); // NULL: none yet
-// Marks it blocked; nothing may raise between this and the yield. cancel(task, arg) is called at most once, if the task is cancelled before it is woken: it disarms what
-// was armed. `timer` is there to be armed by the blocking function (one per task).
+// Marks it blocked; nothing may raise between this and the yield. cancel(task, arg) is called at most once, if the task is
+// cancelled before it is woken: it disarms what was armed. `timer` is there to be armed by the blocking function (one per task).
 void task_block(struct task *task, void (*cancel)(struct task *task, void *arg), void *arg);
 int task_yield(lua_State *L); // last statement of a blocking function: return task_yield(L)
 struct timer *task_timer(struct task *task);
@@ -84,7 +84,8 @@ struct task *task_of_timer(struct timer *timer);
 // A pointer of the blocking function's own, for its event callback; not touched by the scheduler.
 void **task_local(struct task *task);
 // Queues it. push(L, arg) runs right before the resume and pushes what the blocking call returns (count returned); it must
-// not throw. It runs exactly once: if the task is cancelled before that, on the main state, and what it pushes is dropped. Waking a task that is not blocked is a no-op returning false.
+// not throw. It runs exactly once: if the task is cancelled before that, on the main state, and what it pushes is dropped.
+// Waking a task that is not blocked is a no-op returning false.
 bool task_wake(struct task *task, int (*push)(lua_State *L, void *arg), void *arg);
 // Plain waking with 0..2 small results.
 bool task_wake_true(struct task *task);

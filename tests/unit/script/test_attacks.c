@@ -1,6 +1,6 @@
-// Hostile code beside a thousand healthy devices in the same state. Every file of attacks/ is one device (or `devices:` of
-// them) that does its worst; its first line says how it must end. In every case: no healthy device is lost, none waits for
-// more than 60 ms of the thread's CPU, the memory comes back, and a full collection afterwards is fine.
+// Hostile code beside a thousand healthy devices in the same state. Every file of attacks/ is one device (or `devices:`
+// of them) that does its worst; its first line says how it must end. In every case: no healthy device is lost, none
+// waits for more than 60 ms of the thread's CPU, the memory comes back, and a full collection afterwards is fine.
 //
 // CPU time, not wall time: what other processes of a busy machine do is not the attacker's doing.
 #include "world.h"

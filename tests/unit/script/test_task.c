@@ -73,9 +73,9 @@ static int raw_yield(lua_State *L)
     return lua_yield(L, lua_gettop(L));
 }
 
-static const luaL_Reg functions[] = {{"never", never_fires}, {"block", block},         {"at_once", answer_at_once},
-                                     {"cancel", cancel_me},  {"cancel_all", cancel_all}, {"note", note},
-                                     {"yield", raw_yield},   {NULL, NULL}};
+static const luaL_Reg functions[] = {
+    {"never", never_fires},     {"block", block}, {"at_once", answer_at_once}, {"cancel", cancel_me},
+    {"cancel_all", cancel_all}, {"note", note},   {"yield", raw_yield},        {NULL, NULL}};
 
 static int setup(void **state)
 {
@@ -136,7 +136,9 @@ static void test_wake(void **state)
     assert_false(task_wake(t, push_two, &pushes)); // is queued already
     assert_int_equal(pushes, 0);
     WORLD_UNTIL(w, pushes == 2, 2000);
-    WORLD_UNTIL(w, task_find(w->tasks, blocked_id) && task_wake_error(t, &(struct error){.code = ERR_TIMEOUT, .text = "no answer"}),
+    WORLD_UNTIL(w,
+                task_find(w->tasks, blocked_id) &&
+                    task_wake_error(t, &(struct error){.code = ERR_TIMEOUT, .text = "no answer"}),
                 2000);
     assert_false(task_wake_error(t, &w->err));
     WORLD_UNTIL(w, task_wake(t, NULL, NULL), 2000);
@@ -274,16 +276,19 @@ static void test_errors(void **state)
     struct world *w = *state;
     expect_error(w, "local dev = ...\ncoroutine.wrap(function() dev.sleep(1) end)()",
                  "test.lua:2: iotix.sleep cannot block inside a coroutine of your own; use iotix.spawn");
-    expect_error(w, "local dev = ...\ntable.sort({3, 2, 1}, function() dev.sleep(1) end)", "iotix.sleep cannot block here");
+    expect_error(w, "local dev = ...\ntable.sort({3, 2, 1}, function() dev.sleep(1) end)",
+                 "iotix.sleep cannot block here");
     expect_error(w, "local dev = ...\nlocal function inner()\n  error 'broken'\nend\npcall(dev.sleep, 0)\ninner()",
                  "test.lua:3: broken\nstack traceback:");
     assert_non_null(strstr(w->text, "test.lua:6: in "));
     expect_error(w, "error({ message = 'from a table' })", "from a table\nstack traceback:");
-    expect_error(w, "error(setmetatable({}, { __tostring = function() return 'called' end }))", "(error object is a table value)");
+    expect_error(w, "error(setmetatable({}, { __tostring = function() return 'called' end }))",
+                 "(error object is a table value)");
     assert_null(strstr(w->text, "called"));
     expect_error(w, "error()", "(error object is a nil value)");
     expect_error(w, "error(function() end)", "(error object is a function value)");
-    expect_error(w, "local dev = ... while true do dev.yield(1, 2, 3) end", "coroutine.yield in a task waits for nothing, 10 times");
+    expect_error(w, "local dev = ... while true do dev.yield(1, 2, 3) end",
+                 "coroutine.yield in a task waits for nothing, 10 times");
     assert_int_equal(w->killed, 1);
     // outside of any task
     lua_pushcfunction(w->L, never_fires);

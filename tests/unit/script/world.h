@@ -1,4 +1,5 @@
-// What the tests of this room share: a loop, a guarded state with its sandbox and scheduler, and a record of what ended.
+// What the tests of this room share: a loop, a guarded state with its sandbox and scheduler, and a record of what
+// ended.
 #pragma once
 #include <setjmp.h>
 #include <stdarg.h>
@@ -49,8 +50,8 @@ static void world_print(void *arg, const char *line, size_t n)
     snprintf(w->printed + used, sizeof(w->printed) - used, "%.*s\n", (int)n, line);
 }
 
-static void world_ended(void *arg, struct task_owner *owner, struct task *task, enum task_result result, const char *text,
-                        bool killed)
+static void world_ended(void *arg, struct task_owner *owner, struct task *task, enum task_result result,
+                        const char *text, bool killed)
 {
     struct world *w = arg;
     (void)owner;
@@ -104,11 +105,11 @@ static inline void world_close(struct world *w)
 }
 
 // Turns the loop until `cond` holds or `ms` of wall time have passed.
-#define WORLD_UNTIL(w, cond, ms)                                                                                               \
-    do {                                                                                                                       \
-        int64_t deadline = clock_now_us(&(w)->clock) + (int64_t)(ms) * 1000;                                                   \
-        while (!(cond) && clock_now_us(&(w)->clock) < deadline)                                                                \
-            loop_turn((w)->loop, 2000);                                                                                        \
+#define WORLD_UNTIL(w, cond, ms)                                                                                       \
+    do {                                                                                                               \
+        int64_t deadline = clock_now_us(&(w)->clock) + (int64_t)(ms)*1000;                                             \
+        while (!(cond) && clock_now_us(&(w)->clock) < deadline)                                                        \
+            loop_turn((w)->loop, 2000);                                                                                \
     } while (0)
 
 static inline int world_sleep(lua_State *L)
