@@ -195,6 +195,8 @@ static struct timer *take_slot(struct wheel *w, unsigned level, unsigned slot)
     w->occupied[level][slot / 64] &= ~(1ull << (slot % 64));
     while (t) {
         struct timer *next = t->next;
+        // Whose timer this is lies around it, and its callback comes next: 60 cold lines a turn, fetched side by side.
+        __builtin_prefetch((char *)t + 64, 1);
         t->next = reversed;
         reversed = t;
         t = next;

@@ -63,6 +63,7 @@ static struct behaviour *behaviour_new(struct scenario *s, struct device *d, str
     b->owner.name = owner_name;
     b->owner.device = d->index;
     b->owner.group = d->group->config.number;
+    b->owner.warm[0] = d;
     b->owner.account = guard_account_new(s->guard, g->memory);
     if (!b->owner.account) {
         error_set(err, ERR_LIMIT, "no memory account left for a device");
@@ -84,7 +85,7 @@ static int ops_start(void *arg, struct device *d, struct error *err)
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->groups[d->group->config.number].behaviour);
     device_handle_push(L, s, d);
     lua_pushvalue(L, -1);
-    b->handle = luaL_ref(L, LUA_REGISTRYINDEX);
+    b->handle = guard_ref(L);
     struct task *t = task_spawn(s->tasks, L, 1, &b->owner, err);
     guard_charge(s->guard, former);
     if (t)
@@ -236,6 +237,7 @@ static void ops_online(void *arg, struct device *d, bool session_present)
     struct behaviour *b = behaviour_of(d);
     if (!b)
         return;
+    b->owner.warm[1] = d->conn;
     for (struct wait *w = b->waits, *next; w; w = next) {
         next = w->next;
         if (w->kind == WAIT_ONLINE)
@@ -284,7 +286,7 @@ static void ops_message(void *arg, struct device *d, const struct adapter_messag
         next = w->next;
         if (w->kind == WAIT_MESSAGE) {
             lua_pushvalue(L, -1);
-            wait_answer_message(w, luaL_ref(L, LUA_REGISTRYINDEX));
+            wait_answer_message(w, guard_ref(L));
         }
     }
     for (const struct handler *h = b->handlers; h; h = h->next)

@@ -18,6 +18,9 @@ static struct device *find_device(lua_State *L, struct scenario *s, int arg)
     struct handle_device *h = lua_type(L, arg) == LUA_TUSERDATA ? lua_touserdata(L, arg) : NULL;
     if (!h || h->tag != HANDLE_DEVICE)
         luaL_error(L, "expected a device as self: call it as dev:name(...), with a colon");
+    struct device *d = scenario_device(s); // nearly always: its memory is at hand, the table of ids is not
+    if (d && d->id == h->id)
+        return d;
     return s->fleet ? fleet_find(s->fleet, h->id) : NULL;
 }
 
@@ -198,7 +201,7 @@ static void handler_add(lua_State *L, struct behaviour *b, int function, const c
     h->command = command;
     h->qos = (uint8_t)qos;
     lua_pushvalue(L, function);
-    h->function = luaL_ref(L, LUA_REGISTRYINDEX);
+    h->function = guard_ref(L);
     struct handler **at = &b->handlers; // in order of registration
     while (*at)
         at = &(*at)->next;
@@ -518,5 +521,5 @@ void device_bindings_open(lua_State *L, struct scenario *s)
     bind_functions(L, s, methods);
     lua_pushcclosure(L, dev_index, 2);
     lua_setfield(L, -2, "__index");
-    s->device_meta = luaL_ref(L, LUA_REGISTRYINDEX);
+    s->device_meta = guard_ref(L);
 }

@@ -304,6 +304,11 @@ int64_t guard_account_bytes(const struct guard *g, uint32_t account)
     return account < g->heap.n_accounts ? g->heap.accounts[account].bytes : 0;
 }
 
+void guard_fetch_account(const struct guard *g, uint32_t account)
+{
+    __builtin_prefetch(&g->heap.accounts[account]);
+}
+
 uint64_t guard_state_bytes(const struct guard *g)
 {
     return g->heap.bytes;

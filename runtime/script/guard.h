@@ -38,6 +38,8 @@ struct guard *guard_of(lua_State *L);
 uint32_t guard_account_new(struct guard *guard, uint64_t cap_bytes);
 void guard_account_free(struct guard *guard, uint32_t account);
 int64_t guard_account_bytes(const struct guard *guard, uint32_t account);
+// Fetches an account's memory ahead of guard_enter.
+void guard_fetch_account(const struct guard *guard, uint32_t account);
 uint64_t guard_state_bytes(const struct guard *guard);
 
 enum guard_verdict {

@@ -7,9 +7,19 @@
 #include <string.h>
 #include "core/jsonx.h"
 
-enum { DEPTH_MAX = 32, KEYS_MAX = 1024 };
+enum { DEPTH_MAX = 32, KEYS_FEW = 24, KEYS_MAX = 1024 };
 
-struct pair { const char *key; size_t len; int value; };
+// A member of an object while its keys are sorted. Strings are the table's own; a table as a value is looked up again.
+struct pair {
+    const char *key;
+    size_t len;
+    int type; // of the value, LUA_T…
+    union {
+        double number;
+        bool boolean;
+        struct { const char *s; size_t n; } str;
+    };
+};
 
 static int encode(lua_State *L, int idx, struct buf *out, int depth, struct error *err);
 
@@ -18,9 +28,8 @@ static int full(struct error *err)
     return error_set(err, ERR_LIMIT, "the JSON text is larger than its buffer may grow");
 }
 
-static int encode_number(lua_State *L, int idx, struct buf *out, struct error *err)
+static int encode_number(double v, struct buf *out, struct error *err)
 {
-    double v = lua_tonumber(L, idx);
     double a = fabs(v);
     // 9 digits after the point where they are enough for what a sensor says; very small and very large as %.14g.
     if (a != 0 && (a < 1e-3 || a >= 1e6) && v != floor(v) && isfinite(v))
@@ -68,7 +77,25 @@ static void sort_pairs(struct pair *pairs, unsigned n)
     }
 }
 
-static int encode_pairs(lua_State *L, struct pair *pairs, unsigned n, struct buf *out, int depth, struct error *err)
+static int encode_member(lua_State *L, int idx, const struct pair *p, struct buf *out, int depth, struct error *err)
+{
+    switch (p->type) {
+    case LUA_TNUMBER:
+        return encode_number(p->number, out, err);
+    case LUA_TBOOLEAN:
+        return buf_append_str(out, p->boolean ? "true" : "false") ? full(err) : 0;
+    case LUA_TSTRING:
+        return buf_append_json_string(out, p->str.s, p->str.n) ? full(err) : 0;
+    default:
+        lua_pushlstring(L, p->key, p->len);
+        lua_rawget(L, idx);
+        int rc = encode(L, lua_gettop(L), out, depth + 1, err);
+        lua_pop(L, 1);
+        return rc;
+    }
+}
+
+static int encode_pairs(lua_State *L, int idx, struct pair *pairs, unsigned n, struct buf *out, int depth, struct error *err)
 {
     sort_pairs(pairs, n);
     if (buf_append_char(out, '{'))
@@ -77,43 +104,55 @@ static int encode_pairs(lua_State *L, struct pair *pairs, unsigned n, struct buf
         if ((i && buf_append_char(out, ',')) || buf_append_json_string(out, pairs[i].key, pairs[i].len) ||
             buf_append_char(out, ':'))
             return full(err);
-        if (encode(L, pairs[i].value, out, depth + 1, err))
+        if (encode_member(L, idx, &pairs[i], out, depth, err))
             return -1;
     }
     return buf_append_char(out, '}') ? full(err) : 0;
 }
 
-// Objects: keys and values stay on the Lua stack while they are sorted and written.
+static void take_pair(lua_State *L, struct pair *p)
+{
+    p->key = lua_tolstring(L, -2, &p->len);
+    p->type = lua_type(L, -1);
+    if (p->type == LUA_TNUMBER)
+        p->number = lua_tonumber(L, -1);
+    else if (p->type == LUA_TBOOLEAN)
+        p->boolean = lua_toboolean(L, -1);
+    else if (p->type == LUA_TSTRING)
+        p->str.s = lua_tolstring(L, -1, &p->str.n);
+}
+
+// Room for KEYS_MAX pairs, taken when an object has more than fit on the C stack.
+static struct pair *more_pairs(const struct pair *few, unsigned n, struct error *err)
+{
+    struct pair *more = malloc(KEYS_MAX * sizeof *more);
+    if (more)
+        memcpy(more, few, n * sizeof *more);
+    else
+        error_set(err, ERR_NO_MEMORY, "no memory for the keys of a table");
+    return more;
+}
+
+// The Lua stack stays as it was but for two slots: to grow it would cost every device that publishes a kilobyte.
 static int encode_object(lua_State *L, int idx, struct buf *out, int depth, struct error *err)
 {
-    struct pair few[32], *pairs = few;
-    unsigned n = 0, max = 32;
+    struct pair few[KEYS_FEW], *pairs = few;
+    unsigned n = 0;
     int top = lua_gettop(L), rc = -1;
-    lua_pushnil(L);
-    while (lua_next(L, idx)) {
+    for (lua_pushnil(L); lua_next(L, idx); lua_pop(L, 1)) {
         if (lua_type(L, -2) != LUA_TSTRING) {
             error_set(err, ERR_INVALID, "a table with both list items and named keys has no JSON form");
             goto done;
         }
-        if (n == max) {
-            if (n >= KEYS_MAX || !lua_checkstack(L, 2 * KEYS_MAX + 8)) {
-                error_set(err, ERR_LIMIT, "an object with more than %d keys", KEYS_MAX);
-                goto done;
-            }
-            struct pair *more = malloc(KEYS_MAX * sizeof *more);
-            if (!more) {
-                error_set(err, ERR_NO_MEMORY, "no memory for the keys of a table");
-                goto done;
-            }
-            memcpy(more, pairs, n * sizeof *more);
-            pairs = more;
-            max = KEYS_MAX;
+        if (n == KEYS_MAX) {
+            error_set(err, ERR_LIMIT, "an object with more than %d keys", KEYS_MAX);
+            goto done;
         }
-        pairs[n].key = lua_tolstring(L, -2, &pairs[n].len);
-        pairs[n++].value = lua_gettop(L);
-        lua_pushvalue(L, -2); // the key again for lua_next; key and value stay below
+        if (n == KEYS_FEW && pairs == few && !(pairs = more_pairs(few, n, err)))
+            return lua_settop(L, top), -1;
+        take_pair(L, &pairs[n++]);
     }
-    rc = encode_pairs(L, pairs, n, out, depth, err);
+    rc = encode_pairs(L, idx, pairs, n, out, depth, err);
 done:
     if (pairs != few)
         free(pairs);
@@ -125,7 +164,7 @@ static int encode_table(lua_State *L, int idx, struct buf *out, int depth, struc
 {
     if (depth >= DEPTH_MAX)
         return error_set(err, ERR_INVALID, "tables are nested deeper than %d, or one contains itself", DEPTH_MAX);
-    if (!lua_checkstack(L, 80))
+    if (!lua_checkstack(L, 6))
         return error_set(err, ERR_LIMIT, "the Lua stack is full");
     size_t n = lua_objlen(L, idx);
     if (n == 0)
@@ -151,7 +190,7 @@ static int encode(lua_State *L, int idx, struct buf *out, int depth, struct erro
     case LUA_TBOOLEAN:
         return buf_append_str(out, lua_toboolean(L, idx) ? "true" : "false") ? full(err) : 0;
     case LUA_TNUMBER:
-        return encode_number(L, idx, out, err);
+        return encode_number(lua_tonumber(L, idx), out, err);
     case LUA_TSTRING:
         s = lua_tolstring(L, idx, &n);
         return buf_append_json_string(out, s, n) ? full(err) : 0;

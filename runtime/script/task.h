@@ -34,6 +34,7 @@ struct task_owner {
     int (*name)(const struct task_owner *owner, struct buf *out);
     uint64_t device;         // for the watchdog's page: index+1 in its group, 0 = no device
     uint32_t group;          // number of its group
+    const void *warm[2];     // what its tasks touch at once when they run (device, connection): fetched ahead; may be NULL
 };
 
 struct task_event_fns {

@@ -145,7 +145,7 @@ static void on_observed(void *arg, const struct observer_message *m)
     behaviour_message_push(L, s, m->topic, strlen(m->topic), m->payload, m->payload_len, m->qos, m->retained);
     lua_pushnumber(L, (double)m->received_us / 1e6);
     lua_setfield(L, -2, "received");
-    int ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    int ref = guard_ref(L);
     guard_charge(s->guard, former);
     if (t) {
         sub->waiting = 0;
@@ -235,7 +235,7 @@ static int observe_bind(lua_State *L)
     sub->scenario = s;
     sub->observer = o;
     sub->last = &sub->first;
-    *p = (struct observe_pending){{s, task_id(t)}, luaL_ref(L, LUA_REGISTRYINDEX)};
+    *p = (struct observe_pending){{s, task_id(t)}, guard_ref(L)};
     sub->ticket = observer_subscribe(o, filter, qos, on_observed, sub, on_subscribed, p, &err);
     if (!sub->ticket) {
         luaL_unref(L, LUA_REGISTRYINDEX, p->handle);
@@ -369,7 +369,7 @@ void test_bindings(lua_State *L, struct scenario *s)
     lua_newtable(L);
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");
-    s->subscription_meta = luaL_ref(L, LUA_REGISTRYINDEX);
+    s->subscription_meta = guard_ref(L);
 }
 
 void test_close(struct scenario *s)
