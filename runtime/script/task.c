@@ -77,6 +77,7 @@ struct tasks {
     struct task *running;
     struct task *free;
     struct chunk *chunks;
+    bool layout_known; // of a lua_State, see fetch_second
     int anchors; // registry reference: slot number + 1 → coroutine
     struct tasks_stats stats;
 };
@@ -136,23 +137,71 @@ static void make_ready(struct tasks *ts, struct task *t)
     loop_again(ts->config.loop);
 }
 
-// The second step for a task whose turn is near: what its owner and its coroutine point to. Only a hint, and only read from
-// what make_ready fetched: offset 32 of a lua_State is the base of its stack, and wherever that points to, a prefetch
-// cannot fault.
-static void fetch_ahead(struct tasks *ts, const struct task *t)
+// Thousands of coroutines do not fit the caches: without help every turn of a task is a chain of some thirty misses. make_ready
+// fetches the first link; the task two turns ahead gets the second, the next one the third. All of it is a hint.
+//
+// The values on a parked coroutine's stack are its generators, its device, its iterator. Where they are is no part of Lua's
+// interface, so tasks_new looks whether base and top lie where this LuaJIT (GC64) has them, and without that it is not done.
+#define STATE_BASE 32
+#define STATE_TOP 40
+#define STACK_SLOTS 14
+#define GC_POINTER 0x7fffffffffffull
+
+static const char *stack_base(const struct task *t)
 {
-    if (!t || !t->owner || !t->co)
+    const char *base;
+    memcpy(&base, (const char *)t->co + STATE_BASE, sizeof base);
+    return base;
+}
+
+static void fetch_second(struct tasks *ts, const struct task *t)
+{
+    const struct task_owner *o = t->owner;
+    if (!o || !t->co)
         return;
-    __builtin_prefetch(t->owner->warm[0]);
-    __builtin_prefetch((const char *)t->owner->warm[0] + 64);
-    __builtin_prefetch(t->owner->warm[1]);
-    __builtin_prefetch((const char *)t->owner->warm[1] + 64);
-    const char *stack;
-    memcpy(&stack, (const char *)t->co + 32, sizeof stack);
-    __builtin_prefetch(stack - 128);
-    __builtin_prefetch(stack - 64);
-    __builtin_prefetch(stack);
-    guard_fetch_account(ts->config.guard, t->owner->account);
+    for (unsigned i = 0; i < 2; i++) {
+        __builtin_prefetch(o->warm[i]);
+        __builtin_prefetch((const char *)o->warm[i] + 64);
+    }
+    guard_fetch_account(ts->config.guard, o->account);
+    if (!ts->layout_known)
+        return;
+    const char *base = stack_base(t);
+    __builtin_prefetch(base - 128);
+    __builtin_prefetch(base - 64);
+    __builtin_prefetch(base);
+}
+
+static void fetch_third(const struct tasks *ts, const struct task *t)
+{
+    if (!ts->layout_known || !t->co || !t->started)
+        return;
+    uint64_t slots[STACK_SLOTS];
+    memcpy(slots, stack_base(t) - sizeof slots, sizeof slots);
+    for (unsigned i = 0; i < STACK_SLOTS; i++)
+        __builtin_prefetch((const void *)(uintptr_t)(slots[i] & GC_POINTER));
+}
+
+static void fetch_ahead(struct tasks *ts, const struct queue *q)
+{
+    const struct task *next = q->first;
+    if (!next)
+        return;
+    if (next->queue_next)
+        fetch_second(ts, next->queue_next);
+    fetch_third(ts, next);
+}
+
+static bool layout_is_known(lua_State *L)
+{
+    const char *base, *top, *pushed;
+    memcpy(&base, (const char *)L + STATE_BASE, sizeof base);
+    memcpy(&top, (const char *)L + STATE_TOP, sizeof top);
+    int n = lua_gettop(L);
+    lua_pushboolean(L, 1);
+    memcpy(&pushed, (const char *)L + STATE_TOP, sizeof pushed);
+    lua_pop(L, 1);
+    return top == base + 8 * n && pushed == top + 8;
 }
 
 // --- storage
@@ -500,7 +549,7 @@ static void serve(struct tasks *ts, struct queue *q, uint32_t most, int64_t unti
             storage_give(ts, t);
             continue;
         }
-        fetch_ahead(ts, q->first);
+        fetch_ahead(ts, q);
         if (q == &ts->prompt) {
             owner_decay(ts, t->owner);
             if (t->owner->cpu_us > HEAVY_US) {
@@ -715,6 +764,7 @@ struct tasks *tasks_new(lua_State *L, const struct tasks_config *config, struct 
     queue_init(&ts->late);
     queue_init(&ts->heavy);
     lua_createtable(L, ANCHORS_FIRST, 0);
+    ts->layout_known = layout_is_known(L);
     ts->anchors = luaL_ref(L, LUA_REGISTRYINDEX);
     guard_set_tasks(config->guard, ts);
     ts->hook.priority = 10;
