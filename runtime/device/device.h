@@ -142,7 +142,7 @@ void fleet_delete(struct fleet *fleet);
 // Strings of the config are copied. NULL: bad URL, unknown scheme (names the valid ones), bad pattern or options.
 struct group *fleet_add_group(struct fleet *fleet, const struct group_config *config, struct error *err);
 // Begins launching all groups; start_us: loop time that counts as 0 of the run (may be past after a shard's restart:
-// overdue devices then start at once, at most 200 a turn).
+// overdue devices then start at once, at most 64 a turn).
 void fleet_start(struct fleet *fleet, int64_t start_us);
 // Microseconds since time 0 of the run; 0 before fleet_start.
 int64_t fleet_elapsed_us(const struct fleet *fleet);

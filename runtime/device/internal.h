@@ -3,7 +3,7 @@
 #include "device/device.h"
 
 enum {
-    FLEET_STARTS_A_TURN = 200,  // launches and restarts together
+    FLEET_STARTS_A_TURN = 64,   // launches and restarts together
     FLEET_STOPS_A_TURN = 256,   // devices told to stop, or closed, in a drain
     FLEET_SETTLES_A_TURN = 512, // end-of-turn work
     DRAIN_POLL_US = 10000,      // how often a drain looks at pending()
