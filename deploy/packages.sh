@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# shellcheck disable=SC2034  # used by the scripts that source this file
 # The Debian packages iotix is built from and tested with, and how they get installed. Sourced by quickstart.sh and tests/run.sh.
 
 # What building and running needs.

@@ -4,6 +4,7 @@ run=$1
 cd "$(dirname "$0")/.." || exit 1
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
+shopt -s lastpipe # check runs in this shell, not in one of its own
 n=0 bad=0
 check() { local found; found=$(cat); n=$((n + 1)); if [ -z "$found" ]; then echo "ok $n - $1"; else bad=1; echo "not ok $n - $1"; echo "$found" | head -n 30 | sed 's/^/# /'; fi; }
 

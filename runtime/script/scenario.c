@@ -146,7 +146,7 @@ static void scenario_stop(struct scenario *s)
     if (!s->test_over && s->tasks) {
         struct tasks_stats stats;
         tasks_stats(s->tasks, &stats);
-        dprintf(2, "lua: %llu KB in %llu tasks, %llu resumes, %llu slice overruns, longest slice %lld us\n",
+        log_write(s->config.log, LOG_DEBUG, NULL, "lua: %llu KB in %llu tasks, %llu resumes, %llu slice overruns, longest slice %lld us",
                   (unsigned long long)guard_state_bytes(s->guard) / 1024, (unsigned long long)stats.live,
                   (unsigned long long)stats.resumes, (unsigned long long)stats.overruns, (long long)stats.longest_slice_us);
     }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Lint as TAP: banned functions, what rooms may include, file sizes, formats of Lua and shell, repository hygiene.
 cd "$(dirname "$0")/../.." || exit 1
+shopt -s lastpipe # check runs in this shell, not in one of its own
 n=0 bad=0
 # check NAME: reads findings from standard input; none = ok
 check() {
