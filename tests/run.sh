@@ -96,7 +96,7 @@ unit_part() {
   for program in build/"$preset"/unit/unit_*; do
     [ -x "$program" ] || continue
     echo "$program"
-  done | xargs -P 2 -I{} sh -c 'name=$(basename {}); timeout --kill-after=10 '"$limit"' {} >'"$logs/$preset"'_$name.log 2>&1 </dev/null; echo $? >'"$logs/$preset"'_$name.rc'
+  done | xargs -P 2 -I{} tests/run_one.sh {} "$limit" "$logs/$preset"
   for log in "$logs/$preset"_unit_*.log; do
     [ -e "$log" ] || continue
     rc=$(cat "${log%.log}.rc")
@@ -144,7 +144,7 @@ for part in "${parts[@]}"; do
     integration) need_release && busted_part integration 600 release ;;
     docs) need_release && run_tap docs 300 tests/docs.sh build/release/bin/iotix-run ;;
     install) need_release && run_tap install 120 tests/install.sh build/release ;;
-    asan) build asan && ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 unit_part asan 300 && busted_part spec 400 asan ;;
+    asan) build asan && export LSAN_OPTIONS="suppressions=$PWD/tests/lsan.supp:print_suppressions=0" UBSAN_OPTIONS=print_stacktrace=1 && unit_part asan 300 && busted_part spec 400 asan ;;
     fuzz) fuzz_part ;;
     bench) need_release && run_tap bench 300 tests/bench/smoke.sh build/release ;;
   esac

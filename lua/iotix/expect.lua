@@ -1,5 +1,6 @@
 -- Expectations of a test. A failed one is recorded and ends the test function (exit code 110).
 local native = require "iotix._core.native"
+local observer = require "iotix._core.observer"
 local options = require "iotix._core.options"
 require "iotix._core.message"
 
@@ -54,6 +55,7 @@ function methods.truthy(self)
 end
 
 function methods.matches(self, pattern)
+  if type(pattern) ~= "string" then error("iotix.expect(…).matches: expected a Lua pattern, got a " .. type(pattern), 2) end
   local ok = type(self.actual) == "string" and self.actual:find(pattern) ~= nil
   return record((self.label or "value") .. " matches " .. show(pattern), ok, "is " .. show(self.actual))
 end
@@ -61,7 +63,8 @@ end
 --- iotix.expect(value, label?): .at_least(n) .at_most(n) .above(n) .below(n) .between(a, b) .equals(v) .truthy() .matches(p).
 --- Both spellings work: iotix.expect(x).at_least(3) and iotix.expect(x):at_least(3).
 local function expect(actual, label)
-  if label ~= nil and type(label) ~= "string" then error("iotix.expect: the label is a string", 2) end
+  observer.needs_test("iotix.expect")
+  if label ~= nil and type(label) ~= "string" then error("iotix.expect: the label is a string, got a " .. type(label), 2) end
   local self = { actual = actual, label = label }
   local proxy
   local function index(_, name)
@@ -113,7 +116,8 @@ local function await(subscription, o)
       if not o.where or o.where(m) then
         found[#found + 1] = m
       else
-        misses[#misses % 3 + 1] = m
+        misses[#misses + 1] = m
+        if #misses > 3 then table.remove(misses, 1) end
       end
     elseif code ~= "timeout" then
       return found, seen, misses, problem
@@ -125,10 +129,11 @@ end
 --- Waits for a message on the broker, through an observer that is no part of the simulation. `trigger` is called once the
 --- observer is subscribed, so that nothing can be missed. Returns the message (the list of them with count > 1).
 function M.message(t)
+  observer.needs_test("iotix.expect.message")
   local o = options.check(t, message_spec, "iotix.expect.message", 2)
   local name = o.label or ("message on " .. o.topic .. (o.count > 1 and " × " .. o.count or "") .. " within "
     .. string.format("%g s", o.within / 1e6))
-  local ok, problem = native.observer_connect(10, o.broker)
+  local ok, problem = observer.connect(o.broker)
   if not ok then return record(name, false, "the observer could not connect: " .. problem) end
   local subscription, why = native.observe(o.topic, o.qos, o.broker)
   if not subscription then return record(name, false, "the observer could not subscribe: " .. why) end

@@ -11,6 +11,7 @@ local function constructor(type_name)
       error("iotix.gen." .. type_name .. ": expected a table of options, got " .. type(t), 2)
     end
     for k, v in pairs(t or {}) do copy[k] = v end
+    if copy.type ~= nil then error("iotix.gen." .. type_name .. ": unknown key \"type\"", 2) end
     local g, message = native.gen(type_name, copy)
     if not g then error("iotix.gen." .. type_name .. ": " .. message, 2) end
     return g

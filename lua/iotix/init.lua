@@ -3,6 +3,7 @@
 local native = require "iotix._core.native"
 local options = require "iotix._core.options"
 local mqtt = require "iotix.mqtt"
+local observer = require "iotix._core.observer"
 local params = require "iotix._core.params"
 local expect = require "iotix.expect"
 
@@ -30,13 +31,15 @@ end
 
 --- One line into the log, with the device's name when a device runs. iotix.log("text") or iotix.log("warn", "text").
 function M.log(level, text)
-  if text == nil then level, text = "info", level end
-  native.log(level, tostring(text))
+  native.log(options.log_line("iotix.log", level, text))
 end
 
---- Ends the run at once: exit code 108.
+--- Ends the run at once: exit code 108. Also from a task that the test spawned.
 function M.abort(reason)
-  error({ iotix_abort = true, message = tostring(reason or "iotix.abort was called") }, 0)
+  observer.needs_test("iotix.abort")
+  local message = tostring(reason or "iotix.abort was called")
+  native.test_over(108, message)
+  error({ iotix_abort = true, message = message }, 0)
 end
 
 local launch_spec = {
@@ -55,17 +58,20 @@ local valid_launch = {
   exponential = { delay = true, max_delay = true, base = true },
 }
 
+local launch_table = options.nested(launch_spec, "launch")
+
 local function check_launch(t)
   if type(t) ~= "table" then return nil, "a table such as { strategy = \"linear\", rate = 100 }" end
-  local ok, launch = pcall(options.check, t, launch_spec, "launch", 0)
-  if not ok then return nil, tostring(launch) end
+  local launch, _, problem = launch_table(t)
+  if not launch then return nil, nil, problem end
   for key in pairs(launch) do
     if key ~= "strategy" and not valid_launch[launch.strategy][key] then
-      return nil, "no " .. key .. " with strategy \"" .. launch.strategy .. "\""
+      return nil, nil, "launch: strategy \"" .. launch.strategy .. "\" has no " .. key .. "; it has: strategy"
+        .. table.concat(options.sorted_keys(valid_launch[launch.strategy]), ", "):gsub("^(.)", ", %1")
     end
   end
   if launch.strategy == "linear" and not launch.rate == not launch.delay then
-    return nil, "either rate (devices a second) or delay with strategy \"linear\""
+    return nil, nil, "launch: strategy \"linear\" needs either rate (devices a second) or delay"
   end
   return launch
 end
@@ -81,16 +87,14 @@ local group_spec = {
   topics = { "pattern" },
   qos = { "qos" },
   on_error = { options.choice("stop", "restart", "fail"), default = "stop" },
-  max_restarts = { "number", default = 10 },
+  max_restarts = { "times", default = 10 },
   memory = { "size", default = 1048576 },
   tags = { "table" },
 }
 
-local group_meta = { __metatable = false }
-local made_groups = setmetatable({}, { __mode = "k" })
-
 --- A group of devices of one kind.
 function M.group(t)
+  options.only_while_loading("iotix.group")
   local where = "iotix.group"
   if type(t) == "table" and type(t.name) == "string" then where = where .. " \"" .. t.name .. "\"" end
   local g = options.check(t, group_spec, where, 2)
@@ -102,8 +106,7 @@ function M.group(t)
     g.model_path, g.model_text, g.model_doc = require("iotix._core.model").load(g.model, where)
   end
   g.line = native.caller_line(2)
-  made_groups[g] = true
-  return setmetatable(g, group_meta)
+  return options.seal(g, "a group")
 end
 
 local scenario_spec = {
@@ -121,24 +124,30 @@ local scenario_spec = {
   options = { "table", default = {} },
 }
 
-local scenario_meta = { __metatable = false }
-
 local function check_groups(groups)
-  local seen = {}
+  local seen, checked = {}, {}
+  for key in pairs(groups) do
+    if type(key) ~= "number" then error("iotix.scenario: groups: expected a list { a, b }, got the key " .. tostring(key), 3) end
+    if key > #groups then error("iotix.scenario: groups[" .. #groups + 1 .. "] is nil", 3) end
+  end
   if #groups == 0 then error("iotix.scenario: groups: at least one group is needed", 3) end
-  for i, g in ipairs(groups) do
-    if not made_groups[g] then
-      error("iotix.scenario: groups[" .. i .. "]: expected what iotix.group returns, got a " .. type(g), 3)
+  for i = 1, #groups do
+    local g = options.unseal(groups[i], "a group")
+    if not g then
+      error("iotix.scenario: groups[" .. i .. "]: expected what iotix.group returns, got a " .. type(groups[i]), 3)
     end
     if seen[g.name] then error("iotix.scenario: two groups are named \"" .. g.name .. "\"", 3) end
     seen[g.name] = true
+    checked[i] = g
   end
+  return checked
 end
 
 --- The scenario: what the file returns.
 function M.scenario(t)
+  options.only_while_loading("iotix.scenario")
   local s = options.check(t, scenario_spec, "iotix.scenario", 2)
-  check_groups(s.groups)
+  s.groups = check_groups(s.groups)
   if not s.duration and not s.test then
     error("iotix.scenario: give it a duration, a test, or both", 2)
   end
@@ -147,8 +156,7 @@ function M.scenario(t)
   end
   s.thresholds = require("iotix._core.thresholds").check(s.thresholds, 3)
   s.line = native.caller_line(2)
-  require("iotix._core.plan").remember(s)
-  return setmetatable(s, scenario_meta)
+  return options.seal(s, "a scenario")
 end
 
 return M

@@ -1,6 +1,7 @@
 -- JSON for authors: encode as payloads are encoded (keys sorted), decode with limits.
 local native = require "iotix._core.native"
-local cjson = require "cjson.safe"
+local cjson = require("cjson.safe").new()
+cjson.decode_invalid_numbers(false) -- "nan" is not JSON
 
 local M = { null = cjson.null }
 

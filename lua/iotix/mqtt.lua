@@ -3,8 +3,6 @@
 local options = require "iotix._core.options"
 
 local M = {}
-local meta = { __metatable = false, iotix_connection = true }
-local made = setmetatable({}, { __mode = "k" })
 
 local will_spec = {
   topic = { "pattern", required = true },
@@ -18,7 +16,7 @@ local reconnect_spec = {
   max = { "duration", default = 60000000 },
   factor = { "positive", default = 2 },
   jitter = { "boolean", default = true },
-  attempts = { "number", default = 0 },
+  attempts = { "times", default = 0 },
 }
 
 local queue_spec = {
@@ -27,18 +25,13 @@ local queue_spec = {
   full = { options.choice("reject", "drop_oldest"), default = "reject" },
 }
 
-local function nested(spec, what)
-  return function(v)
-    local ok, result = pcall(options.check, v, spec, what, 0)
-    if ok then return result end
-    return nil, "valid options (" .. tostring(result) .. ")"
-  end
-end
+local reconnect_table = options.nested(reconnect_spec, "reconnect")
 
 local function reconnect(v)
   if type(v) == "boolean" then return { enabled = v } end
-  local t, expected = nested(reconnect_spec, "reconnect")(v)
-  if not t then return nil, "true, false or " .. expected end
+  if type(v) ~= "table" then return nil, "true, false or a table such as { initial = \"1s\", max = \"60s\" }" end
+  local t, _, problem = reconnect_table(v)
+  if not t then return nil, nil, problem end
   t.enabled = true
   return t
 end
@@ -57,8 +50,8 @@ local spec = {
   max_packet = { "size", default = 1048576 },
   source = { "string" },
   reconnect = { reconnect },
-  queue = { nested(queue_spec, "queue") },
-  will = { nested(will_spec, "will") },
+  queue = { options.nested(queue_spec, "queue") },
+  will = { options.nested(will_spec, "will") },
 }
 
 local function seconds(us) return us / 1e6 end
@@ -92,13 +85,13 @@ function M.connection(t)
     error("iotix.mqtt: keep_alive: whole seconds, at most 65535", 2)
   end
   c.options = adapter_options(c)
-  made[c] = true
-  return setmetatable(c, meta)
+  return options.seal(c, "a connection")
 end
 
 --- Converter for option tables.
 function M.is_connection(v)
-  if type(v) == "table" and made[v] then return v end
+  local c = options.unseal(v, "a connection")
+  if c then return c end
   return nil, "what iotix.mqtt{…} returns"
 end
 

@@ -200,7 +200,7 @@ static void thresholds_line(struct block *b, const struct run_status *s)
         for (unsigned i = 0; i < s->n_thresholds; i++) {
             const struct threshold *t = &s->thresholds[i];
             const struct threshold_result *r = &s->threshold_results[i];
-            enum threshold_state state = state_of(r);
+            enum threshold_state state = r->state;
             bool bad = state == THRESHOLD_FAIL;
             if (bad != (pass == 0))
                 continue;

@@ -5,7 +5,7 @@
 // What the executable gives the command line; tests give something else.
 struct cli_env {
     const struct scenario_ops *ops;
-    const char *lua_version; // "LuaJIT 2.1.0-beta3", for `version`; NULL: unknown
+    const char *lua_version; // "2.1.0-beta3", for `version`; NULL: unknown
     // The run itself; NULL: run_execute.
     int (*execute)(const struct run_config *config, struct run **running, struct run_result *out, struct error *err);
     // Configuration files, lowest precedence first; NULL: /etc/iotix/run.toml, $XDG_CONFIG_HOME/iotix/run.toml,

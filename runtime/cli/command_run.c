@@ -234,11 +234,25 @@ static int execute(struct running *r)
     return finish(r);
 }
 
+// Whoever waits for the machine form of the result gets one of a load that failed too: its diagnostics. A scenario that could not
+// even be read is a matter of usage. The exit code stays that of the load, whatever becomes of the file.
+static void load_failed(struct running *r, int code)
+{
+    const char *json = option_text(&r->session->options, OPT_SUMMARY_JSON);
+    if (!json || (code == EXIT_USAGE && r->result.exit_code == 0))
+        return;
+    if (r->result.exit_code == 0)
+        r->result.exit_code = code;
+    (void)!write_json(r, json);
+}
+
 int command_run(struct session *s)
 {
     struct running r = {.session = s, .log_fd = -1};
     int rc = launch_resolve(s, &r.launch, &r.result, false);
-    if (rc == 0) {
+    if (rc) {
+        load_failed(&r, rc);
+    } else {
         run_result_destroy(&r.result);
         memset(&r.result, 0, sizeof(r.result));
         rc = prepare_outputs(&r);

@@ -96,8 +96,8 @@ int diagnostic_render(struct buf *out, const struct style *style, const struct d
     return l.failed ? -1 : 0;
 }
 
-// jansson refuses invalid UTF-8; a diagnostic may quote any byte.
-static json_t *json_text(const char *s)
+// As the terminal would show it: a diagnostic may quote any byte, and jansson refuses invalid UTF-8.
+static json_t *shown_text(const char *s)
 {
     static const struct style safe = {.utf8 = true};
     struct buf b;
@@ -111,9 +111,9 @@ json_t *diagnostics_json(const struct diagnostic *d, unsigned n)
 {
     json_t *array = json_array();
     for (unsigned i = 0; array && i < n; i++) {
-        json_t *o = json_pack("{so so si si ss so so si}", "code", json_text(d[i].code), "file", json_text(d[i].file),
+        json_t *o = json_pack("{so so si si ss so so si}", "code", shown_text(d[i].code), "file", shown_text(d[i].file),
                               "line", d[i].line, "col", d[i].col, "severity", "error", "message",
-                              json_text(d[i].message), "hint", json_text(d[i].hint), "exitCode", d[i].exit_code);
+                              shown_text(d[i].message), "hint", shown_text(d[i].hint), "exitCode", d[i].exit_code);
         if (json_array_append_new(array, o)) {
             json_decref(array);
             return NULL;

@@ -209,7 +209,7 @@ static void flips(struct display *d, const struct run_status *s)
     if (s->n_thresholds == 0 || !remember_states(d, s))
         return;
     for (unsigned i = 0; i < s->n_thresholds; i++) {
-        enum threshold_state now = state_of(&s->threshold_results[i]), before = d->states[i];
+        enum threshold_state now = s->threshold_results[i].state, before = d->states[i];
         d->states[i] = now;
         if (now == before || now == THRESHOLD_NO_DATA || (before == THRESHOLD_NO_DATA && now == THRESHOLD_PASS))
             continue;

@@ -327,6 +327,9 @@ int launch_resolve(struct session *s, struct launch_plan *l, struct run_result *
     bool loaded = rc == 0 && out->plan && out->n_diagnostics == 0 && out->exit_code != EXIT_INTERRUPTED;
     if (loaded && launch_presets(&s->options, out->plan->json, &changed, &err)) {
         complain(s, "%s: %s", s->args.word, err.text);
+        out->exit_code = out->reasons[0].code = EXIT_SCENARIO;
+        snprintf(out->reasons[0].text, sizeof(out->reasons[0].text), "%.200s", err.text);
+        out->n_reasons = 1;
         return EXIT_SCENARIO;
     }
     if (loaded && s->args.command == CMD_RUN && !option_yes(&s->options, OPT_HELP))

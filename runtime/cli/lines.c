@@ -9,7 +9,7 @@ static unsigned passing(const struct run_status *s)
 {
     unsigned n = 0;
     for (unsigned i = 0; i < s->n_thresholds; i++)
-        n += state_of(&s->threshold_results[i]) == THRESHOLD_PASS;
+        n += s->threshold_results[i].state == THRESHOLD_PASS;
     return n;
 }
 
@@ -52,7 +52,7 @@ int flip_render(struct buf *out, const struct style *style, const struct run_sta
     if (json) {
         int rc = buf_printf(out, "{\"event\":\"threshold\",\"t\":%.3f,\"threshold\":", (double)s->elapsed_us / 1e6);
         rc |= buf_append_json_string(out, name, strlen(name));
-        rc |= buf_printf(out, ",\"state\":\"%s\",\"actual\":", state_name(state_of(r)));
+        rc |= buf_printf(out, ",\"state\":\"%s\",\"actual\":", state_name(r->state));
         rc |= buf_append_json_string(out, r->actual_text, strlen(r->actual_text));
         rc |= buf_append_str(out, "}\n");
         return rc ? -1 : 0;
@@ -60,7 +60,7 @@ int flip_render(struct buf *out, const struct style *style, const struct run_sta
     struct line l;
     line_begin(&l, out, style);
     line_printf(&l, PLAIN, "t=%llds threshold=\"%s\" state=%s actual=\"%s\"", (long long)(s->elapsed_us / 1000000),
-                name, state_name(state_of(r)), r->actual_text);
+                name, state_name(r->state), r->actual_text);
     line_end(&l);
     return l.failed ? -1 : 0;
 }

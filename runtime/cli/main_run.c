@@ -4,6 +4,6 @@
 
 int main(int argc, char **argv)
 {
-    struct cli_env env = {.ops = script_scenario_ops()};
+    struct cli_env env = {.ops = script_scenario_ops(), .lua_version = script_lua_version()};
     return cli_main(&env, argc, argv);
 }

@@ -156,8 +156,6 @@ static int check_url(const char *text, const char *as, struct error *err)
     struct error why;
     if (strcmp(text, "embedded") == 0 || !url_parse(text, "mqtt", &url, &why))
         return 0;
-    if (strchr(text, '@')) // the reason quotes the text, and that has a password
-        return error_set(err, ERR_INVALID, "%s: not a valid URL: expected scheme://[user:password@]host[:port]", as);
     return error_set(err, ERR_INVALID, "%s: %s", as, why.text);
 }
 

@@ -150,8 +150,22 @@ static void totals(struct line *l, const struct run_result *r)
     line_end(l);
 }
 
+// The head of the table, above the first row.
+static void latency_head(struct line *l, unsigned width, bool *has_head)
+{
+    static const char *const heads[] = {"p50", "p95", "p99", "p99.9", "max"};
+    if (*has_head)
+        return;
+    *has_head = true;
+    line_put(l, PLAIN, "  ");
+    line_cell(l, DIM, "latency", width + 2, false);
+    for (unsigned i = 0; i < 5; i++)
+        line_cell(l, DIM, heads[i], 10, true);
+    line_end(l);
+}
+
 static void latency_row(struct line *l, const struct metrics *metrics, const char *metric, const char *name,
-                        unsigned width)
+                        unsigned width, bool *has_head)
 {
     static const double percentiles[] = {50, 95, 99, 99.9};
     char text[32];
@@ -159,6 +173,7 @@ static void latency_row(struct line *l, const struct metrics *metrics, const cha
     struct metric m = {.hist = hist_new()};
     snprintf(sel.name, sizeof(sel.name), "%s", metric);
     if (m.hist && metrics_select(metrics, &sel, &m) > 0 && m.type == METRIC_TREND && hist_count(m.hist) > 0) {
+        latency_head(l, width, has_head);
         line_put(l, PLAIN, "    ");
         line_cell(l, PLAIN, name, width, false);
         for (unsigned i = 0; i < 4; i++)
@@ -192,24 +207,19 @@ static void collect_trend(void *arg, const struct metric *m)
 
 static void latencies(struct line *l, const struct run_result *r, bool full)
 {
-    static const char *const heads[] = {"p50", "p95", "p99", "p99.9", "max"};
+    bool has_head = false;
     if (!r->metrics)
         return;
     unsigned width = full ? 24 : 10; // full: names of the scenario's own metrics
-    line_put(l, PLAIN, "  ");
-    line_cell(l, DIM, "latency", width + 2, false);
-    for (unsigned i = 0; i < 5; i++)
-        line_cell(l, DIM, heads[i], 10, true);
-    line_end(l);
-    latency_row(l, r->metrics, "connect_latency", "connect", width);
-    latency_row(l, r->metrics, "subscribe_latency", "subscribe", width);
-    latency_row(l, r->metrics, "publish_latency", "publish", width);
+    latency_row(l, r->metrics, "connect_latency", "connect", width, &has_head);
+    latency_row(l, r->metrics, "subscribe_latency", "subscribe", width, &has_head);
+    latency_row(l, r->metrics, "publish_latency", "publish", width, &has_head);
     if (!full)
         return;
     struct names names = {0};
     metrics_each(r->metrics, collect_trend, &names);
     for (unsigned i = 0; i < names.n; i++)
-        latency_row(l, r->metrics, names.of[i], names.of[i], width);
+        latency_row(l, r->metrics, names.of[i], names.of[i], width, &has_head);
 }
 
 static void errors(struct line *l, const struct run_result *r, bool full)

@@ -14,15 +14,10 @@ struct header_info {
 int header_render(struct buf *out, const struct style *style, const struct header_info *info) WARN_UNUSED_RESULT;
 
 // ── live block ──
-// A threshold that has not been evaluated yet has no text: that is no data, and no pass.
-static inline enum threshold_state state_of(const struct threshold_result *r)
-{
-    return r->actual_text[0] ? r->state : THRESHOLD_NO_DATA;
-}
 // Nothing was acknowledged in the last 10 s.
 static inline bool no_latency(const struct run_status *s)
 {
-    return s->p99_us < 0 || s->latency_count == 0;
+    return s->p99_us < 0;
 }
 
 #define HISTORY 24 // samples of a sparkline, one a second

@@ -29,6 +29,7 @@ endfunction()
 
 iotix_pkg(luajit luajit libluajit-5.1-dev)
 iotix_pkg(jansson jansson libjansson-dev)
+iotix_pkg(crypto libcrypto libssl-dev)
 iotix_lib(ev ev.h ev libev-dev)
 iotix_lib(paho MQTTAsync.h paho-mqtt3as libpaho-mqtt-dev)
 iotix_lib(cjson lua5.1/lua-cjson.h lua5.1-cjson lua-cjson-dev)

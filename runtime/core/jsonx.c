@@ -1,6 +1,7 @@
 #include "core/jsonx.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MAX_DEPTH 64
@@ -54,6 +55,28 @@ json_t *json_parse(const char *text, size_t n, const char *what, struct error *e
         error_set(err, json_error_code(&why) == json_error_out_of_memory ? ERR_NO_MEMORY : ERR_INVALID, "%s:%d:%d: %s",
                   what, why.line, why.column, why.text);
     return v;
+}
+
+json_t *json_text(const char *bytes, size_t n)
+{
+    static const char replacement[] = "\xef\xbf\xbd";
+    char *clean = malloc(3 * n + 1);
+    size_t used = 0;
+    for (size_t i = 0, len; clean && i < n; i += len ? len : 1) {
+        len = bytes[i] ? utf8_length(bytes + i, n - i) : 0; // NUL: json_parse takes none
+        const char *from = len ? bytes + i : replacement;
+        size_t k = len ? len : sizeof(replacement) - 1;
+        memcpy(clean + used, from, k);
+        used += k;
+    }
+    json_t *text = clean ? json_stringn(clean, used) : NULL;
+    free(clean);
+    return text;
+}
+
+json_t *json_text_of(const char *s)
+{
+    return json_text(s ? s : "", s ? strlen(s) : 0);
 }
 
 static int append_chunk(const char *bytes, size_t n, void *arg)

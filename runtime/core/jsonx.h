@@ -7,6 +7,10 @@
 // Parses exactly one JSON value; duplicate keys, trailing text, NUL and depth > 64 are errors that name
 // `what` with line and column. The result is owned by the caller (json_decref).
 json_t *json_parse(const char *text, size_t n, const char *what, struct error *err);
+// A JSON string of any bytes: NUL and what is no UTF-8 become U+FFFD, so that no text from outside can break a message.
+// NULL only without memory.
+json_t *json_text(const char *bytes, size_t n);
+json_t *json_text_of(const char *s); // NUL-terminated; NULL is ""
 // Compact text appended to out; keys in insertion order.
 int json_write(const json_t *v, struct buf *out, struct error *err) WARN_UNUSED_RESULT;
 // Typed readers of an object's member with a default; a wrong type is an error "key: expected X, got Y".

@@ -184,10 +184,10 @@ static void set_wake(struct loop *loop, int64_t at_us)
     loop->wake_at_us = at_us;
 }
 
-static int64_t wait_until(const struct loop *loop, int64_t max_wait_us)
+static int64_t wait_until(const struct loop *loop, int64_t now_us, int64_t max_wait_us)
 {
     int64_t until;
-    if (__builtin_add_overflow(loop_now_us(loop), max_wait_us, &until))
+    if (__builtin_add_overflow(now_us, max_wait_us, &until))
         until = INT64_MAX;
     int64_t timer_us = wheel_next_us(loop->wheel);
     return timer_us < until ? timer_us : until;
@@ -195,8 +195,9 @@ static int64_t wait_until(const struct loop *loop, int64_t max_wait_us)
 
 static void poll_real(struct loop *loop, int64_t max_wait_us, bool again)
 {
-    int64_t until = again ? loop->now_us : wait_until(loop, max_wait_us);
-    if (until <= loop->now_us) {
+    // The last turn's time is old by its work: a timer that fell due meanwhile must not wait, and epoll waits at least 1 ms.
+    int64_t now_us = clock_now_us(&loop->clock), until = again ? now_us : wait_until(loop, now_us, max_wait_us);
+    if (until <= now_us) {
         ev_run(loop->ev, EVRUN_NOWAIT);
         return;
     }
@@ -209,7 +210,7 @@ static void poll_virtual(struct loop *loop, int64_t max_wait_us, bool again)
     ev_run(loop->ev, EVRUN_NOWAIT);
     if (loop->ready || again || loop->again)
         return;
-    int64_t until = wait_until(loop, max_wait_us);
+    int64_t until = wait_until(loop, loop->now_us, max_wait_us);
     if (until == INT64_MAX || until <= loop->now_us)
         return;
     clock_advance(&loop->clock, until);

@@ -1,5 +1,5 @@
-// Four levels of 256 slots. A slot of level l is 256^l ticks wide; a timer lies in the lowest level whose span covers
-// its distance, and is moved down when the wheel reaches its slot. A bitmap of occupied slots lets the wheel jump over
+// A first level of 1,024 slots of one tick, three of 256 slots above it, each slot as wide as the whole level below. A timer lies
+// in the lowest level whose span covers its distance, and is moved down when the wheel reaches its slot. A bitmap of occupied slots lets the wheel jump over
 // empty time, which is what makes a virtual clock fast, and answers wheel_next_us without looking at timers.
 //
 // wheel_run first collects all that is due into the list `batch`, then fires from it. So callbacks never run while a
@@ -15,8 +15,12 @@
 
 #define TICK_US 1000
 #define LEVELS 4
-#define SLOTS 256
-#define SPAN_MAX ((int64_t)UINT32_MAX) // ticks that the top level can tell apart
+#define FIRST_BITS 10 // 1,024 slots of one tick: timers of up to a second never move down
+#define UPPER_BITS 8  // 256 slots a level above it
+#define FIRST_SLOTS (1u << FIRST_BITS)
+#define UPPER_SLOTS (1u << UPPER_BITS)
+#define ALL_SLOTS (FIRST_SLOTS + (LEVELS - 1) * UPPER_SLOTS)
+#define SPAN_MAX ((int64_t)UINT32_MAX) // ticks that the wheel can tell apart
 
 struct queue {
     struct timer *head;
@@ -31,9 +35,23 @@ struct wheel {
     int64_t late_max_us;
     struct queue batch; // due, being fired
     struct queue fresh; // started when already due
-    uint64_t occupied[LEVELS][SLOTS / 64];
-    struct timer *slots[LEVELS * SLOTS];
+    uint64_t occupied[ALL_SLOTS / 64];
+    struct timer *slots[ALL_SLOTS];
 };
+
+// Where a level's slots begin, how many it has, and how many bits of the tick lie below it.
+static unsigned level_first(unsigned level) { return level ? FIRST_SLOTS + (level - 1) * UPPER_SLOTS : 0; }
+static unsigned level_slots(unsigned level) { return level ? UPPER_SLOTS : FIRST_SLOTS; }
+static unsigned level_shift(unsigned level) { return level ? FIRST_BITS + (level - 1) * UPPER_BITS : 0; }
+
+// Number among all slots of the one that holds `tick` at a level.
+static unsigned slot_of(int64_t tick, unsigned level)
+{
+    return level_first(level) + ((unsigned)(tick >> level_shift(level)) & (level_slots(level) - 1));
+}
+
+static void mark(struct wheel *w, unsigned slot) { w->occupied[slot / 64] |= 1ull << (slot % 64); }
+static void unmark(struct wheel *w, unsigned slot) { w->occupied[slot / 64] &= ~(1ull << (slot % 64)); }
 
 static void queue_create(struct queue *q)
 {
@@ -92,15 +110,16 @@ static void place(struct wheel *w, struct timer *t, int64_t tick)
         distance = SPAN_MAX; // as far as the wheel reaches; it is placed again from there
         tick = w->tick + SPAN_MAX;
     }
-    unsigned level = distance < 256 ? 0 : (31 - (unsigned)__builtin_clz((unsigned)distance)) / 8;
-    unsigned slot = (unsigned)(tick >> (8 * level)) & (SLOTS - 1);
-    struct timer **head = &w->slots[level * SLOTS + slot];
+    unsigned bits = 31 - (unsigned)__builtin_clz((unsigned)distance | 1); // the highest that is set
+    unsigned level = bits < FIRST_BITS ? 0 : 1 + (bits - FIRST_BITS) / UPPER_BITS;
+    unsigned slot = slot_of(tick, level);
+    struct timer **head = &w->slots[slot];
     t->next = *head;
     t->prev = head;
     if (t->next)
         t->next->prev = &t->next;
     *head = t;
-    w->occupied[level][slot / 64] |= 1ull << (slot % 64);
+    mark(w, slot);
 }
 
 static void unlink_timer(struct wheel *w, struct timer *t)
@@ -108,9 +127,8 @@ static void unlink_timer(struct wheel *w, struct timer *t)
     *t->prev = t->next;
     if (t->next) {
         t->next->prev = t->prev;
-    } else if (t->prev >= w->slots && t->prev < w->slots + LEVELS * SLOTS) {
-        unsigned slot = (unsigned)(t->prev - w->slots);
-        w->occupied[slot / SLOTS][slot % SLOTS / 64] &= ~(1ull << (slot % 64));
+    } else if (t->prev >= w->slots && t->prev < w->slots + ALL_SLOTS) {
+        unmark(w, (unsigned)(t->prev - w->slots));
     } else if (w->batch.tail == &t->next) {
         w->batch.tail = t->prev;
     } else if (w->fresh.tail == &t->next) {
@@ -153,21 +171,23 @@ void wheel_stop(struct wheel *w, struct timer *t)
     w->count--;
 }
 
-// Slots from `from` (exclusive) to the next occupied one of a level, going round; 1..256, or 0 when there is none.
+// Slots from `from` (exclusive) to the next occupied one of a level, going round; 1..size, or 0 when there is none.
 // The slot of the present itself is empty unless it holds what comes a whole turn later.
-static unsigned next_occupied(const uint64_t bits[SLOTS / 64], unsigned from)
+static unsigned next_occupied(const struct wheel *w, unsigned level, unsigned from)
 {
-    unsigned start = (from + 1) & (SLOTS - 1);
-    for (unsigned i = 0; i <= SLOTS / 64; i++) {
-        unsigned word = (start / 64 + i) % (SLOTS / 64);
+    const uint64_t *bits = w->occupied + level_first(level) / 64;
+    unsigned size = level_slots(level), words = size / 64;
+    unsigned start = (from + 1) & (size - 1);
+    for (unsigned i = 0; i <= words; i++) {
+        unsigned word = (start / 64 + i) % words;
         uint64_t found = bits[word];
         if (i == 0)
             found &= ~0ull << (start % 64);
-        else if (i == SLOTS / 64)
+        else if (i == words)
             found &= (1ull << (start % 64)) - 1; // the part of the first word that was left out
         if (found) {
             unsigned slot = word * 64 + (unsigned)__builtin_ctzll(found);
-            return ((slot - start) & (SLOTS - 1)) + 1;
+            return ((slot - start) & (size - 1)) + 1;
         }
     }
     return 0;
@@ -178,9 +198,9 @@ static int64_t next_tick(const struct wheel *w)
 {
     int64_t best = INT64_MAX;
     for (unsigned level = 0; level < LEVELS; level++) {
-        int64_t unit = w->tick >> (8 * level);
-        unsigned distance = next_occupied(w->occupied[level], (unsigned)unit & (SLOTS - 1));
-        int64_t tick = (unit + distance) << (8 * level);
+        int64_t unit = w->tick >> level_shift(level);
+        unsigned distance = next_occupied(w, level, (unsigned)unit & (level_slots(level) - 1));
+        int64_t tick = (unit + distance) << level_shift(level);
         if (distance && tick < best)
             best = tick;
     }
@@ -188,14 +208,14 @@ static int64_t next_tick(const struct wheel *w)
 }
 
 // Empties a slot; returns its timers, oldest first, linked by `next` alone.
-static struct timer *take_slot(struct wheel *w, unsigned level, unsigned slot)
+static struct timer *take_slot(struct wheel *w, unsigned slot)
 {
-    struct timer *t = w->slots[level * SLOTS + slot], *reversed = NULL;
-    w->slots[level * SLOTS + slot] = NULL;
-    w->occupied[level][slot / 64] &= ~(1ull << (slot % 64));
+    struct timer *t = w->slots[slot], *reversed = NULL;
+    w->slots[slot] = NULL;
+    unmark(w, slot);
     while (t) {
         struct timer *next = t->next;
-        // Whose timer this is lies around it, and its callback comes next: 60 cold lines a turn, fetched side by side.
+        // Whose timer this is lies around it, and its callback comes next: cold lines of a turn, fetched side by side.
         __builtin_prefetch((char *)t + 64, 1);
         t->next = reversed;
         reversed = t;
@@ -209,16 +229,16 @@ static void enter_tick(struct wheel *w, int64_t tick)
 {
     w->tick = tick;
     for (unsigned level = LEVELS - 1; level > 0; level--) {
-        if (tick & (((int64_t)1 << (8 * level)) - 1))
+        if (tick & (((int64_t)1 << level_shift(level)) - 1))
             continue; // inside a slot of this level
-        struct timer *t = take_slot(w, level, (unsigned)(tick >> (8 * level)) & (SLOTS - 1));
+        struct timer *t = take_slot(w, slot_of(tick, level));
         while (t) {
             struct timer *next = t->next;
             place(w, t, tick_of(t->at_us));
             t = next;
         }
     }
-    struct timer *t = take_slot(w, 0, (unsigned)tick & (SLOTS - 1));
+    struct timer *t = take_slot(w, slot_of(tick, 0));
     while (t) {
         struct timer *next = t->next;
         queue_push(&w->batch, t);

@@ -1,4 +1,4 @@
-// A hierarchical timer wheel: 32 bytes a timer, O(1) start and stop, 1 ms ticks, 4 levels of 256 slots (49 days;
+// A hierarchical timer wheel: 32 bytes a timer, O(1) start and stop, 1 ms ticks, a level of 1,024 slots and three of 256 (49 days;
 // longer timers cascade again). Measured against libev's heap: 0.56 against 0.96 us a fire at 100,000 timers.
 #pragma once
 #include <stdbool.h>

@@ -62,7 +62,7 @@ struct group {
     uint64_t by_conn[CONN_STATE_MAX];
     uint64_t started, ever_online, failed; // devices that were started, were online at least once, ended in error
     struct metric *generated;   // samples generated
-    struct metric *late_ticks;  // rate: telemetry timers that fired > 10 ms and > 10% of the interval late, or were skipped
+    struct metric *late_ticks;  // tick_late: see late_ticks_count
     struct metric *state_gauges[DEVICE_STATE_MAX]; // devices{group,state}
     struct metric *conn_gauges[CONN_STATE_MAX];    // connections{group,state}
     struct device *block;       // what devices[] points into
@@ -175,6 +175,9 @@ int device_publish(struct device *device, const struct adapter_message *m, uint3
 int device_subscribe(struct device *device, const char *filter, int qos, uint32_t token, struct error *err) WARN_UNUSED_RESULT;
 int device_unsubscribe(struct device *device, const char *filter, uint32_t token, struct error *err) WARN_UNUSED_RESULT;
 uint32_t device_token(struct device *device); // never 0
+// One tick of telemetry, of a model or a behaviour, that came late_us behind its time (late: by more than 10 ms and more than
+// 10 % of the interval), and `skipped` ticks before it that never came: all late. Into group->late_ticks.
+void late_ticks_count(struct metric *late_ticks, int64_t interval_us, int64_t late_us, uint64_t skipped);
 // Turns the model's streams on or off; they send only while the device is online, starting at a seeded random phase within
 // the interval at each connect. -1: the group has no model with telemetry (ERR_UNSUPPORTED), the device is not started.
 int device_telemetry(struct device *device, bool on, struct error *err) WARN_UNUSED_RESULT;

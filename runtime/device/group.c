@@ -233,7 +233,7 @@ static int find_series(struct group *g, struct error *err)
         return error_set(err, ERR_LIMIT, "the name is too long");
     }
     g->generated = series(g, "samples_generated", METRIC_COUNTER, buf_cstr(&tags), err);
-    g->late_ticks = g->generated ? series(g, "telemetry_late", METRIC_RATE, buf_cstr(&tags), err) : NULL;
+    g->late_ticks = g->generated ? series(g, "tick_late", METRIC_RATE, buf_cstr(&tags), err) : NULL;
     buf_destroy(&tags);
     if (!g->late_ticks)
         return -1;

@@ -80,21 +80,21 @@ static int publish_sample(struct device_stream *s, struct error *err)
     return 0;
 }
 
+void late_ticks_count(struct metric *late_ticks, int64_t interval_us, int64_t late_us, uint64_t skipped)
+{
+    rate_add(late_ticks, late_us > LATE_US && late_us > interval_us / 10);
+    late_ticks->count += skipped;
+    late_ticks->hits += skipped;
+}
+
 // How late it is, and where the next tick belongs: on the grid of the first one, so that nothing drifts. Ticks that
 // have passed altogether are left out and count as late.
 static void advance(struct device_stream *s, int64_t now_us)
 {
-    struct metric *late_ticks = s->device->group->late_ticks;
     int64_t interval = s->stream->interval_us, late = now_us - s->next_us;
-    int64_t bound = interval / 10 > LATE_US ? interval / 10 : LATE_US;
-    rate_add(late_ticks, late > bound);
-    s->next_us += interval;
-    if (late >= interval) {
-        int64_t skipped = late / interval;
-        late_ticks->count += (uint64_t)skipped;
-        late_ticks->hits += (uint64_t)skipped;
-        s->next_us += skipped * interval;
-    }
+    int64_t skipped = late >= interval ? late / interval : 0;
+    late_ticks_count(s->device->group->late_ticks, interval, late, (uint64_t)skipped);
+    s->next_us += (1 + skipped) * interval;
 }
 
 static void tick(struct timer *t, void *arg)

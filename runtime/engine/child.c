@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "core/jsonx.h"
@@ -22,7 +23,7 @@ void child_send(struct child *c, enum message_type type, json_t *stolen)
 
 static void send_line(struct child *c, enum log_level level, const char *line, size_t n)
 {
-    child_send(c, MSG_LOG, json_pack("{s:s, s:s%}", "level", log_level_name(level), "line", line, n));
+    child_send(c, MSG_LOG, json_pack("{s:s, s:o}", "level", log_level_name(level), "line", json_text(line, n)));
 }
 
 static void on_log(void *arg, enum log_level level, const char *line, size_t n)
@@ -77,6 +78,7 @@ int child_create(struct child *c, const struct child_start *start, int channel, 
     struct clock clock;
     clock_create_real(&clock);
     c->start = start;
+    prctl(PR_SET_NAME, start->name);
     c->loop = loop_new(&clock, err);
     c->channel = c->loop ? channel_new(c->loop, channel, &events, c, err) : NULL;
     if (!c->channel)
@@ -108,8 +110,9 @@ void child_destroy(struct child *c)
 static void on_diagnostic(void *arg, const struct diagnostic *d)
 {
     child_send(arg, MSG_DIAGNOSTIC,
-               json_pack("{s:s, s:s, s:i, s:i, s:s, s:s, s:i}", "code", d->code, "file", d->file, "line", d->line, "col", d->col,
-                         "message", d->message, "hint", d->hint, "error_code", d->exit_code));
+               json_pack("{s:o, s:o, s:i, s:i, s:o, s:o, s:i}", "code", json_text_of(d->code), "file", json_text_of(d->file), "line",
+                         d->line, "col", d->col, "message", json_text_of(d->message), "hint", json_text_of(d->hint), "error_code",
+                         d->exit_code));
 }
 
 void child_diagnose(struct child *c, const char *code, int exit_code, const char *text)

@@ -10,6 +10,7 @@ struct child_start { // given to shard_main and director_main, valid in the chil
     const struct run_config *run;
     const char *sha256;
     struct heartbeat *heartbeat;
+    char name[16]; // of the process, for ps: "iotix-shard-2", "iotix-director"
 };
 int shard_main(void *child_start, int channel);
 int director_main(void *child_start, int channel);

@@ -62,7 +62,7 @@ static void test_check(void *arg, const char *name, bool ok, const char *detail)
 {
     struct director *d = arg;
     child_send(&d->c, MSG_CHECK,
-               json_pack("{s:s, s:b, s:s, s:I}", "name", name ? name : "", "ok", ok, "detail", detail ? detail : "", "t_us",
+               json_pack("{s:o, s:b, s:o, s:I}", "name", json_text_of(name), "ok", ok, "detail", json_text_of(detail), "t_us",
                          (json_int_t)test_elapsed(d)));
 }
 
@@ -73,7 +73,7 @@ static void test_done(void *arg, int code, const char *error)
         return;
     d->told = true;
     child_send_snapshot(&d->c);
-    child_send(&d->c, MSG_TEST_DONE, json_pack("{s:b, s:s, s:i}", "ok", code == 0, "error", error ? error : "", "code", code));
+    child_send(&d->c, MSG_TEST_DONE, json_pack("{s:b, s:o, s:i}", "ok", code == 0, "error", json_text_of(error), "code", code));
 }
 
 static void on_tick(struct timer *t, void *loop)

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "core/buf.h"
+#include "core/jsonx.h"
 #include "engine/run.h"
 
 #define SUMMARY_SCHEMA 1
@@ -17,19 +17,7 @@
 
 static json_t *text(const char *s)
 {
-    json_t *v = json_string(s ? s : "");
-    if (v || !s)
-        return v;
-    struct buf clean;
-    buf_create(&clean, 1u << 20);
-    for (size_t i = 0, n = strlen(s), len; i < n; i += len ? len : 1) {
-        len = utf8_length(s + i, n - i);
-        if (buf_append(&clean, len ? s + i : "\xef\xbf\xbd", len ? len : 3) != 0)
-            break;
-    }
-    v = json_stringn(clean.data ? (const char *)clean.data : "", clean.len);
-    buf_destroy(&clean);
-    return v;
+    return json_text_of(s);
 }
 
 static json_t *text_or_null(const char *s)

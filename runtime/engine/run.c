@@ -647,6 +647,9 @@ static int create(struct run *run, const struct run_config *config, struct run_r
     sha256_hex(config->scenario_text, config->scenario_text_len, run->sha256);
     make_id(run);
     out->started_wall_us = loop_wall_us(run->loop);
+    out->partition = config->partition;
+    out->partitions = config->partitions;
+    run->view.p50_us = run->view.p95_us = run->view.p99_us = run->view.max_us = -1;
     run->director = (struct slot){.run = run, .director = true, .process = {.channel = -1, .output = -1}};
     buf_create(&run->director.snapshot, MESSAGE_MAX);
     return 0;

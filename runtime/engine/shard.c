@@ -53,9 +53,10 @@ static void name_of(const struct device *device, char *dst, size_t size)
 
 static json_t *fault_event(const struct shard *s, const struct fault *f, bool fail_run)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:b, s:I}", "kind", f->conn ? "conn" : "device", "reason", f->reason, "device",
-                     f->device, "group", f->group, "text", f->text, "count", (json_int_t)(f->count - f->sent), "fail_run", fail_run,
-                     "t_us", (json_int_t)(loop_now_us(s->c.loop) - s->start_us));
+    return json_pack("{s:s, s:o, s:o, s:o, s:o, s:I, s:b, s:I}", "kind", f->conn ? "conn" : "device", "reason",
+                     json_text_of(f->reason), "device", json_text_of(f->device), "group", json_text_of(f->group), "text",
+                     json_text_of(f->text), "count", (json_int_t)(f->count - f->sent), "fail_run", fail_run, "t_us",
+                     (json_int_t)(loop_now_us(s->c.loop) - s->start_us));
 }
 
 static void report_fault(struct shard *s, struct device *device, bool conn, const char *reason, const char *text, bool fail_run)

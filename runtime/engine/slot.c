@@ -96,7 +96,9 @@ int slot_start(struct slot *slot, struct error *err)
     if (!slot->heartbeat && !(slot->heartbeat = map_heartbeat(err)))
         return -1;
     memset(slot->heartbeat, 0, sizeof(*slot->heartbeat));
-    slot->start = (struct child_start){run->config, run->sha256, slot->heartbeat};
+    slot->start = (struct child_start){.run = run->config, .sha256 = run->sha256, .heartbeat = slot->heartbeat, .name = "iotix-director"};
+    if (!slot->director)
+        snprintf(slot->start.name, sizeof(slot->start.name), "iotix-shard-%u", slot->number);
     if (process_fork(&slot->process, slot->director ? director_main : shard_main, &slot->start, err))
         return -1;
     signals_pid(run->signals, 0, slot->process.pid);

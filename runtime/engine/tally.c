@@ -24,6 +24,8 @@ int tally_begin(struct run *run, struct error *err)
         run->groups[i].name = run->plan->groups[i].config.name;
         run->groups[i].count = ownership_count(&part, run->plan->groups[i].config.count);
     }
+    for (unsigned i = 0; i < run->plan->n_thresholds; i++)
+        threshold_no_data(&run->plan->thresholds[i], &run->thresholds[i]);
     return 0;
 }
 

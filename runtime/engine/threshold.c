@@ -23,19 +23,22 @@ const struct metric_known metrics_known[] = {
     {"disconnects", METRIC_COUNTER, UNIT_NONE, "connections that were lost or closed, by reason"},
     {"devices_online", METRIC_GAUGE, UNIT_NONE, "devices that are connected now"},
     {"devices", METRIC_GAUGE, UNIT_NONE, "devices by group and state"},
+    {"connections", METRIC_GAUGE, UNIT_NONE, "devices by group and state of their connection"},
     {"messages_sent", METRIC_COUNTER, UNIT_NONE, "messages handed to the network"},
+    {"messages_resent", METRIC_COUNTER, UNIT_NONE, "messages sent again after a reconnect (QoS 1 and 2)"},
     {"messages_acked", METRIC_COUNTER, UNIT_NONE, "messages the server acknowledged (QoS 1 and 2)"},
     {"messages_received", METRIC_COUNTER, UNIT_NONE, "messages that arrived at devices"},
     {"messages_dropped", METRIC_COUNTER, UNIT_NONE, "messages given up, by reason"},
+    {"acks_unknown", METRIC_COUNTER, UNIT_NONE, "acknowledgements that fit no message"},
     {"publish_errors", METRIC_RATE, UNIT_NONE, "share of publishes that were not accepted or not acknowledged"},
     {"publish_latency", METRIC_TREND, UNIT_TIME_US, "an accepted publish until its acknowledgement (QoS 1 and 2)"},
     {"subscribe_latency", METRIC_TREND, UNIT_TIME_US, "SUBSCRIBE until SUBACK"},
     {"bytes_sent", METRIC_COUNTER, UNIT_BYTES, "bytes written to sockets"},
     {"bytes_received", METRIC_COUNTER, UNIT_BYTES, "bytes read from sockets"},
     {"samples_generated", METRIC_COUNTER, UNIT_NONE, "telemetry samples made by models"},
-    {"tick_late", METRIC_RATE, UNIT_NONE, "share of telemetry timers that fired late"},
+    {"tick_late", METRIC_RATE, UNIT_NONE, "share of ticks (model telemetry, dev:every) that came late"},
     {"loop_turn", METRIC_TREND, UNIT_TIME_US, "longest turn of a shard's event loop, every 250 ms"},
-    {"script_errors", METRIC_COUNTER, UNIT_NONE, "errors raised by behaviours"},
+    {"script_errors", METRIC_COUNTER, UNIT_NONE, "errors raised by behaviours and by the test"},
     {"slice_overruns", METRIC_COUNTER, UNIT_NONE, "Lua slices that ran over their budget"},
     {"tasks_killed", METRIC_COUNTER, UNIT_NONE, "Lua tasks that were ended by the guard"},
     {"commands_received", METRIC_COUNTER, UNIT_NONE, "commands that arrived at devices"},
@@ -447,6 +450,30 @@ static void absent_series(const struct threshold *t, const struct metric_known *
     series->unit = known ? known->unit : t->unit;
 }
 
+static void put_limit(const struct threshold *t, enum metric_type type, enum metric_unit unit, struct threshold_result *out)
+{
+    char limit[40];
+    format_value(t, type, unit, t->limit, limit, sizeof(limit));
+    snprintf(out->limit_text, sizeof(out->limit_text), "%s %s", op_text(t->op), limit);
+}
+
+static void put_no_data(const struct threshold *t, struct threshold_result *out)
+{
+    out->state = THRESHOLD_NO_DATA;
+    out->failed = !t->no_data_passes;
+    out->actual = 0;
+    snprintf(out->actual_text, sizeof(out->actual_text), "no data");
+}
+
+void threshold_no_data(const struct threshold *t, struct threshold_result *out)
+{
+    struct metric series = {0};
+    memset(out, 0, sizeof(*out));
+    absent_series(t, known_find(t->selector.name), &series);
+    put_limit(t, series.type, series.unit, out);
+    put_no_data(t, out);
+}
+
 int threshold_evaluate(const struct threshold *t, const struct metrics *m, int64_t measured_us,
                        struct threshold_result *out, struct error *err)
 {
@@ -473,14 +500,9 @@ int threshold_evaluate(const struct threshold *t, const struct metrics *m, int64
         (found > 0 || (known && known->type == METRIC_COUNTER)) && aggregate(t, &series, measured_us, &out->actual);
     hist_delete(series.hist);
 
-    char limit[40];
-    format_value(t, series.type, series.unit, t->limit, limit, sizeof(limit));
-    snprintf(out->limit_text, sizeof(out->limit_text), "%s %s", op_text(t->op), limit);
+    put_limit(t, series.type, series.unit, out);
     if (!data) {
-        out->state = THRESHOLD_NO_DATA;
-        out->failed = !t->no_data_passes;
-        out->actual = 0;
-        snprintf(out->actual_text, sizeof(out->actual_text), "no data");
+        put_no_data(t, out);
         return 0;
     }
     format_value(t, series.type, series.unit, out->actual, out->actual_text, sizeof(out->actual_text));

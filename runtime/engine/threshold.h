@@ -33,6 +33,8 @@ struct threshold_result {
     char actual_text[48]; // "21.4 ms", "0.31 %", "no data"
     char limit_text[48];  // "< 50 ms"
 };
+// What stands there before the first evaluation.
+void threshold_no_data(const struct threshold *t, struct threshold_result *out);
 // An aggregate that the metric's type does not have is an ERR_INVALID (also found by --check for known metrics).
 int threshold_evaluate(const struct threshold *t, const struct metrics *m, int64_t measured_us, struct threshold_result *out,
                        struct error *err) WARN_UNUSED_RESULT;

@@ -13,7 +13,9 @@ struct url {
     char user[256];
     char password[256];
 };
-// NUL, control characters, spaces, port 0 or > 65535, empty host are errors that quote the text.
+// NUL, control characters, spaces, port 0 or > 65535, empty host are errors that quote the text, redacted.
 int url_parse(const char *text, const char *default_scheme, struct url *out, struct error *err) WARN_UNUSED_RESULT;
 // Without user and password, for people: "mqtt://host:1883".
 char *url_display(const struct url *u, char *dst, size_t size);
+// The same for any text, a broken URL as well: what stands before the last @ becomes ***. For error texts.
+char *url_redact(const char *text, char *dst, size_t size);

@@ -3,6 +3,7 @@
 // An event of a device does two things: it wakes the tasks that wait for it, and it spawns a task for every handler that is
 // registered for it. Nothing of Lua runs inside an adapter's callback: values are made, tasks are queued.
 #include "script/internal.h"
+#include <stdio.h>
 #include <string.h>
 
 static struct behaviour *behaviour_of(struct device *d) { return d->behaviour; }
@@ -13,12 +14,41 @@ static int owner_name(const struct task_owner *owner, struct buf *out)
     return b->device ? device_name(b->device, out) : buf_append_str(out, "(stopped device)");
 }
 
+struct behaviour *scenario_behaviour(struct scenario *s)
+{
+    struct task *t = s->tasks ? task_running(s->tasks) : NULL;
+    return t && task_owner(t) != &s->run_owner ? container_of(task_owner(t), struct behaviour, owner) : NULL;
+}
+
 struct device *scenario_device(struct scenario *s)
 {
-    struct task *t = task_running(s->tasks);
-    if (!t || task_owner(t) == &s->run_owner)
-        return NULL;
-    return container_of(task_owner(t), struct behaviour, owner)->device;
+    struct behaviour *b = scenario_behaviour(s);
+    return b ? b->device : NULL;
+}
+
+void scenario_log(struct scenario *s, struct behaviour *b, enum log_level level, const char *fmt, ...)
+{
+    struct log *log = s->config.log;
+    struct log_allowance *a = b ? &b->log : &s->log;
+    if (!log_enabled(log, level))
+        return;
+    uint32_t second = (uint32_t)(loop_now_us(s->config.loop) / 1000000);
+    if (a->second != second)
+        *a = (struct log_allowance){.second = second};
+    if (a->lines > LOG_LINES_MAX)
+        return;
+    a->lines++;
+    struct buf name;
+    buf_create(&name, 512);
+    const char *who = b && b->device && device_name(b->device, &name) == 0 ? buf_cstr(&name) : NULL;
+    va_list args;
+    va_start(args, fmt);
+    if (a->lines > LOG_LINES_MAX)
+        log_write(log, LOG_WARN, who, "more than %d lines in a second: the rest of this second is dropped", LOG_LINES_MAX);
+    else
+        log_vwrite(log, level, who, fmt, args);
+    va_end(args);
+    buf_destroy(&name);
 }
 
 struct rng *scenario_rng(struct scenario *s)
@@ -29,6 +59,12 @@ struct rng *scenario_rng(struct scenario *s)
 
 // --- starting and stopping ------------------------------------------------------------------------------------------
 
+void handler_free(lua_State *L, struct handler *h)
+{
+    luaL_unref(L, LUA_REGISTRYINDEX, h->function);
+    free(h);
+}
+
 static void behaviour_free(struct scenario *s, struct behaviour *b)
 {
     lua_State *L = s->L;
@@ -37,8 +73,7 @@ static void behaviour_free(struct scenario *s, struct behaviour *b)
     while (b->handlers) {
         struct handler *h = b->handlers;
         b->handlers = h->next;
-        luaL_unref(L, LUA_REGISTRYINDEX, h->function);
-        free(h);
+        handler_free(L, h);
     }
     luaL_unref(L, LUA_REGISTRYINDEX, b->handle);
     b->device->behaviour = NULL;
@@ -100,6 +135,7 @@ static void ops_stop(void *arg, struct device *d)
     struct behaviour *b = behaviour_of(d);
     if (!b)
         return;
+    b->stopping = true;
     task_cancel_all(s->tasks, &b->owner);
     behaviour_free(s, b);
 }
@@ -210,11 +246,7 @@ static void handler_spawn(struct scenario *s, struct behaviour *b, const struct 
         if (h->command)
             counter_add(g->command_errors, 1);
         counter_add(g->errors, 1);
-        struct buf name;
-        buf_create(&name, 256);
-        if (device_name(b->device, &name) == 0)
-            log_write(s->config.log, LOG_WARN, buf_cstr(&name), "a handler of \"%s\" was not run: %s", h->name, err.text);
-        buf_destroy(&name);
+        scenario_log(s, b, LOG_WARN, "a handler of \"%s\" was not run: %s", h->name, err.text);
     }
 }
 
@@ -230,6 +262,20 @@ static void fire_event(struct scenario *s, struct behaviour *b, const char *even
             handler_spawn(s, b, h, false);
 }
 
+// Handlers that were registered while there was no connection. From then on the adapter renews the subscription by itself.
+static void subscribe_later(struct scenario *s, struct behaviour *b)
+{
+    for (struct handler *h = b->handlers; h; h = h->next) {
+        struct error err = {0};
+        if (!h->later)
+            continue;
+        h->later = false;
+        h->token = device_token(b->device);
+        if (device_subscribe(b->device, h->name, h->qos, h->token, &err))
+            scenario_log(s, b, LOG_ERROR, "%s was not subscribed: %s", h->name, err.text);
+    }
+}
+
 static void ops_online(void *arg, struct device *d, bool session_present)
 {
     (void)session_present;
@@ -238,6 +284,7 @@ static void ops_online(void *arg, struct device *d, bool session_present)
     if (!b)
         return;
     b->owner.warm[1] = d->conn;
+    subscribe_later(s, b);
     for (struct wait *w = b->waits, *next; w; w = next) {
         next = w->next;
         if (w->kind == WAIT_ONLINE)
@@ -275,11 +322,10 @@ static void ops_message(void *arg, struct device *d, const struct adapter_messag
     if (!b)
         return;
     lua_State *L = s->L;
-    char topic[1024];
-    if (m->topic_len >= sizeof topic)
-        return;
-    memcpy(topic, m->topic, m->topic_len);
-    topic[m->topic_len] = '\0';
+    buf_clear(&s->topic); // topic_matches wants it with a NUL
+    if (buf_append(&s->topic, m->topic, m->topic_len))
+        return; // longer than MQTT can say
+    const char *topic = buf_cstr(&s->topic);
     uint32_t former = guard_charge(s->guard, b->owner.account);
     behaviour_message_push(L, s, m->topic, m->topic_len, m->payload, m->payload_len, m->qos, m->retain);
     for (struct wait *w = b->waits, *next; w; w = next) {
@@ -296,12 +342,36 @@ static void ops_message(void *arg, struct device *d, const struct adapter_messag
     guard_charge(s->guard, former);
 }
 
+// The answer to the subscription of a handler. What could not be subscribed is not registered either, but for a command: the
+// connection may just have been lost, and dev:on("command") holds from then on.
+static void handler_answered(struct scenario *s, struct behaviour *b, uint32_t token, const struct error *why)
+{
+    for (struct handler **at = &b->handlers; *at; at = &(*at)->next) {
+        struct handler *h = *at;
+        if (h->token != token)
+            continue;
+        h->token = 0;
+        if (!why)
+            return;
+        if (h->command && why->code != ERR_REFUSED) {
+            h->later = true;
+            return;
+        }
+        if (h->command)
+            scenario_log(s, b, LOG_ERROR, "%s was not subscribed: %s", h->name, why->text);
+        *at = h->next;
+        handler_free(s->L, h);
+        return;
+    }
+}
+
 static void ops_done(void *arg, struct device *d, uint32_t token, int granted_qos, const struct error *why)
 {
     struct scenario *s = arg;
     struct behaviour *b = behaviour_of(d);
     if (!b)
         return;
+    handler_answered(s, b, token, why);
     for (struct wait *w = b->waits; w; w = w->next) {
         if (w->kind != WAIT_DONE || w->token != token)
             continue;

@@ -23,7 +23,11 @@ static int64_t duration_at(lua_State *L, int idx, const char *what)
         if (duration_from_seconds(lua_tonumber(L, idx), &us, &err))
             luaL_error(L, "%s: %s", what, err.text);
     } else if (lua_type(L, idx) == LUA_TSTRING) {
-        if (duration_parse(lua_tostring(L, idx), true, &us, &err))
+        size_t n;
+        const char *text = lua_tolstring(L, idx, &n);
+        if (strlen(text) != n)
+            luaL_error(L, "%s: a duration holds no NUL", what);
+        if (duration_parse(text, true, &us, &err))
             luaL_error(L, "%s: %s", what, err.text);
     } else {
         luaL_error(L, "%s: expected a duration such as \"500ms\", \"5s\" or \"2m\" (or a number of seconds), got %s", what,
@@ -67,6 +71,18 @@ int bind_opt_int(lua_State *L, int table, const char *key, int min, int max, int
     return (int)v;
 }
 
+// "a, b, c"
+static void push_list(lua_State *L, const char *const *names)
+{
+    luaL_Buffer b;
+    luaL_buffinit(L, &b);
+    for (unsigned i = 0; names[i]; i++) {
+        luaL_addstring(&b, i ? ", " : "");
+        luaL_addstring(&b, names[i]);
+    }
+    luaL_pushresult(&b);
+}
+
 void bind_check_keys(lua_State *L, int arg, const char *function, const char *const *valid)
 {
     for (lua_pushnil(L); lua_next(L, arg); lua_pop(L, 1)) {
@@ -76,17 +92,26 @@ void bind_check_keys(lua_State *L, int arg, const char *function, const char *co
             i++;
         if (valid[i])
             continue;
-        luaL_Buffer b;
         const char *near = suggest(key, valid);
-        luaL_buffinit(L, &b);
-        for (i = 0; valid[i]; i++) {
-            luaL_addstring(&b, i ? ", " : "");
-            luaL_addstring(&b, valid[i]);
-        }
-        luaL_pushresult(&b);
+        push_list(L, valid);
         luaL_error(L, "%s: unknown key \"%s\"; valid: %s%s%s%s", function, key, lua_tostring(L, -1),
                    near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
     }
+}
+
+int bind_option(lua_State *L, int arg, const char *what, const char *const *valid, int dflt)
+{
+    if (dflt >= 0 && lua_isnoneornil(L, arg))
+        return dflt;
+    const char *word = lua_type(L, arg) == LUA_TSTRING ? lua_tostring(L, arg) : NULL;
+    for (int i = 0; word && valid[i]; i++)
+        if (strcmp(valid[i], word) == 0)
+            return i;
+    push_list(L, valid);
+    const char *near = word ? suggest(word, valid) : NULL;
+    return luaL_error(L, "%s: expected one of %s, got %s%s%s%s%s%s", what, lua_tostring(L, -1), word ? "\"" : "",
+                      word ? word : luaL_typename(L, arg), word ? "\"" : "", near ? "; did you mean \"" : "",
+                      near ? near : "", near ? "\"?" : "");
 }
 
 int bind_fail(lua_State *L, const struct error *err)

@@ -6,14 +6,20 @@
 #include "core/units.h"
 #include <string.h>
 
-struct handle_every {
-    uint32_t tag;
+#define TOPIC_MAX 65535 // MQTT's, section 1.5.3
+
+// An upvalue of its iterator: a blocked call keeps its function alive, and nothing else of what it was called with.
+struct every {
     uint32_t ticks;
     int64_t interval_us, jitter_us;
-    int64_t next_us; // without jitter; 0 before the first tick
+    int64_t next_us;  // without jitter
+    int64_t at_us;    // with jitter: when the tick that is awaited is due
+    uint64_t skipped; // ticks before it that never came
+    struct loop *loop;
+    struct metric *late_ticks; // of the device's group; lives as long as the process
 };
 
-static struct device *find_device(lua_State *L, struct scenario *s, int arg)
+static struct device *find_device(lua_State *L, struct scenario *s, int arg) // NULL: gone for good
 {
     struct handle_device *h = lua_type(L, arg) == LUA_TUSERDATA ? lua_touserdata(L, arg) : NULL;
     if (!h || h->tag != HANDLE_DEVICE)
@@ -24,11 +30,15 @@ static struct device *find_device(lua_State *L, struct scenario *s, int arg)
     return s->fleet ? fleet_find(s->fleet, h->id) : NULL;
 }
 
+// Methods are for the tasks of the device itself: handles can get around (tasks of a shard share the file's local variables), but
+// on another shard the other device would not be there.
 static struct device *check_device(lua_State *L, struct scenario *s)
 {
     struct device *d = find_device(L, s, 1);
     if (!d || !d->behaviour)
         luaL_error(L, "the device is gone: it was stopped");
+    else if (d->behaviour != scenario_behaviour(s))
+        luaL_error(L, "this is the handle of another device; a device acts for itself only, reach others through the broker");
     return d;
 }
 
@@ -55,25 +65,22 @@ static void wait_timeout(struct timer *timer, void *arg)
 {
     (void)arg;
     struct task *t = task_of_timer(timer);
-    struct behaviour *b = container_of(task_owner(t), struct behaviour, owner);
-    for (struct wait *w = b->waits; w; w = w->next) {
-        if (w->task != task_id(t))
-            continue;
-        bool connecting = w->kind == WAIT_ONLINE;
-        wait_free(w);
-        struct error err = {0};
-        error_set(&err, ERR_TIMEOUT, "nothing came in time");
-        if (connecting && b->device)
-            device_disconnect(b->device, ADAPTER_ABRUPT);
-        task_wake_error(t, &err);
-        return;
-    }
+    struct wait *w = *task_local(t);
+    struct device *connecting = w->kind == WAIT_ONLINE ? w->behaviour->device : NULL;
+    struct error err = {0};
+    error_set(&err, ERR_TIMEOUT, connecting ? "not connected in time" : "nothing came in time");
+    wait_free(w);
+    task_wake_error(t, &err);
+    if (connecting)
+        device_disconnect(connecting, ADAPTER_ABRUPT);
 }
 
 // Arms a wait for the running task; timeout_us < 0: none.
 static int block_on(lua_State *L, struct scenario *s, struct device *d, const struct wait *like, int64_t timeout_us,
                     struct task *task)
 {
+    if (!d->behaviour) // what it waits for has stopped the device
+        return luaL_error(L, "the device is gone: it was stopped");
     struct wait *w = malloc(sizeof *w);
     if (!w)
         return luaL_error(L, "no memory to wait");
@@ -84,6 +91,7 @@ static int block_on(lua_State *L, struct scenario *s, struct device *d, const st
     w->message = LUA_NOREF;
     w->next = w->behaviour->waits;
     w->behaviour->waits = w;
+    *task_local(task) = w;
     if (timeout_us >= 0)
         loop_timer_start(s->config.loop, task_timer(task), timeout_us, wait_timeout);
     task_block(task, wait_cancel, w);
@@ -121,7 +129,7 @@ static int dev_disconnect(lua_State *L)
     struct scenario *s = scenario_of(L);
     struct device *d = check_device(L, s);
     static const char *const modes[] = {"graceful", "abrupt", NULL};
-    int mode = luaL_checkoption(L, 2, "graceful", modes);
+    int mode = bind_option(L, 2, "dev:disconnect", modes, 0);
     device_disconnect(d, mode ? ADAPTER_ABRUPT : ADAPTER_GRACEFUL);
     lua_pushboolean(L, 1);
     return 1;
@@ -131,9 +139,17 @@ static int dev_disconnect(lua_State *L)
 static int topic_of(struct scenario *s, struct device *d, const char *topic, size_t n, struct error *err)
 {
     buf_clear(&s->topic);
-    if (device_topic(d, topic, n, &s->topic) == 0)
+    if (n == 0 || memchr(topic, '\0', n))
+        return error_set(err, ERR_INVALID, n ? "a topic holds no NUL" : "the topic is empty");
+    if (device_topic(d, topic, n, &s->topic) == 0 && s->topic.len <= TOPIC_MAX)
         return 0;
-    return error_set(err, ERR_LIMIT, "the topic is longer than %u bytes", s->topic.cap);
+    return error_set(err, ERR_LIMIT, "the topic is longer than %d bytes", TOPIC_MAX);
+}
+
+// What a refused call returns: a mistake of the author raises, the rest are values.
+static int refused(lua_State *L, const char *function, const struct error *err)
+{
+    return err->code == ERR_INVALID ? luaL_error(L, "%s: %s", function, err->text) : bind_fail(L, err);
 }
 
 // Renders the payload: strings as they are, tables as JSON, numbers and booleans as text, nil as nothing.
@@ -169,15 +185,13 @@ static int dev_publish(lua_State *L)
         if (bind_opt_bool(L, 4, "wait", false) && m.qos > 0)
             wait_for = task_current(s->tasks, L, "dev:publish with wait = true");
     }
-    if (payload_of(L, s, 3, &m.payload, &m.payload_len, &err))
-        return err.code == ERR_INVALID ? luaL_error(L, "dev:publish: %s", err.text) : bind_fail(L, &err);
-    if (topic_of(s, d, topic, topic_len, &err))
-        return bind_fail(L, &err);
+    if (payload_of(L, s, 3, &m.payload, &m.payload_len, &err) || topic_of(s, d, topic, topic_len, &err))
+        return refused(L, "dev:publish", &err);
     m.topic = (const char *)s->topic.data;
     m.topic_len = s->topic.len;
     uint32_t token = wait_for ? device_token(d) : 0;
     if (device_publish(d, &m, token, &err))
-        return err.code == ERR_INVALID ? luaL_error(L, "dev:publish: %s", err.text) : bind_fail(L, &err);
+        return refused(L, "dev:publish", &err);
     if (wait_for) {
         struct wait like = {.kind = WAIT_DONE, .token = token};
         return block_on(L, s, d, &like, -1, wait_for);
@@ -188,34 +202,61 @@ static int dev_publish(lua_State *L)
 
 // --- subscriptions and handlers -------------------------------------------------------------------------------------
 
-static void handler_add(lua_State *L, struct behaviour *b, int function, const char *name, size_t n, bool subscription,
-                        bool command, int qos)
+// Registers the function at `fn` for `name`; raises without changing anything at the cap.
+static struct handler *handler_add(lua_State *L, struct behaviour *b, int fn, const char *name, size_t n)
 {
+    struct handler **at = &b->handlers; // in order of registration
+    unsigned others = 0;
+    for (; *at; at = &(*at)->next)
+        others++;
+    if (others >= HANDLERS_MAX)
+        luaL_error(L, "a device has at most %d handlers; register them once, outside of loops", HANDLERS_MAX);
     struct handler *h = calloc(1, sizeof *h + n + 1);
     if (!h) {
         luaL_error(L, "no memory for a handler");
-        return;
+        return NULL;
     }
     memcpy(h->name, name, n);
-    h->subscription = subscription;
-    h->command = command;
-    h->qos = (uint8_t)qos;
-    lua_pushvalue(L, function);
+    lua_pushvalue(L, fn);
     h->function = guard_ref(L);
-    struct handler **at = &b->handlers; // in order of registration
-    while (*at)
-        at = &(*at)->next;
     *at = h;
+    return h;
 }
 
-// Subscribes the filter in s->topic. Online: blocks until the answer. Otherwise the adapter subscribes when it comes online.
-static int subscribe_topic(lua_State *L, struct scenario *s, struct device *d, int qos, struct task *t)
+static void handlers_remove(lua_State *L, struct behaviour *b, const struct handler *which, const char *filter)
+{
+    for (struct handler **at = &b->handlers; *at;) {
+        struct handler *h = *at;
+        if (h != which && !(filter && h->subscription && strcmp(h->name, filter) == 0)) {
+            at = &h->next;
+            continue;
+        }
+        *at = h->next;
+        handler_free(L, h);
+    }
+}
+
+// Subscribes the filter in s->topic for h (NULL: for whoever waits). Online: blocks until the answer.
+static int subscribe_topic(lua_State *L, struct scenario *s, struct device *d, struct handler *h, int qos, struct task *t)
 {
     struct error err = {0};
     uint32_t token = device_token(d);
-    const char *filter = buf_cstr(&s->topic);
-    if (device_subscribe(d, filter, qos, token, &err))
-        return err.code == ERR_INVALID ? luaL_error(L, "%s", err.text) : bind_fail(L, &err);
+    if (h) {
+        h->subscription = true;
+        h->qos = (uint8_t)qos;
+        h->token = token;
+    }
+    if (device_subscribe(d, buf_cstr(&s->topic), qos, token, &err)) {
+        if (h && h->command && err.code == ERR_STATE) { // ops_online makes up for it
+            h->token = 0;
+            h->later = true;
+            lua_pushboolean(L, 1);
+            return 1;
+        }
+        if (h)
+            handlers_remove(L, d->behaviour, h, NULL);
+        return refused(L, "dev:subscribe", &err);
+    }
     if (d->conn_state == CONN_CONNECTED) {
         struct wait like = {.kind = WAIT_DONE, .token = token, .granted = true};
         return block_on(L, s, d, &like, -1, t);
@@ -244,10 +285,11 @@ static int dev_subscribe(lua_State *L)
     struct task *t = task_current(s->tasks, L, "dev:subscribe");
     struct error err = {0};
     if (topic_of(s, d, filter, n, &err))
-        return bind_fail(L, &err);
+        return refused(L, "dev:subscribe", &err);
+    struct handler *h = NULL;
     if (lua_isfunction(L, fn))
-        handler_add(L, d->behaviour, fn, buf_cstr(&s->topic), s->topic.len, true, false, qos);
-    return subscribe_topic(L, s, d, qos, t);
+        h = handler_add(L, d->behaviour, fn, buf_cstr(&s->topic), s->topic.len);
+    return subscribe_topic(L, s, d, h, qos, t);
 }
 
 // dev:unsubscribe(filter) → true | nil, message, code
@@ -260,22 +302,12 @@ static int dev_unsubscribe(lua_State *L)
     struct task *t = task_current(s->tasks, L, "dev:unsubscribe");
     struct error err = {0};
     if (topic_of(s, d, filter, n, &err))
-        return bind_fail(L, &err);
+        return refused(L, "dev:unsubscribe", &err);
     const char *name = buf_cstr(&s->topic);
-    struct behaviour *b = d->behaviour;
-    for (struct handler **at = &b->handlers; *at;) {
-        struct handler *h = *at;
-        if (!h->subscription || strcmp(h->name, name)) {
-            at = &h->next;
-            continue;
-        }
-        *at = h->next;
-        luaL_unref(L, LUA_REGISTRYINDEX, h->function);
-        free(h);
-    }
+    handlers_remove(L, d->behaviour, NULL, name);
     uint32_t token = device_token(d);
     if (device_unsubscribe(d, name, token, &err))
-        return bind_fail(L, &err);
+        return refused(L, "dev:unsubscribe", &err);
     if (d->conn_state != CONN_CONNECTED) {
         lua_pushboolean(L, 1);
         return 1;
@@ -284,26 +316,26 @@ static int dev_unsubscribe(lua_State *L)
     return block_on(L, s, d, &like, -1, t);
 }
 
-// dev:on(event, fn): "command" subscribes the device's command topic as well
+// dev:on(event, fn): "command" subscribes the device's command topic as well, now or when the device comes online
 static int dev_on(lua_State *L)
 {
     struct scenario *s = scenario_of(L);
     struct device *d = check_device(L, s);
     static const char *const events[] = {"command", "message", "connect", "disconnect", NULL};
-    int event = luaL_checkoption(L, 2, NULL, events);
+    int event = bind_option(L, 2, "dev:on", events, -1);
     luaL_checktype(L, 3, LUA_TFUNCTION);
     if (event != 0) {
-        handler_add(L, d->behaviour, 3, events[event], strlen(events[event]), false, false, 0);
+        handler_add(L, d->behaviour, 3, events[event], strlen(events[event]));
         lua_pushboolean(L, 1);
         return 1;
     }
     struct task *t = task_current(s->tasks, L, "dev:on(\"command\")");
     struct error err = {0};
     if (topic_of(s, d, "command", 7, &err))
-        return bind_fail(L, &err);
-    int qos = d->group->config.qos ? d->group->config.qos : 1;
-    handler_add(L, d->behaviour, 3, buf_cstr(&s->topic), s->topic.len, true, true, qos);
-    return subscribe_topic(L, s, d, qos, t);
+        return refused(L, "dev:on", &err);
+    struct handler *h = handler_add(L, d->behaviour, 3, buf_cstr(&s->topic), s->topic.len);
+    h->command = true;
+    return subscribe_topic(L, s, d, h, d->group->config.qos ? d->group->config.qos : 1, t);
 }
 
 // dev:wait(event, timeout?) → true or the message | nil, message, code
@@ -312,7 +344,7 @@ static int dev_wait(lua_State *L)
     struct scenario *s = scenario_of(L);
     struct device *d = check_device(L, s);
     static const char *const events[] = {"message", "connect", "disconnect", NULL};
-    int event = luaL_checkoption(L, 2, NULL, events);
+    int event = bind_option(L, 2, "dev:wait", events, -1);
     int64_t timeout = lua_isnoneornil(L, 3) ? -1 : bind_duration(L, 3, "dev:wait: timeout");
     struct task *t = task_current(s->tasks, L, "dev:wait");
     struct wait like = {.kind = event == 0 ? WAIT_MESSAGE : WAIT_EVENT};
@@ -332,7 +364,8 @@ static int dev_sleep(lua_State *L)
 
 static int push_tick(lua_State *L, void *arg)
 {
-    const struct handle_every *e = arg;
+    const struct every *e = arg;
+    late_ticks_count(e->late_ticks, e->interval_us, loop_now_us(e->loop) - e->at_us, e->skipped);
     lua_pushinteger(L, (lua_Integer)e->ticks);
     return 1;
 }
@@ -341,7 +374,6 @@ static void every_fire(struct timer *timer, void *arg)
 {
     (void)arg;
     struct task *t = task_of_timer(timer);
-    // The iterator's state is kept alive by the `for` loop of the task, whose wake this is.
     task_wake(t, push_tick, *task_local(t));
 }
 
@@ -354,25 +386,19 @@ static void every_cancel(struct task *task, void *arg)
 static int every_next(lua_State *L)
 {
     struct scenario *s = scenario_of(L);
-    struct handle_every *e = lua_type(L, 1) == LUA_TUSERDATA ? lua_touserdata(L, 1) : NULL;
-    if (!e || e->tag != HANDLE_EVERY)
-        return luaL_error(L, "dev:every: use it as: for _ in dev:every(\"5s\") do … end");
+    struct every *e = lua_touserdata(L, lua_upvalueindex(2));
     struct task *t = task_current(s->tasks, L, "dev:every");
     struct loop *loop = s->config.loop;
-    struct device *d = scenario_device(s);
     int64_t now = loop_now_us(loop);
-    bool late = e->next_us && now > e->next_us + e->interval_us;
-    if (d)
-        rate_add(d->group->late_ticks, late);
     e->next_us += e->interval_us;
-    if (late) // skip what was missed, keep the phase
-        e->next_us += (now - e->next_us) / e->interval_us * e->interval_us;
+    e->skipped = now > e->next_us ? (uint64_t)((now - e->next_us) / e->interval_us) : 0;
+    e->next_us += (int64_t)e->skipped * e->interval_us; // skip what was missed, keep the phase
     e->ticks++;
-    int64_t at = e->next_us;
+    e->at_us = e->next_us;
     if (e->jitter_us)
-        at += (int64_t)((rng_unit(scenario_rng(s)) * 2 - 1) * (double)e->jitter_us);
+        e->at_us += (int64_t)((rng_unit(scenario_rng(s)) * 2 - 1) * (double)e->jitter_us);
     *task_local(t) = e;
-    loop_timer_at(loop, task_timer(t), at, every_fire);
+    loop_timer_at(loop, task_timer(t), e->at_us, every_fire);
     task_block(t, every_cancel, s);
     return task_yield(L);
 }
@@ -381,7 +407,7 @@ static int every_next(lua_State *L)
 static int dev_every(lua_State *L)
 {
     struct scenario *s = scenario_of(L);
-    check_device(L, s);
+    const struct device *d = check_device(L, s);
     int64_t interval = bind_duration(L, 2, "dev:every"), jitter = 0, phase = -1;
     if (interval < 1000)
         return luaL_error(L, "dev:every: an interval is at least 1ms");
@@ -398,14 +424,17 @@ static int dev_every(lua_State *L)
     if (phase < 0)
         phase = (int64_t)(rng_unit(scenario_rng(s)) * (double)interval);
     lua_pushlightuserdata(L, s);
-    lua_pushcclosure(L, every_next, 1);
-    struct handle_every *e = lua_newuserdata(L, sizeof *e);
-    *e = (struct handle_every){.tag = HANDLE_EVERY, .interval_us = interval, .jitter_us = jitter};
+    struct every *e = lua_newuserdata(L, sizeof *e);
+    *e = (struct every){.interval_us = interval, .jitter_us = jitter,
+                               .loop = s->config.loop, .late_ticks = d->group->late_ticks};
     e->next_us = loop_now_us(s->config.loop) + phase - interval;
-    return 2;
+    lua_pushcclosure(L, every_next, 2);
+    return 1;
 }
 
 // --- the rest -------------------------------------------------------------------------------------------------------
+
+static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL}; // as enum log_level
 
 static int dev_log(lua_State *L)
 {
@@ -414,16 +443,10 @@ static int dev_log(lua_State *L)
     enum log_level level = LOG_INFO;
     int at = 2;
     if (lua_gettop(L) >= 3) {
-        if (log_level_parse(luaL_checkstring(L, 2), &level))
-            return luaL_error(L, "dev:log: unknown level \"%s\"; valid: error, warn, info, debug", lua_tostring(L, 2));
+        level = (enum log_level)bind_option(L, 2, "dev:log", log_levels, -1);
         at = 3;
     }
-    const char *text = luaL_checkstring(L, at);
-    if (!log_enabled(s->config.log, level))
-        return 0;
-    buf_clear(&s->scratch);
-    if (device_name(d, &s->scratch) == 0)
-        log_write(s->config.log, level, buf_cstr(&s->scratch), "%s", text);
+    scenario_log(s, d->behaviour, level, "%s", luaL_checkstring(L, at));
     return 0;
 }
 
@@ -435,6 +458,7 @@ static int dev_telemetry(lua_State *L)
     bool on = lua_isnoneornil(L, 2) ? true : (luaL_checktype(L, 2, LUA_TBOOLEAN), lua_toboolean(L, 2));
     if (device_telemetry(d, on, &err))
         return bind_fail(L, &err);
+    ((struct behaviour *)d->behaviour)->telemetry = on;
     lua_pushboolean(L, 1);
     return 1;
 }
@@ -448,7 +472,7 @@ static int dev_topic(lua_State *L)
     const char *topic = luaL_checklstring(L, 2, &n);
     struct error err = {0};
     if (topic_of(s, d, topic, n, &err))
-        return bind_fail(L, &err);
+        return refused(L, "dev:topic", &err);
     lua_pushlstring(L, (const char *)s->topic.data, s->topic.len);
     return 1;
 }
@@ -484,9 +508,10 @@ static int dev_index(lua_State *L)
     } else {
         static const char *const names[] = {"connect", "disconnect", "publish", "subscribe", "unsubscribe", "on", "every", "sleep",
                                             "wait", "log", "telemetry", "topic", "id", "index", "group", "state", "connection", NULL};
+        const char *near = suggest(key, names);
         return luaL_error(L, "a device has no \"%s\"; it has: connect, disconnect, publish, subscribe, unsubscribe, on, every, sleep, "
-                             "wait, log, telemetry, topic, id, index, group, state, connection%s%s",
-                          key, suggest(key, names) ? "; did you mean " : "", suggest(key, names) ? suggest(key, names) : "");
+                             "wait, log, telemetry, topic, id, index, group, state, connection%s%s%s",
+                          key, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
     }
     return 1;
 }

@@ -4,7 +4,7 @@
 #include <string.h>
 #include "core/jsonx.h"
 
-enum { GENS_MAX = 10000 };
+enum { GENS_MAX = 200000, GENS_DEVICE_MAX = 100 }; // different specifications: of a shard, first used by one device
 
 struct handle_gen {
     uint32_t tag;
@@ -26,8 +26,9 @@ static struct gen_spec *spec_find_or_parse(lua_State *L, struct scenario *s, con
     }
     lua_pop(L, 1);
     struct gen_spec *spec = NULL;
-    if (s->n_gens == GENS_MAX) {
-        error_set(err, ERR_LIMIT, "more than %d different generators; make them outside of loops", GENS_MAX);
+    struct behaviour *b = scenario_behaviour(s);
+    if (s->n_gens == GENS_MAX || (b && b->gens == GENS_DEVICE_MAX)) {
+        error_set(err, ERR_LIMIT, "more than %d different generators; make them outside of loops", b ? GENS_DEVICE_MAX : GENS_MAX);
     } else {
         if (s->n_gens % 64 == 0) {
             struct gen_spec **more = realloc(s->gens, (s->n_gens + 64) * sizeof *more);
@@ -48,6 +49,8 @@ static struct gen_spec *spec_find_or_parse(lua_State *L, struct scenario *s, con
         lua_rawset(L, -3);
         guard_charge(s->guard, former);
         s->gens[s->n_gens++] = spec;
+        if (b)
+            b->gens++;
         lua_pop(L, 1);
     } else {
         lua_pop(L, 2);

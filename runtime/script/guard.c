@@ -33,7 +33,7 @@
 // The collector starts a cycle when the heap has grown by a twentieth and works ten times as fast as is allocated.
 // Lazier settings let garbage strings pile up until their hash table grows, at once: 6 to 20 ms at 18,000 coroutines
 // (measured).
-#define GC_PAUSE 140
+#define GC_PAUSE 130
 #define GC_STEPMUL 1000
 
 struct guard {

@@ -12,21 +12,31 @@
 #include "script/sandbox.h"
 #include "script/task.h"
 
-enum handle_tag { HANDLE_DEVICE = 0x4445u, HANDLE_GEN, HANDLE_EVERY, HANDLE_TASK, HANDLE_SUBSCRIPTION };
+enum handle_tag { HANDLE_DEVICE = 0x4445u, HANDLE_GEN, HANDLE_TASK, HANDLE_SUBSCRIPTION };
 
 struct handle_device {
     uint32_t tag;
     slot_id id;
 };
 
-// A registered handler of a device: dev:on(event, fn) or dev:subscribe(filter, fn).
+// A registered handler of a device: dev:on(event, fn) or dev:subscribe(filter, fn). At most HANDLERS_MAX a device.
+enum { HANDLERS_MAX = 256 };
 struct handler {
     struct handler *next;
     int function;       // registry reference
+    uint32_t token;     // of the subscribe request that has not been answered, 0: none
     bool subscription;  // name is a topic filter, otherwise an event name
     bool command;       // name is the filter of a command topic
+    bool later;         // to be subscribed when the device comes online
     uint8_t qos;
     char name[];
+};
+
+// How much an author may log: LOG_LINES_MAX lines a second and device (and as many for the test and for loading).
+enum { LOG_LINES_MAX = 100 };
+struct log_allowance {
+    uint32_t second; // loop time
+    uint32_t lines;  // in that second
 };
 
 enum wait_kind { WAIT_ONLINE, WAIT_DONE, WAIT_EVENT, WAIT_MESSAGE };
@@ -51,7 +61,11 @@ struct behaviour {
     struct scenario *scenario;
     struct wait *waits;
     struct handler *handlers;
-    int handle; // registry reference of the device's handle
+    struct log_allowance log;
+    uint32_t gens;  // specifications of generators it was the first to use
+    int handle;     // registry reference of the device's handle
+    bool stopping;  // its tasks are being cancelled
+    bool telemetry; // the model's telemetry was turned on: it goes on when all tasks have ended
 };
 
 struct scenario_group {
@@ -91,8 +105,11 @@ struct scenario {
     struct test_env env_storage;
     struct task *test_task;
     bool test_over;
+    bool check_failed;           // an expectation of the test
+    struct log_allowance log;    // of what runs for no device
     struct subscription *subscriptions;
-    struct metric *script_errors, *overruns, *kills, *checks;
+    struct metric *script_errors, *overruns, *kills, *checks; // script_errors: of the test; those of devices carry their group
+    struct loop_hook overrun_hook;
 };
 
 // scenario.c
@@ -106,6 +123,8 @@ int64_t bind_duration(lua_State *L, int arg, const char *what);           // str
 int64_t bind_opt_duration(lua_State *L, int table, const char *key, int64_t dflt);
 // Raises when the table at `arg` has a key that is not in `valid` (NULL-terminated).
 void bind_check_keys(lua_State *L, int arg, const char *function, const char *const *valid);
+// The number of the word at `arg` in `valid` (NULL-terminated); dflt for nil, < 0: there is none. `what`: "dev:on: event".
+int bind_option(lua_State *L, int arg, const char *what, const char *const *valid, int dflt);
 int bind_fail(lua_State *L, const struct error *err); // pushes nil, text, code name; returns 3
 bool bind_opt_bool(lua_State *L, int table, const char *key, bool dflt);
 int bind_opt_int(lua_State *L, int table, const char *key, int min, int max, int dflt);
@@ -135,3 +154,8 @@ void test_bindings(lua_State *L, struct scenario *s);
 void test_close(struct scenario *s);
 struct rng *scenario_rng(struct scenario *s); // of what runs now
 struct device *scenario_device(struct scenario *s); // of what runs now, or NULL
+struct behaviour *scenario_behaviour(struct scenario *s); // of what runs now, or NULL; its device may be gone
+// A line into the log with the device's name, within its allowance; past that one line says so and the rest of the second
+// is dropped. b NULL: the test's, or loading's.
+void scenario_log(struct scenario *s, struct behaviour *b, enum log_level level, const char *fmt, ...) PRINTF_LIKE(4, 5);
+void handler_free(lua_State *L, struct handler *h);

@@ -28,13 +28,25 @@ static int full(struct error *err)
     return error_set(err, ERR_LIMIT, "the JSON text is larger than its buffer may grow");
 }
 
+static int mixed_keys(struct error *err)
+{
+    return error_set(err, ERR_INVALID, "a list with holes, or a table with both list items and named keys, has no JSON form");
+}
+
 static int encode_number(double v, struct buf *out, struct error *err)
 {
     double a = fabs(v);
-    // 9 digits after the point where they are enough for what a sensor says; very small and very large as %.14g.
-    if (a != 0 && (a < 1e-3 || a >= 1e6) && v != floor(v) && isfinite(v))
-        return buf_printf(out, "%.14g", v) ? full(err) : 0;
-    return buf_append_number(out, v, 9) ? full(err) : 0;
+    // 9 digits after the point where they are enough for what a sensor says; very small and very large with as many digits as
+    // it takes to read the same number back: a time in seconds has its microseconds behind ten digits, an id may be over 2^53.
+    if (!isfinite(v) || (a <= 0x1p53 && v == floor(v)) || (a >= 1e-3 && a < 1e6))
+        return buf_append_number(out, v, 9) ? full(err) : 0;
+    char text[32];
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, v);
+        if (strtod(text, NULL) == v) // equal bit by bit is what is meant
+            break;
+    }
+    return buf_append_str(out, text) ? full(err) : 0;
 }
 
 static int encode_array(lua_State *L, int idx, size_t n, struct buf *out, int depth, struct error *err)
@@ -141,7 +153,7 @@ static int encode_object(lua_State *L, int idx, struct buf *out, int depth, stru
     int top = lua_gettop(L), rc = -1;
     for (lua_pushnil(L); lua_next(L, idx); lua_pop(L, 1)) {
         if (lua_type(L, -2) != LUA_TSTRING) {
-            error_set(err, ERR_INVALID, "a table with both list items and named keys has no JSON form");
+            mixed_keys(err);
             goto done;
         }
         if (n == KEYS_MAX) {
@@ -170,12 +182,12 @@ static int encode_table(lua_State *L, int idx, struct buf *out, int depth, struc
     if (n == 0)
         return encode_object(L, idx, out, depth, err);
     size_t keys = 0;
-    for (lua_pushnil(L); lua_next(L, idx); lua_pop(L, 1))
-        if (++keys > n)
-            break;
-    if (keys > n) {
-        lua_pop(L, 2);
-        return error_set(err, ERR_INVALID, "a table with both list items and named keys has no JSON form");
+    bool mixed = false;
+    for (lua_pushnil(L); !mixed && lua_next(L, idx); lua_pop(L, 1))
+        mixed = lua_type(L, -2) != LUA_TNUMBER || ++keys > n;
+    if (mixed) {
+        lua_pop(L, 1);
+        return mixed_keys(err);
     }
     return encode_array(L, idx, n, out, depth, err);
 }

@@ -59,7 +59,10 @@ static struct task *handle_task(lua_State *L, struct scenario *s)
 
 static int task_cancel_bind(lua_State *L)
 {
-    struct task *t = handle_task(L, scenario_of(L));
+    struct scenario *s = scenario_of(L);
+    struct task *t = handle_task(L, s), *running = task_running(s->tasks);
+    if (t && running && task_owner(t) != task_owner(running))
+        return luaL_error(L, "this is the task of another device");
     if (t)
         task_cancel(t);
     lua_pushboolean(L, t != NULL);
@@ -69,6 +72,13 @@ static int task_cancel_bind(lua_State *L)
 static int task_alive_bind(lua_State *L)
 {
     lua_pushboolean(L, handle_task(L, scenario_of(L)) != NULL);
+    return 1;
+}
+
+// native.running() → whether a task runs: false while the scenario is loaded
+static int running_bind(lua_State *L)
+{
+    lua_pushboolean(L, task_running(scenario_of(L)->tasks) != NULL);
     return 1;
 }
 
@@ -85,13 +95,8 @@ static int log_bind(lua_State *L)
     enum log_level level;
     const char *name = luaL_checkstring(L, 1), *text = luaL_checkstring(L, 2);
     if (log_level_parse(name, &level))
-        return luaL_error(L, "iotix.log: unknown level \"%s\"; valid: error, warn, info, debug", name);
-    struct device *d = scenario_device(s);
-    if (!log_enabled(s->config.log, level))
-        return 0;
-    buf_clear(&s->scratch);
-    bool named = d && device_name(d, &s->scratch) == 0;
-    log_write(s->config.log, level, named ? buf_cstr(&s->scratch) : NULL, "%s", text);
+        return luaL_error(L, "unknown level \"%s\"; valid: error, warn, info, debug", name); // product Lua has checked
+    scenario_log(s, scenario_behaviour(s), level, "%s", text);
     return 0;
 }
 
@@ -151,7 +156,7 @@ static int duration_bind(lua_State *L)
     int64_t us;
     int rc = lua_type(L, 1) == LUA_TNUMBER ? duration_from_seconds(lua_tonumber(L, 1), &us, &err)
              : lua_type(L, 1) == LUA_TSTRING
-                 ? duration_parse(lua_tostring(L, 1), lua_toboolean(L, 2), &us, &err)
+                 ? duration_parse(strlen(lua_tostring(L, 1)) == lua_objlen(L, 1) ? lua_tostring(L, 1) : "", lua_toboolean(L, 2), &us, &err)
                  : error_set(&err, ERR_INVALID, "expected a duration such as \"5s\", got %s", luaL_typename(L, 1));
     if (rc)
         return bind_fail(L, &err);
@@ -356,7 +361,7 @@ static void task_meta_open(lua_State *L, struct scenario *s)
 int native_open(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"sleep", sleep_bind}, {"sleep_until", sleep_until_bind}, {"spawn", spawn_bind}, {"now", now_bind}, {"log", log_bind},
+        {"sleep", sleep_bind}, {"sleep_until", sleep_until_bind}, {"spawn", spawn_bind}, {"running", running_bind}, {"now", now_bind}, {"log", log_bind},
         {"env", env_bind}, {"params", params_bind}, {"args", args_bind}, {"duration", duration_bind}, {"size", size_bind},
         {"count", count_bind}, {"suggest", suggest_bind}, {"json", json_bind}, {"find_model", find_model_bind},
         {"embedded", embedded_bind}, {"diagnostic", diagnostic_bind}, {"threshold", threshold_bind}, {"gen", gen_bind_new},

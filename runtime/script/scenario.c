@@ -1,6 +1,7 @@
 // A scenario in one process: the Lua state with its guard and sandbox, loading the file into a plan, behaviours in a shard, the
 // test in the director.
 #include "script/scenario.h"
+#include <luajit.h>
 #include <stdlib.h>
 #include <string.h>
 #include "core/file.h"
@@ -20,27 +21,21 @@ static int64_t sandbox_wall(void *arg) { return loop_wall_us(((struct scenario *
 static void sandbox_print(void *arg, const char *line, size_t n)
 {
     struct scenario *s = arg;
-    struct device *d = scenario_device(s);
-    struct buf name;
-    buf_create(&name, 512);
-    bool named = d && device_name(d, &name) == 0;
-    log_write(s->config.log, LOG_INFO, named ? buf_cstr(&name) : NULL, "%.*s", (int)n, line);
-    buf_destroy(&name);
+    scenario_log(s, scenario_behaviour(s), LOG_INFO, "%.*s", (int)n, line);
 }
 
 static void test_ended(struct scenario *s, enum task_result result, const char *text)
 {
-    s->test_task = NULL;
     if (s->test_over)
         return;
     s->test_over = true;
     if (result == TASK_CANCELLED)
         s->env->done(s->env->arg, 0, NULL);
     else
-        s->env->done(s->env->arg, 107, text ? text : "the test ended without an outcome");
+        s->env->done(s->env->arg, s->check_failed ? 110 : 107, text ? text : "the test ended without an outcome");
 }
 
-static void device_task_ended(struct scenario *s, struct behaviour *b, enum task_result result, const char *text, bool killed)
+static void device_task_ended(struct scenario *s, struct behaviour *b, enum task_result result, const char *text)
 {
     struct device *d = b->device;
     if (!d) { // stopped from inside its own task
@@ -53,10 +48,8 @@ static void device_task_ended(struct scenario *s, struct behaviour *b, enum task
     if (result == TASK_ERROR) {
         struct scenario_group *g = &s->groups[d->group->config.number];
         counter_add(g->errors, 1);
-        if (killed)
-            counter_add(s->kills, 1);
         device_finished(d, text);
-    } else if (result == TASK_DONE && b->owner.n_tasks == 0 && !b->handlers) {
+    } else if (!b->stopping && b->owner.n_tasks == 0 && !b->handlers && !b->telemetry) {
         device_finished(d, NULL);
     }
 }
@@ -65,12 +58,28 @@ static void task_ended(void *arg, struct task_owner *owner, struct task *task, e
                        bool killed)
 {
     struct scenario *s = arg;
+    if (killed)
+        counter_add(s->kills, 1);
+    if (owner == &s->run_owner && result == TASK_ERROR)
+        counter_add(s->script_errors, 1);
+    bool main = task == s->test_task;
+    if (main)
+        s->test_task = NULL;
     if (owner != &s->run_owner)
-        device_task_ended(s, container_of(owner, struct behaviour, owner), result, text, killed);
-    else if (task == s->test_task)
-        test_ended(s, result, text);
-    else if (result == TASK_ERROR)
-        log_write(s->config.log, LOG_ERROR, "test", "%s", text);
+        device_task_ended(s, container_of(owner, struct behaviour, owner), result, text);
+    else if (main || result == TASK_ERROR)
+        test_ended(s, result, text); // what the test spawned fails the test
+}
+
+// Hook of the loop, behind the scheduler's: the scheduler counts, the registry follows.
+static void count_overruns(struct loop_hook *hook, struct loop *loop)
+{
+    (void)loop;
+    struct scenario *s = container_of(hook, struct scenario, overrun_hook);
+    struct tasks_stats stats;
+    tasks_stats(s->tasks, &stats);
+    if (stats.overruns != s->overruns->count)
+        counter_add(s->overruns, stats.overruns - s->overruns->count);
 }
 
 // --- opening ----------------------------------------------------------------------------------------------------------
@@ -88,6 +97,8 @@ static int open_state(struct scenario *s, struct error *err)
     s->tasks = tasks_new(s->L, &t, err);
     if (!s->tasks)
         return -1;
+    s->overrun_hook = (struct loop_hook){.priority = 20, .fn = count_overruns};
+    loop_hook_add(s->config.loop, &s->overrun_hook);
     lua_State *L = s->L;
     lua_pushlightuserdata(L, s);
     lua_setfield(L, LUA_REGISTRYINDEX, "iotix.scenario");
@@ -123,7 +134,7 @@ static struct scenario *scenario_open(const struct scenario_config *config, stru
     s->test = s->loaded = s->command_runner = s->test_runner = LUA_NOREF;
     s->run_owner.name = run_name;
     buf_create(&s->scratch, 1u << 20);
-    buf_create(&s->topic, 65535);
+    buf_create(&s->topic, 65536); // the longest topic and a NUL
     rng_seed(&s->run_rng, 1);
     bool from_file = config->path && strcmp(config->path, "-") != 0;
     if (path_dirname(from_file ? config->path : ".", s->script_dir, sizeof s->script_dir)) {
@@ -160,8 +171,10 @@ static void scenario_close(struct scenario *s)
 {
     if (!s)
         return;
-    if (s->tasks)
+    if (s->tasks) {
         scenario_stop(s);
+        loop_hook_remove(s->config.loop, &s->overrun_hook);
+    }
     tasks_delete(s->tasks);
     guard_delete(s->guard);
     for (unsigned i = 0; i < s->n_gens; i++)
@@ -367,4 +380,9 @@ const struct scenario_ops *script_scenario_ops(void)
         .test_start = scenario_test_start, .stop = scenario_stop, .close = scenario_close,
     };
     return &ops;
+}
+
+const char *script_lua_version(void)
+{
+    return LUAJIT_VERSION + strlen("LuaJIT ");
 }

@@ -175,6 +175,13 @@ static void subscription_free(struct subscription *sub)
             break;
         }
     observer_unsubscribe(sub->observer, sub->ticket);
+    struct task *t = sub->waiting ? task_find(s->tasks, sub->waiting) : NULL;
+    if (t) {
+        struct error err = {0};
+        error_set(&err, ERR_CANCELLED, "the subscription was closed");
+        loop_timer_stop(s->config.loop, task_timer(t));
+        task_wake_error(t, &err);
+    }
     while (sub->first) {
         struct arrived *a = sub->first;
         sub->first = a->next;
@@ -193,22 +200,34 @@ static int push_subscription(lua_State *L, void *arg)
 
 struct observe_pending {
     struct pending base;
+    struct subscription *sub; // may be gone: looked for before it is used
     int handle;
 };
+
+// Nobody got the handle: nobody could close it.
+static void subscription_drop(struct scenario *s, const struct subscription *which)
+{
+    for (struct subscription *sub = s->subscriptions; sub; sub = sub->next)
+        if (sub == which) {
+            subscription_free(sub);
+            return;
+        }
+}
 
 static void on_subscribed(void *arg, const struct error *why)
 {
     struct observe_pending *p = arg;
     struct scenario *s = p->base.scenario;
     struct task *t = task_find(s->tasks, p->base.task);
+    const struct subscription *sub = p->sub;
     int ref = p->handle;
     free(p);
-    if (why && t) {
+    if (!why && t && task_wake(t, push_subscription, (void *)(intptr_t)ref))
+        return;
+    luaL_unref(s->L, LUA_REGISTRYINDEX, ref);
+    subscription_drop(s, sub);
+    if (why && t)
         task_wake_error(t, why);
-        t = NULL;
-    }
-    if (!t || !task_wake(t, push_subscription, (void *)(intptr_t)ref))
-        luaL_unref(s->L, LUA_REGISTRYINDEX, ref);
 }
 
 static int observe_bind(lua_State *L)
@@ -235,7 +254,7 @@ static int observe_bind(lua_State *L)
     sub->scenario = s;
     sub->observer = o;
     sub->last = &sub->first;
-    *p = (struct observe_pending){{s, task_id(t)}, guard_ref(L)};
+    *p = (struct observe_pending){{s, task_id(t)}, sub, guard_ref(L)};
     sub->ticket = observer_subscribe(o, filter, qos, on_observed, sub, on_subscribed, p, &err);
     if (!sub->ticket) {
         luaL_unref(L, LUA_REGISTRYINDEX, p->handle);
@@ -317,6 +336,14 @@ static int observe_close_bind(lua_State *L)
 
 // --- the run --------------------------------------------------------------------------------------------------------
 
+// native.in_test() → whether the test function, or a task that it spawned, runs
+static int in_test_bind(lua_State *L)
+{
+    struct scenario *s = scenario_of(L);
+    lua_pushboolean(L, s->env && task_running(s->tasks));
+    return 1;
+}
+
 static int status_bind(lua_State *L)
 {
     struct scenario *s = scenario_of(L);
@@ -342,6 +369,7 @@ static int check_bind(lua_State *L)
     const struct test_env *env = env_of(L, s);
     bool ok = lua_toboolean(L, 2);
     rate_add(s->checks, ok);
+    s->check_failed |= !ok;
     env->check(env->arg, luaL_checkstring(L, 1), ok, luaL_optstring(L, 3, ""));
     return 0;
 }
@@ -363,7 +391,7 @@ void test_bindings(lua_State *L, struct scenario *s)
 {
     static const luaL_Reg functions[] = {
         {"observer_connect", observer_connect_bind}, {"observer_publish", observer_publish_bind}, {"observe", observe_bind},
-        {"observe_next", observe_next_bind}, {"observe_close", observe_close_bind}, {"status", status_bind},
+        {"observe_next", observe_next_bind}, {"observe_close", observe_close_bind}, {"in_test", in_test_bind}, {"status", status_bind},
         {"elapsed", elapsed_bind}, {"check", check_bind}, {"test_over", test_over_bind}, {NULL, NULL}};
     bind_functions(L, s, functions);
     lua_newtable(L);

@@ -91,6 +91,22 @@ describe("a device that", function()
     assert.is_truthy(r.err:find("bad%-1") and r.err:find("bad.lua:2"), r.err)
   end)
 
+  it("no limit inside Lua reaches (compiled code) costs its shard half a second; the culprit ends in quarantine", function()
+    local file = scenario([[
+      local iotix = require "iotix"
+      local bad = iotix.group { name = "bad", behaviour = function(dev) assert(dev:connect()) dev:sleep("500ms") while true do end end }
+      local good = iotix.group { name = "good", count = 100, behaviour = function(dev)
+        assert(dev:connect())
+        for _ in dev:every("100ms") do dev:publish("x", "1") end
+      end }
+      return iotix.scenario { name = "s", duration = "5s", groups = { bad, good },
+        thresholds = { ["messages_sent{group:good}"] = "count > 2500" } }
+    ]])
+    local r = proc.run({ file, "--jit", "--shards", "2" }, 30)
+    assert.are.equal(0, r.code, r.err .. r.out)
+    assert.is_truthy(r.err:find("stuck in device bad%-1") and r.err:find("quarantine"), r.err)
+  end)
+
   it("raises is logged with file, line and device", function()
     local r = proc.run({ scenario(group('assert(dev:connect())\ndev:publish("a", "b")\nlocal t = nil\nlocal _ = t.x')) }, 30)
     assert.is_truthy(r.err:find("bad.lua:6") and r.err:find("g%-1"), r.err)

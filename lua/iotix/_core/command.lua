@@ -22,14 +22,21 @@ local function parse(message)
 end
 
 local function answer(dev, command, result)
-  if type(result) ~= "table" then result = { ok = true, result = result } end
+  if type(result) ~= "table" or #result > 0 then result = { ok = true, result = result } end
   if command and command.id ~= nil and result.id == nil then
     local copy = {}
     for k, v in pairs(result) do copy[k] = v end
     copy.id = command.id
     result = copy
   end
-  local ok, message = dev:publish("response", result)
+  local text, problem = native.json(result)
+  if not text then
+    native.command_error()
+    problem = "the result of the command handler: " .. problem
+    dev:log("error", problem)
+    text = native.json { ok = false, error = problem, id = command and command.id }
+  end
+  local ok, message = dev:publish("response", text)
   if not ok then dev:log("warn", "the answer to a command was not sent: " .. tostring(message)) end
 end
 

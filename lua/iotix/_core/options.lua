@@ -13,6 +13,7 @@ end
 M.sorted_keys = sorted_keys
 
 local function fail(where, text, level)
+  if type(level) == "function" then level(where .. ": " .. text) end
   error(where .. ": " .. text, level + 1)
 end
 
@@ -22,7 +23,46 @@ local function describe(v)
   return "a " .. type(v)
 end
 
---- Converters: function(value) → converted | nil, what was expected
+local levels = { error = true, warn = true, info = true, debug = true }
+
+--- Log level and text of log("text") or log("warn", "text"). Raises at the line of who called the function that calls this.
+function M.log_line(where, level, text)
+  if text == nil then return "info", tostring(level) end
+  if not levels[level] then fail(where, "unknown level " .. describe(level) .. "; valid: error, warn, info, debug", 3) end
+  return level, tostring(text)
+end
+
+local sealed = setmetatable({}, { __mode = "k" })
+
+--- What an author gets of a checked table: it reads the same and cannot be changed, so that it stays checked.
+function M.seal(t, what)
+  local function refuse() error(what .. ": cannot be changed once it is made", 2) end
+  local view = setmetatable({}, { __metatable = false, __index = t, __newindex = refuse })
+  sealed[view] = { t = t, what = what }
+  return view
+end
+
+--- The table behind what seal(t, what) returned; nil when it is something else.
+function M.unseal(view, what)
+  local s = type(view) == "table" and sealed[view]
+  return s and s.what == what and s.t or nil
+end
+
+--- Raises at the line of who called the function that calls this when the run is on already.
+function M.only_while_loading(what)
+  if native.running() then
+    error(what .. " belongs into the scenario file itself: it cannot be called while the run is on", 3)
+  end
+end
+
+local function whole(low, high)
+  return function(v)
+    if type(v) == "number" and v >= low and v <= high and v == math.floor(v) then return v end
+    return nil, "a whole number from " .. low .. " to " .. string.format("%d", high)
+  end
+end
+
+--- Converters: function(value) → converted | nil, what was expected | nil, nil, the whole problem
 M.types = {
   string = function(v) if type(v) == "string" and v ~= "" then return v end return nil, "a non-empty string" end,
   text = function(v) if type(v) == "string" then return v end return nil, "a string" end,
@@ -42,7 +82,7 @@ M.types = {
     return nil, 'a duration such as "500ms", "5s" or "2m" (' .. message .. ")"
   end,
   size = function(v)
-    if type(v) == "number" and v >= 0 then return v end
+    if type(v) == "number" and v >= 0 and v <= 2 ^ 40 and v == math.floor(v) then return v end
     if type(v) == "string" then
       local n = native.size(v)
       if n then return n end
@@ -54,6 +94,7 @@ M.types = {
     if type(v) == "number" and v >= 1 and v <= 10000000 and v == math.floor(v) then return v end
     return nil, "a whole number from 1 to 10,000,000"
   end,
+  times = whole(0, 1000000),
   name = function(v)
     if type(v) == "string" and #v <= 64 and v:find("^[A-Za-z][A-Za-z0-9_.-]*$") then return v end
     return nil, "a name of letters, digits, - _ . that starts with a letter (at most 64)"
@@ -75,10 +116,23 @@ function M.choice(...)
   end
 end
 
+--- A table with a specification of its own: what is wrong in it is told as key.key.
+function M.nested(spec, key)
+  return function(v)
+    if type(v) ~= "table" then return nil, "a table { … }" end
+    local problem
+    local ok, result = pcall(M.check, v, spec, key, function(text) problem = text error(text, 0) end)
+    if ok then return result end
+    if not problem then error(result, 0) end
+    return nil, nil, problem
+  end
+end
+
 --- Checks `t` against `spec` { key = { type or converter, required =, default = } } and returns a new table with the
---- converted values. `level`: whose line an error names (2 = the caller of the function that calls check).
+--- converted values. `level`: whose line an error names (2 = the caller of the function that calls check), or a function that
+--- raises it.
 function M.check(t, spec, where, level)
-  level = (level or 2) + 1
+  if type(level) ~= "function" then level = (level or 2) + 1 end
   if type(t) ~= "table" then
     fail(where, "expected a table { … }, got " .. describe(t), level)
   end
@@ -92,7 +146,8 @@ function M.check(t, spec, where, level)
         .. (near and ('; did you mean "' .. near .. '"?') or ""), level)
     end
     local convert = type(rule[1]) == "string" and M.types[rule[1]] or rule[1]
-    local value, expected = convert(t[key])
+    local value, expected, problem = convert(t[key])
+    if value == nil and problem then fail(where, problem, level) end
     if value == nil then
       fail(where, key .. ": expected " .. expected .. ", got " .. describe(t[key]), level)
     end

@@ -4,7 +4,10 @@ local options = require "iotix._core.options"
 
 local M = { declared = {}, done = false }
 
-local function to_number(text) return tonumber(text) end
+local function to_number(text)
+  local n = tonumber(text)
+  if n and n == n and n > -math.huge and n < math.huge then return n end
+end
 
 local converters = {
   string = function(text) return text end,
@@ -42,6 +45,7 @@ local rule_spec = {
 local given_text = native.params()
 
 function M.declare(t)
+  options.only_while_loading("iotix.params")
   if type(t) ~= "table" then error("iotix.params: expected a table { NAME = { type = …, default = … } }", 2) end
   local values = {}
   for _, name in ipairs(options.sorted_keys(t)) do
@@ -49,10 +53,14 @@ function M.declare(t)
       error("iotix.params: a parameter's name is letters, digits, - and _, and starts with a letter", 2)
     end
     local rule = t[name]
-    if type(rule) ~= "table" then rule = { type = type(rule) == "table" and "string" or type(rule), default = rule } end
+    if type(rule) ~= "table" then rule = { type = type(rule), default = rule } end
     rule = options.check(rule, rule_spec, "iotix.params: " .. name, 2)
-    if rule.default ~= nil and converters[rule.type](tostring(rule.default)) == nil then
-      error("iotix.params: " .. name .. ": the default " .. tostring(rule.default) .. " is not " .. expected[rule.type], 2)
+    if rule.default ~= nil then
+      local converted = converters[rule.type](tostring(rule.default))
+      if converted == nil then
+        error("iotix.params: " .. name .. ": the default " .. tostring(rule.default) .. " is not " .. expected[rule.type], 2)
+      end
+      if type(rule.default) == "string" then rule.default = converted end
     end
     local text = given_text[name]
     local value = rule.default

@@ -5,9 +5,6 @@ local options = require "iotix._core.options"
 local params = require "iotix._core.params"
 
 local M = {}
-local made = setmetatable({}, { __mode = "k" })
-
-function M.remember(scenario) made[scenario] = true end
 
 -- JSON of the plan: absent keys are null, so nothing here may be a hole in a list.
 local function launch_of(l)
@@ -57,15 +54,16 @@ local function build(s)
 end
 
 local function main(returned)
-  if not made[returned] then
+  local scenario = options.unseal(returned, "a scenario")
+  if not scenario then
     error(native.path .. ": iotix: the file must end with: return iotix.scenario { … } (it returned "
       .. (returned == nil and "nothing" or "a " .. type(returned)) .. ")", 0)
   end
   params.check_all_known()
-  local plan, behaviours = build(returned)
+  local plan, behaviours = build(scenario)
   local functions = { behaviours = behaviours, command_runner = require("iotix._core.command").run }
-  if returned.test then
-    functions.test_runner = function() return require("iotix._core.test").run(returned) end
+  if scenario.test then
+    functions.test_runner = function() return require("iotix._core.test").run(scenario) end
   end
   return plan, functions
 end

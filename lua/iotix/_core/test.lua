@@ -1,10 +1,18 @@
 -- The test function of a scenario: what `run` can do, and what its end means for the exit code.
 local native = require "iotix._core.native"
+local observer = require "iotix._core.observer"
 local options = require "iotix._core.options"
 
 local M = {}
 
 local states = { "count", "started", "online", "connecting", "running", "error", "ever_online", "stopped", "created" }
+
+local function check_state(where, state)
+  for i = 1, #states do
+    if states[i] == state then return end
+  end
+  error(where .. ": unknown state \"" .. tostring(state) .. "\"; valid: " .. table.concat(states, ", "), 3)
+end
 
 local function group_object(definition)
   local group = {}
@@ -12,9 +20,7 @@ local function group_object(definition)
   --- How many devices are in that state now (at most about 250 ms old); without a state: all.
   function group:count(state)
     state = state or "count"
-    local known = false
-    for i = 1, #states do known = known or states[i] == state end
-    if not known then error("group:count: unknown state \"" .. tostring(state) .. "\"; valid: " .. table.concat(states, ", "), 2) end
+    check_state("group:count", state)
     local status = native.status()
     local mine = status.groups and status.groups[definition.name]
     return mine and mine[state] or 0
@@ -22,12 +28,16 @@ local function group_object(definition)
 
   --- Waits until at least n devices are in that state.
   function group:wait(state, n, within)
-    local deadline = native.elapsed() + (native.duration(within or 30, true) or error("group:wait: within is a duration", 2)) / 1e6
+    check_state("group:wait", state)
+    if type(n) ~= "number" then error("group:wait: expected a number of devices, got a " .. type(n), 2) end
+    local us, problem = native.duration(within or 30, true)
+    if not us then error("group:wait: within: " .. problem, 2) end
+    local deadline = native.elapsed() + us / 1e6
     while true do
       local have = group:count(state)
       if have >= n then return have end
       if native.elapsed() >= deadline then
-        return nil, string.format("only %d of %d devices of %s are %s", have, n, definition.name, state), "timeout"
+        return nil, string.format("only %d of %s devices of %s are %s", have, tostring(n), definition.name, state), "timeout"
       end
       native.sleep(0.1)
     end
@@ -38,6 +48,8 @@ local function group_object(definition)
     if type(index) ~= "number" or index < 1 or index ~= math.floor(index) then
       error("group:topic: the device's index is a whole number from 1", 2)
     end
+    if type(channel) ~= "string" or channel == "" then error("group:topic: expected the name of a channel, such as \"state\"", 2) end
+    if channel:find("/", 1, true) then return (channel:gsub("^/", "")) end -- as dev:topic does
     local function expand(pattern, device_id)
       return (pattern:gsub("%$?{(%w+)}", { groupId = definition.name, index = string.format("%d", index), deviceId = device_id }))
     end
@@ -47,8 +59,13 @@ local function group_object(definition)
 
   --- Sends a command to one device: { command =, params =, id = } on its command topic.
   function group:command(index, name, parameters, id)
-    local topic = group:topic(index, "command")
-    return M.publish(topic, native.json { command = name, params = parameters, id = id })
+    if type(index) ~= "number" or index < 1 or index ~= math.floor(index) then
+      error("group:command: the device's index is a whole number from 1", 2)
+    end
+    if type(name) ~= "string" then error("group:command: expected the name of a command, got a " .. type(name), 2) end
+    local text, problem = native.json { command = name, params = parameters, id = id }
+    if not text then error("group:command: " .. problem, 2) end
+    return M.publish(group:topic(index, "command"), text)
   end
 
   return M.readonly(group, "a group")
@@ -62,15 +79,21 @@ end
 local publish_spec = { qos = { "qos", default = 1 }, retain = { "boolean", default = false }, broker = { "string" } }
 
 function M.publish(topic, payload, o)
-  o = options.check(o or {}, publish_spec, "run:publish", 2)
+  if o == nil then o = {} end
+  o = options.check(o, publish_spec, "run:publish", 2)
+  if type(topic) ~= "string" or topic == "" then error("run:publish: expected a topic, got a " .. type(topic), 2) end
+  if payload == nil then payload = "" end
+  if type(payload) == "function" then error("run:publish: a function has no JSON form", 2) end
   if type(payload) == "table" then
     local text, problem = native.json(payload)
     if not text then error("run:publish: " .. problem, 2) end
     payload = text
   end
-  local ok, problem, code = native.observer_connect(10, o.broker)
+  local ok, problem, code = observer.connect(o.broker)
   if not ok then return nil, problem, code end
-  return native.observer_publish(topic, tostring(payload), o.qos, o.retain, o.broker)
+  ok, problem, code = native.observer_publish(topic, tostring(payload), o.qos, o.retain, o.broker)
+  if code == "invalid" then error("run:publish: " .. problem, 2) end
+  return ok, problem, code
 end
 
 local function run_object(scenario)
@@ -90,11 +113,14 @@ local function run_object(scenario)
   function run:publish(topic, payload, o) return M.publish(topic, payload, o) end
   function run:elapsed() return native.elapsed() end
   function run:log(level, text)
-    if text == nil then level, text = "info", level end
-    native.log(level, tostring(text))
+    native.log(options.log_line("run:log", level, text))
   end
   --- Marks the run failed (exit code 110) and ends the test.
-  function run:fail(reason) error({ iotix_fail = true, message = tostring(reason or "run:fail was called") }, 0) end
+  function run:fail(reason)
+    local message = tostring(reason or "run:fail was called")
+    native.test_over(110, message) -- also from a task that the test spawned
+    error({ iotix_fail = true, message = message }, 0)
+  end
   return M.readonly(run, "run")
 end
 

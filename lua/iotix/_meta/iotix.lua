@@ -189,7 +189,7 @@ function dev:on(event, fn) end
 function dev:wait(event, timeout) end
 
 ---An iterator that ticks: `for n in dev:every("5s", { jitter = "500ms" }) do … end`. Free of drift; ticks that were missed are
----skipped and counted in the metric tick_late. The first tick comes at a random (seeded) part of the interval, or after `phase`.
+---skipped and counted in the metric tick_late, as are those that come late. The first tick comes at a random (seeded) part of the interval, or after `phase`.
 ---@param interval duration at least 1ms
 ---@param options? { jitter?: duration, phase?: duration }
 ---@return fun(): integer

@@ -35,10 +35,12 @@ static bool reachable(uint16_t port)
     return ok;
 }
 
-static void exec_broker(const struct real *r)
+static void exec_broker(const struct real *r, pid_t parent)
 {
     int null = open("/dev/null", O_WRONLY);
     prctl(PR_SET_PDEATHSIG, SIGKILL); // no broker outlives a test that crashes
+    if (getppid() != parent)
+        _exit(1);
     dup2(null, 1);
     dup2(null, 2);
     execl(MOSQUITTO, MOSQUITTO, "-c", r->conf, (char *)NULL);
@@ -51,11 +53,14 @@ static bool start_broker(struct real *r)
     snprintf(r->conf, sizeof r->conf, "/tmp/iotix-test-XXXXXX");
     int fd = mkstemp(r->conf);
     assert_true(fd >= 0);
-    dprintf(fd, "listener %u 127.0.0.1\nallow_anonymous true\npersistence false\nlog_type none\n", r->w.broker.port);
+    // Of root's mosquitto: changing the user would take the death signal away.
+    dprintf(fd, "listener %u 127.0.0.1\nallow_anonymous true\npersistence false\nlog_type none\n%s", r->w.broker.port,
+            geteuid() == 0 ? "user root\n" : "");
     close(fd);
+    pid_t parent = getpid();
     r->pid = fork();
     if (r->pid == 0)
-        exec_broker(r);
+        exec_broker(r, parent);
     int64_t until = loop_fresh_us(r->w.loop) + DEADLINE_US;
     while (loop_fresh_us(r->w.loop) < until) {
         int status;
@@ -229,9 +234,10 @@ static void reconnects_to_a_broker_that_restarts(void **state)
     assert_int_equal(waitpid(r.pid, NULL, 0), r.pid);
     WAIT(&r.w, r.w.client.offline >= 1);
     assert_int_equal(client_publish(&r.w.client, "me", "to myself", 2, 2, &err), 0); // waits
+    pid_t parent = getpid();
     r.pid = fork();
     if (r.pid == 0)
-        exec_broker(&r);
+        exec_broker(&r, parent);
     // Subscribed anew before the queue is sent, so the message comes back.
     WAIT(&r.w, r.w.client.n_done == 2 && r.w.client.n_messages == 1);
     assert_string_equal(r.w.client.messages[0].payload, "to myself");

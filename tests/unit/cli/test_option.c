@@ -118,7 +118,7 @@ static void bad(void **state)
         {"x.lua|--threshold|publish_latency: p95 ~ 200ms", "--threshold"},
         {"x.lua|--threshold|publish_latencie: p95 < 200ms", "publish_latency"},
         {"x.lua|-b|mqtt://", "-b: "},
-        {"x.lua|-b|mqtt://u:hunter2@:99999999", "not a valid URL"},
+        {"x.lua|-b|mqtt://u:hunter2@h:99999999", "mqtt://***@h:99999999"},
         {"x.lua|y.lua", "arguments of the scenario go behind --"},
         {"doctor|x", "takes none"},
         {"new|a|b", "unexpected argument \"b\""},

@@ -111,6 +111,40 @@ static void typed_readers(void **state)
     json_decref(v);
 }
 
+static void any_bytes_become_a_text(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *bytes;
+        size_t n;
+        const char *text;
+    } cases[] = {
+        {"", 0, ""},
+        {"caf\xc3\xa9", 5, "caf\xc3\xa9"},
+        {"x \xff\n", 4, "x \xef\xbf\xbd\n"},
+        {"cut \xe2\x82", 6, "cut \xef\xbf\xbd\xef\xbf\xbd"},
+        {"\xed\xa0\x80", 3, "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"}, // a surrogate
+        {"a\0b", 3, "a\xef\xbf\xbd" "b"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct buf b;
+        struct error err;
+        json_t *v = json_text(cases[i].bytes, cases[i].n), *again;
+        assert_non_null(v);
+        assert_string_equal(json_string_value(v), cases[i].text);
+        buf_create(&b, 100);
+        assert_int_equal(json_write(v, &b, &err), 0);
+        again = json_parse((const char *)b.data, b.len, "x", &err); // what is written can be read
+        assert_true(json_equal(v, again));
+        json_decref(v);
+        json_decref(again);
+        buf_destroy(&b);
+    }
+    json_t *none = json_text_of(NULL);
+    assert_string_equal(json_string_value(none), "");
+    json_decref(none);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -118,6 +152,7 @@ int main(void)
         cmocka_unit_test(depth_is_limited),
         cmocka_unit_test(writes_in_order_and_compact),
         cmocka_unit_test(typed_readers),
+        cmocka_unit_test(any_bytes_become_a_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

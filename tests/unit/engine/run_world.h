@@ -32,6 +32,8 @@ struct world {
     int64_t took_us;
     unsigned statuses, phases; // bits of the phases seen
     unsigned checks, headers;
+    unsigned undecided; // thresholds without data in the first status that has any
+    int64_t first_p99_us;
     char url[600];
     // what to do, and when
     int act_phase; // -1: never
@@ -39,6 +41,7 @@ struct world {
     unsigned act_after; // so many statuses in that phase
     unsigned in_phase;
     bool acted;
+    bool judged; // a status had thresholds
     struct run_config config;
     // capture
     bool capture;
@@ -178,7 +181,11 @@ static void on_status(void *arg, const struct run_status *s)
     if (!(w->phases & 1u << s->phase))
         w->in_phase = 0;
     w->phases |= 1u << s->phase;
-    w->statuses++;
+    if (w->statuses++ == 0)
+        w->first_p99_us = s->p99_us;
+    for (unsigned i = 0; !w->judged && i < s->n_thresholds; i++)
+        w->undecided += s->threshold_results[i].state == THRESHOLD_NO_DATA;
+    w->judged |= s->n_thresholds > 0;
     if ((int)s->phase == w->act_phase && !w->acted && w->in_phase++ >= w->act_after) {
         w->acted = true;
         w->act(w);

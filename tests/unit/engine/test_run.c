@@ -50,6 +50,8 @@ static void a_partition_runs_its_part(void **state)
         run_text(w, 7, "\"messages\":3", DURATION(700000));
         expect_exit(w, 0);
         assert_int_equal(w->result.totals.devices, i == 1 ? 4 : 3);
+        assert_int_equal(w->result.partition, i);
+        assert_int_equal(w->result.partitions, 2);
         sent += (unsigned)w->result.totals.sent;
         done(w);
     }
@@ -107,6 +109,8 @@ static void thresholds_decide(void **state)
     assert_int_equal(w->result.n_thresholds, 2);
     assert_false(w->result.thresholds[0].failed);
     assert_true(w->result.thresholds[1].failed);
+    assert_int_equal(w->undecided, 2); // before anything was measured
+    assert_int_equal(w->first_p99_us, -1);
     done(w);
 
     w = make(1); // one that stops the run

@@ -179,6 +179,24 @@ static void test_known_metrics_are_documented(void **state)
     buf_destroy(&page);
 }
 
+static void test_nothing_measured_yet(void **state)
+{
+    (void)state;
+    struct threshold t;
+    struct threshold_result r;
+    struct error err;
+    memset(&r, 0xff, sizeof(r));
+    assert_int_equal(threshold_parse("publish_latency", "p95 < 200ms", &t, &err), 0);
+    threshold_no_data(&t, &r);
+    assert_int_equal(r.state, THRESHOLD_NO_DATA);
+    assert_true(r.failed);
+    assert_string_equal(r.actual_text, "no data");
+    assert_string_equal(r.limit_text, "< 200 ms");
+    t.no_data_passes = true;
+    threshold_no_data(&t, &r);
+    assert_false(r.failed);
+}
+
 struct fixture {
     struct metrics *m;
     struct metric *fast, *slow, *sent, *bytes, *errors;
@@ -308,6 +326,7 @@ int main(void)
         cmocka_unit_test(test_check),
         cmocka_unit_test(test_known_metrics_are_well_formed),
         cmocka_unit_test(test_known_metrics_are_documented),
+        cmocka_unit_test(test_nothing_measured_yet),
         cmocka_unit_test(test_evaluate),
         cmocka_unit_test(test_no_data_fails_unless_it_may_pass),
         cmocka_unit_test(test_evaluate_refuses_what_does_not_fit),

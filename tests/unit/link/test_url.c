@@ -96,8 +96,37 @@ static void bad_urls(void **state)
     assert_int_equal(url_parse(longest, "mqtt", &u, NULL), -1);
 }
 
+static void no_error_shows_a_password(void **state)
+{
+    (void)state;
+    static const char *const broken[] = {
+        "mqtt://user:hunter2@",           "mqtt://user:hunter2@h:99999",  "user:hunter2@h:0",
+        "mqtt://user:hun/ter2@h",         "mqtt://user:hunter2/@h",       "mqtt://user:hunter2?@h",
+        "us er:hunter2@h",                "mqtt://user:hunter2@h h",      "user:hunter2://x@h",
+        "mqtt://user:hunter2%zz@h",       "foo://user:hunter2@h",         "mqtt://[user:hunter2]@[x]",
+        "mqtt://[hunter2]/@h",            "averyverylongscheme://user:hunter2@h",
+    };
+    for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
+        struct url u;
+        struct error err = {0};
+        assert_int_equal(url_parse(broken[i], "mqtt", &u, &err), -1);
+        if (strstr(err.text, "hunter2") || strstr(err.text, "ter2") || !strstr(err.text, "***@"))
+            fail_msg("%s: %s", broken[i], err.text);
+    }
+    char shown[64], longer[600];
+    assert_string_equal(url_redact("mqtt://u:p@h:1/x", shown, sizeof shown), "mqtt://***@h:1/x");
+    assert_string_equal(url_redact("mqtt://h:1/x", shown, sizeof shown), "mqtt://h:1/x");
+    assert_string_equal(url_redact("u:p@h", shown, sizeof shown), "***@h");
+    memset(longer, 'p', sizeof longer);
+    memcpy(longer + sizeof longer - 6, "@h:0x", 6);
+    struct url u;
+    struct error err = {0};
+    assert_int_equal(url_parse(longer, "mqtt", &u, &err), -1);
+    assert_null(strstr(err.text, "ppp"));
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(good_urls), cmocka_unit_test(bad_urls)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(good_urls), cmocka_unit_test(bad_urls), cmocka_unit_test(no_error_shows_a_password)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
