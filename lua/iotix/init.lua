@@ -128,7 +128,7 @@ local function check_groups(groups)
   local seen, checked = {}, {}
   for key in pairs(groups) do
     if type(key) ~= "number" then error("iotix.scenario: groups: expected a list { a, b }, got the key " .. tostring(key), 3) end
-    if key > #groups then error("iotix.scenario: groups[" .. #groups + 1 .. "] is nil", 3) end
+    if key > #groups then error("iotix.scenario: groups[" .. #groups + 1 .. "]: expected what iotix.group returns, got a nil", 3) end
   end
   if #groups == 0 then error("iotix.scenario: groups: at least one group is needed", 3) end
   for i = 1, #groups do

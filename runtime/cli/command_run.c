@@ -234,8 +234,8 @@ static int execute(struct running *r)
     return finish(r);
 }
 
-// Whoever waits for the machine form of the result gets one of a load that failed too: its diagnostics. A scenario that could not
-// even be read is a matter of usage. The exit code stays that of the load, whatever becomes of the file.
+// Whoever waits for the machine form of the result gets one of a load that failed too: its diagnostics. A scenario that
+// could not even be read is a matter of usage. The exit code stays that of the load, whatever becomes of the file.
 static void load_failed(struct running *r, int code)
 {
     const char *json = option_text(&r->session->options, OPT_SUMMARY_JSON);

@@ -195,7 +195,7 @@ static int64_t wait_until(const struct loop *loop, int64_t now_us, int64_t max_w
 
 static void poll_real(struct loop *loop, int64_t max_wait_us, bool again)
 {
-    // The last turn's time is old by its work: a timer that fell due meanwhile must not wait, and epoll waits at least 1 ms.
+    // The last turn's time is old by its work: against it nothing is due now, and epoll waits at least 1 ms.
     int64_t now_us = clock_now_us(&loop->clock), until = again ? now_us : wait_until(loop, now_us, max_wait_us);
     if (until <= now_us) {
         ev_run(loop->ev, EVRUN_NOWAIT);

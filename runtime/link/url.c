@@ -35,8 +35,8 @@ static int check_chars(const char *text, const char *shown, struct error *err)
     return 0;
 }
 
-static int parse_scheme(const char *text, const char *dflt, struct url *out, const char *shown,
-                        const char **rest, struct error *err)
+static int parse_scheme(const char *text, const char *dflt, struct url *out, const char *shown, const char **rest,
+                        struct error *err)
 {
     const char *sep = strstr(text, "://");
     *rest = sep ? sep + 3 : text;
@@ -74,8 +74,8 @@ static int decode(char *dst, size_t size, const char *from, size_t n, const char
             int high = i + 1 < n ? hex_value(from[i + 1]) : -1;
             int low = i + 2 < n ? hex_value(from[i + 2]) : -1;
             if (high < 0 || low < 0 || (high == 0 && low == 0))
-                return error_set(err, ERR_INVALID, "URL \"%s\": the %s has a %% without two hex digits, or %%00",
-                                 shown, what);
+                return error_set(err, ERR_INVALID, "URL \"%s\": the %s has a %% without two hex digits, or %%00", shown,
+                                 what);
             c = high * 16 + low;
             i += 2;
         }
@@ -105,8 +105,8 @@ static int check_host(const char *host, const char *shown, struct error *err)
     for (const char *c = host; *c; c++)
         if (!isalnum((unsigned char)*c) && !strchr("-._", *c))
             return error_set(err, ERR_INVALID,
-                             "URL \"%s\": \"%c\" in the host (letters, digits, - . _; other names in punycode)",
-                             shown, isprint((unsigned char)*c) ? *c : '?');
+                             "URL \"%s\": \"%c\" in the host (letters, digits, - . _; other names in punycode)", shown,
+                             isprint((unsigned char)*c) ? *c : '?');
     return 0;
 }
 

@@ -262,7 +262,7 @@ static void fire_event(struct scenario *s, struct behaviour *b, const char *even
             handler_spawn(s, b, h, false);
 }
 
-// Handlers that were registered while there was no connection. From then on the adapter renews the subscription by itself.
+// Handlers that were registered before there was a connection, or on one that has ended. Until it ends the adapter renews them.
 static void subscribe_later(struct scenario *s, struct behaviour *b)
 {
     for (struct handler *h = b->handlers; h; h = h->next) {
@@ -310,6 +310,8 @@ static void ops_offline(void *arg, struct device *d, const struct error *why, bo
             error_set(&text, ERR_CANCELLED, "disconnected while connecting");
         wait_answer_error(w, &text);
     }
+    for (struct handler *h = b->handlers; h && !will_retry; h = h->next)
+        h->later = h->subscription; // the adapter keeps subscriptions through a reconnect, but not past the end of a connection
     if (give_up)
         device_disconnect(d, ADAPTER_ABRUPT);
     fire_event(s, b, "disconnect");

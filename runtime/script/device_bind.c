@@ -13,8 +13,7 @@ struct every {
     uint32_t ticks;
     int64_t interval_us, jitter_us;
     int64_t next_us;  // without jitter
-    int64_t at_us;    // with jitter: when the tick that is awaited is due
-    uint64_t skipped; // ticks before it that never came
+    int64_t due_us;   // with jitter, and not before it was asked for: what lateness is measured from
     struct loop *loop;
     struct metric *late_ticks; // of the device's group; lives as long as the process
 };
@@ -365,7 +364,7 @@ static int dev_sleep(lua_State *L)
 static int push_tick(lua_State *L, void *arg)
 {
     const struct every *e = arg;
-    late_ticks_count(e->late_ticks, e->interval_us, loop_now_us(e->loop) - e->at_us, e->skipped);
+    late_ticks_count(e->late_ticks, e->interval_us, loop_now_us(e->loop) - e->due_us, 0);
     lua_pushinteger(L, (lua_Integer)e->ticks);
     return 1;
 }
@@ -391,14 +390,16 @@ static int every_next(lua_State *L)
     struct loop *loop = s->config.loop;
     int64_t now = loop_now_us(loop);
     e->next_us += e->interval_us;
-    e->skipped = now > e->next_us ? (uint64_t)((now - e->next_us) / e->interval_us) : 0;
-    e->next_us += (int64_t)e->skipped * e->interval_us; // skip what was missed, keep the phase
+    if (now > e->next_us) // skip what was missed, keep the phase
+        e->next_us += (now - e->next_us) / e->interval_us * e->interval_us;
     e->ticks++;
-    e->at_us = e->next_us;
+    int64_t at = e->next_us;
     if (e->jitter_us)
-        e->at_us += (int64_t)((rng_unit(scenario_rng(s)) * 2 - 1) * (double)e->jitter_us);
+        at += (int64_t)((rng_unit(scenario_rng(s)) * 2 - 1) * (double)e->jitter_us);
+    // A body that took longer than the interval is the author's (a slow broker, say); only what comes late from here on is ours.
+    e->due_us = at > now ? at : now;
     *task_local(t) = e;
-    loop_timer_at(loop, task_timer(t), e->at_us, every_fire);
+    loop_timer_at(loop, task_timer(t), at, every_fire);
     task_block(t, every_cancel, s);
     return task_yield(L);
 }
@@ -485,7 +486,7 @@ static int dev_index(lua_State *L)
     if (!lua_isnil(L, -1))
         return 1;
     struct scenario *s = scenario_of(L);
-    const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
+    const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : luaL_typename(L, 2);
     struct device *d = find_device(L, s, 1);
     if (!d) {
         if (strcmp(key, "state") == 0)

@@ -244,6 +244,18 @@ static void copy_meta(lua_State *L, int from, int to, const char *field)
         lua_setfield(L, to, field);
 }
 
+// Pushes a plain copy of the list at idx: a view has no length and ipairs does not see through it, so lists (iotix.args) are not
+// protected, only copied.
+static void push_list(lua_State *L, int idx)
+{
+    int n = (int)lua_objlen(L, idx);
+    lua_createtable(L, n, 0);
+    for (int i = 1; i <= n; i++) {
+        lua_rawgeti(L, idx, i);
+        lua_rawseti(L, -2, i);
+    }
+}
+
 // Pushes a read-only view of the table at idx: a copy of its fields with the tables in it seen the same way.
 // memo: table → its view, against circles and for identity.
 static void push_view(lua_State *L, int idx, int memo, int depth)
@@ -268,7 +280,9 @@ static void push_view(lua_State *L, int idx, int memo, int depth)
     lua_pushnil(L);
     while (lua_next(L, idx)) {
         lua_pushvalue(L, -2);
-        if (lua_istable(L, -2))
+        if (lua_istable(L, -2) && lua_objlen(L, -2) > 0)
+            push_list(L, lua_gettop(L) - 1);
+        else if (lua_istable(L, -2))
             push_view(L, lua_gettop(L) - 1, memo, depth + 1);
         else
             lua_pushvalue(L, -2);

@@ -384,5 +384,5 @@ const struct scenario_ops *script_scenario_ops(void)
 
 const char *script_lua_version(void)
 {
-    return LUAJIT_VERSION + strlen("LuaJIT ");
+    return &LUAJIT_VERSION[sizeof("LuaJIT ") - 1];
 }

@@ -161,13 +161,13 @@ describe("metrics", function()
       "connect_failures", "disconnects", "messages_sent", "messages_acked", "samples_generated", "tick_late", "loop_turn" } do
       assert.is_true(sum[name] > 0, name .. " stayed at 0\n" .. r.err)
     end
-    -- Every tick of "slow" comes late and leaves one out: two a message at the least, but for the first.
+    -- The body of "slow" takes longer than its interval: that is the author's doing and no lateness of the generator.
     local sent = 0
     for _, m in ipairs(summary.metrics) do
       if m.name == "messages_sent" and m.tags.group == "slow" then sent = m.values.count end
     end
     assert.is_true(sent > 2)
-    assert.is_true(hits["tick_late/slow"] >= 2 * (sent - 2), hits["tick_late/slow"] .. " late ticks at " .. sent .. " messages")
+    assert.is_true(hits["tick_late/slow"] <= sent / 4, hits["tick_late/slow"] .. " late ticks at " .. sent .. " messages")
   end)
 end)
 

@@ -5,7 +5,7 @@
 
 ---@class iotix
 ---@field version string version of iotix
----@field args string[] what stands behind `--` on the command line
+---@field args string[] what stands behind `--` on the command line; a list of its own for every process
 ---@field gen iotix.gen
 ---@field json iotix.json
 ---@field expect iotix.expect
@@ -112,7 +112,8 @@ function iotix.mqtt(connection) end
 ---@param time duration
 function iotix.sleep(time) end
 
----Starts a task beside this one, of the same device. It ends with the device.
+---Starts a task beside this one, of the same device. It ends with the device. At most 64 a device. In `test` an error of such a
+---task fails the run as one of the test itself does.
 ---@param fn function
 ---@param ... any its arguments
 ---@return iotix.Task? task, string? message, code? code
@@ -126,17 +127,19 @@ function iotix.now() end
 ---@return number
 function iotix.elapsed() end
 
----One line into the log; `iotix.log("text")` or `iotix.log("warn", "text")`.
+---One line into the log; `iotix.log("text")` or `iotix.log("warn", "text")`. At most 100 lines a second and device, however they
+---are written: what is more is dropped, and a line says so.
 ---@param level "error"|"warn"|"info"|"debug"|string
 ---@param text? string
 function iotix.log(level, text) end
 
----Ends the test and the run at once: exit code 108. In `test` only.
+---Ends the test and the run at once: exit code 108. In `test` and the tasks it spawned only.
 ---@param reason? string
 function iotix.abort(reason) end
 
 ---A device, as its behaviour sees it. A topic without "/" hangs below the group's base: in group "sensors" device 17 publishes
 ---"telemetry" to `sensors/sensors-17/telemetry`. A topic with "/" is taken as it is; a leading "/" is cut.
+---Its methods work in tasks of that very device: devices reach each other through the broker.
 ---@class iotix.Device
 ---@field id string "sensors-17"
 ---@field index integer 1 for the group's first device, over all shards
@@ -165,6 +168,7 @@ function dev:disconnect(mode) end
 function dev:publish(topic, payload, options) end
 
 ---Subscribes and waits for the broker's answer. Messages go to `fn` (a task each), to `dev:on("message")` and to `dev:wait`.
+---With `fn` it is subscribed again when the device connects again after `dev:disconnect`.
 ---@param filter string
 ---@param options? { qos?: integer }
 ---@param fn? fun(message: iotix.Message)
@@ -175,7 +179,8 @@ function dev:subscribe(filter, options, fn) end
 ---@return boolean? ok, string? message, code? code
 function dev:unsubscribe(filter) end
 
----Calls `fn` in a task of its own whenever that happens. "command" subscribes the device's `command` topic; what the handler
+---Calls `fn` in a task of its own whenever that happens; at most 256 handlers a device. "command" subscribes, now or as soon as the
+---device connects, the device's `command` topic; what the handler
 ---returns is published to `response` (a handler that raises answers { ok = false, error = … }).
 ---@param event "command"|"message"|"connect"|"disconnect"
 ---@param fn fun(subject?: iotix.Command|iotix.Message): any
@@ -189,7 +194,7 @@ function dev:on(event, fn) end
 function dev:wait(event, timeout) end
 
 ---An iterator that ticks: `for n in dev:every("5s", { jitter = "500ms" }) do … end`. Free of drift; ticks that were missed are
----skipped and counted in the metric tick_late, as are those that come late. The first tick comes at a random (seeded) part of the interval, or after `phase`.
+---skipped. What the generator itself is late counts in the metric tick_late. The first tick comes at a random (seeded) part of the interval, or after `phase`.
 ---@param interval duration at least 1ms
 ---@param options? { jitter?: duration, phase?: duration }
 ---@return fun(): integer
@@ -235,7 +240,7 @@ function task:cancel() end
 ---@return boolean
 function task:alive() end
 
----Value generators. Calling one draws the next value from the generator of the device that calls it, so that the same seed gives
+---Value generators; a device may be the first to use 100 different specifications. Calling one draws the next value from the generator of the device that calls it, so that the same seed gives
 ---the same values on any number of shards.
 ---@class iotix.gen
 local gen = {}
@@ -271,7 +276,10 @@ function gen.constant(value) end
 function gen.choice(o) end
 
 ---@class iotix.json
+---@field null any encodes as null, and is what null decodes to
 local json = {}
+---Keys are sorted, an empty table is `{}`, NaN and infinities are null, invalid UTF-8 becomes U+FFFD. Lists with holes, tables with
+---both list items and named keys, functions, more than 32 levels or 1,024 keys have no JSON form: nil and why.
 ---@param value any
 ---@return string? text, string? message
 function json.encode(value) end
@@ -326,7 +334,7 @@ function group:count(state) end
 ---@return integer? count, string? message, code? code
 function group:wait(state, n, within) end
 
----The full topic of a device's channel.
+---The full topic of a device's channel, as `dev:topic` gives it.
 ---@param index integer
 ---@param channel string
 ---@return string

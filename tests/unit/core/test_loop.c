@@ -300,31 +300,21 @@ static void loop_run_is_not_nested_and_an_early_stop_counts(void **state)
     loop_delete(NULL);
 }
 
-// epoll's shortest wait is a millisecond: of many turns that do not wait, some are shorter on any machine.
-static int64_t shortest_turn(void)
-{
-    int64_t shortest = INT64_MAX;
-    for (int i = 0; i < 200; i++) {
-        int64_t from = loop_fresh_us(w.loop);
-        while (loop_fresh_us(w.loop) < from + 5) // the last turn's time is over
-            ;
-        from = loop_fresh_us(w.loop);
-        loop_turn(w.loop, 0);
-        int64_t took = loop_fresh_us(w.loop) - from;
-        shortest = took < shortest ? took : shortest;
-    }
-    return shortest;
-}
-
+// epoll's shortest wait is a millisecond. A loaded machine may make any turn that long, but not every third one.
 static void a_turn_of_no_wait_does_not_sleep(void **state)
 {
     (void)state;
-    create(false);
-    assert_in_range(shortest_turn(), 0, 900);
-    loop_timer_start(w.loop, &w.timer, 3600000000, stop_fn);
-    assert_in_range(shortest_turn(), 0, 900);
-    loop_timer_stop(w.loop, &w.timer);
-    destroy();
+    unsigned slow = 0;
+    for (int i = 0; i < 300; i++) { // the first turns of a loop, where the time of the last turn is that of its making
+        create(false);
+        loop_timer_start(w.loop, &w.timer, 3600000000, stop_fn);
+        int64_t from = loop_fresh_us(w.loop);
+        loop_turn(w.loop, 0);
+        slow += loop_fresh_us(w.loop) - from > 950;
+        loop_timer_stop(w.loop, &w.timer);
+        destroy();
+    }
+    assert_in_range(slow, 0, 100);
 }
 
 int main(void)

@@ -124,9 +124,8 @@ static inline void stage_add_group(struct stage *st, const json_t *g)
 }
 
 // Loads a text that must be good and starts its devices.
-static inline struct stage *stage_open(const char *text)
+static inline void stage_start(struct stage *st, const char *text)
 {
-    struct stage *st = stage_new();
     stage_load(st, text);
     if (!st->plan)
         fail_msg("line %d: %s", st->diagnostics[0].line, st->diagnostics[0].message);
@@ -147,6 +146,12 @@ static inline struct stage *stage_open(const char *text)
     }
     assert_int_equal(st->ops->attach(st->scenario, st->fleet, st->plan, &st->err), 0);
     fleet_start(st->fleet, loop_now_us(fake.loop));
+}
+
+static inline struct stage *stage_open(const char *text)
+{
+    struct stage *st = stage_new();
+    stage_start(st, text);
     return st;
 }
 
