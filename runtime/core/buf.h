@@ -18,7 +18,10 @@ void buf_create(struct buf *b, uint32_t cap);
 // Frees the bytes; the buffer is empty and usable again.
 void buf_destroy(struct buf *b);
 // Length to 0, keeps the allocation.
-static inline void buf_clear(struct buf *b) { b->len = 0; }
+static inline void buf_clear(struct buf *b)
+{
+    b->len = 0;
+}
 
 // Makes room for n more bytes and returns where they start (b->data + b->len), or NULL at the cap or without
 // memory. Does not change len: the caller adds what it wrote.
@@ -40,8 +43,8 @@ int buf_vprintf(struct buf *b, const char *fmt, va_list args) WARN_UNUSED_RESULT
 int buf_append_int(struct buf *b, int64_t v) WARN_UNUSED_RESULT;
 // A JSON number that reads well: integers without a point; otherwise at most `decimals` digits (0..9) after the point,
 // rounded half away from zero, trailing zeros cut, no "-0". decimals < 0 is automatic: at most 6, and a non-zero that
-// would print as 0 becomes %.14g. So do magnitudes beyond 2^53. NaN and infinities become null. Locale-free, no snprintf
-// on the common path (this is the hot path of every payload).
+// would print as 0 becomes %.14g. So do magnitudes beyond 2^53. NaN and infinities become null. Locale-free, no
+// snprintf on the common path (this is the hot path of every payload).
 int buf_append_number(struct buf *b, double v, int decimals) WARN_UNUSED_RESULT;
 // "…" with JSON escapes. Invalid UTF-8 bytes become U+FFFD, so that the result is always valid JSON.
 int buf_append_json_string(struct buf *b, const char *s, size_t n) WARN_UNUSED_RESULT;

@@ -2,8 +2,8 @@
 //
 // Functions that can fail return 0/-1 or pointer/NULL and take a `struct error *err` as their last
 // parameter. `err` may be NULL when the caller does not care, and need not be initialised. It is set once, where the
-// failure is first seen; callers above add to it with error_prefix(), which keeps code and file:line. A second error_set()
-// replaces the first.
+// failure is first seen; callers above add to it with error_prefix(), which keeps code and file:line. A second
+// error_set() replaces the first.
 #pragma once
 
 #define WARN_UNUSED_RESULT __attribute__((warn_unused_result))
@@ -40,8 +40,8 @@ struct error {
 // Empties an error.
 void error_clear(struct error *err);
 
-// Fills `err` (may be NULL) and returns -1, so that `return error_set(err, ...)` reads well. The arguments may point into
-// err->text. Control characters become spaces, so that an error is always one line.
+// Fills `err` (may be NULL) and returns -1, so that `return error_set(err, ...)` reads well. The arguments may point
+// into err->text. Control characters become spaces, so that an error is always one line.
 #define error_set(err, code, ...) error_set_at((err), __FILE__, __LINE__, (code), __VA_ARGS__)
 int error_set_at(struct error *err, const char *file, int line, enum error_code code, const char *fmt, ...)
     PRINTF_LIKE(5, 6);

@@ -2,7 +2,8 @@
 #pragma once
 #include "core/buf.h"
 
-// Reads a regular file into out (appended). Larger than max_bytes, a directory, unreadable → -1 with the path in the text.
+// Reads a regular file into out (appended). Larger than max_bytes, a directory, unreadable → -1 with the path in the
+// text.
 int file_read(const char *path, uint32_t max_bytes, struct buf *out, struct error *err) WARN_UNUSED_RESULT;
 // Writes path.tmp-PID, fsyncs, renames. On any failure (disk full, read-only) the old file stays, the temporary is
 // removed and err says which path and why. Keeps the mode of an existing file and follows symbolic links; what is no

@@ -14,7 +14,8 @@ json_t *json_text_of(const char *s); // NUL-terminated; NULL is ""
 // Compact text appended to out; keys in insertion order.
 int json_write(const json_t *v, struct buf *out, struct error *err) WARN_UNUSED_RESULT;
 // Typed readers of an object's member with a default; a wrong type is an error "key: expected X, got Y".
-int json_get_str(const json_t *obj, const char *key, const char *dflt, const char **out, struct error *err) WARN_UNUSED_RESULT;
+int json_get_str(const json_t *obj, const char *key, const char *dflt, const char **out,
+                 struct error *err) WARN_UNUSED_RESULT;
 int json_get_int(const json_t *obj, const char *key, int64_t dflt, int64_t *out, struct error *err) WARN_UNUSED_RESULT;
 int json_get_num(const json_t *obj, const char *key, double dflt, double *out, struct error *err) WARN_UNUSED_RESULT;
 int json_get_bool(const json_t *obj, const char *key, bool dflt, bool *out, struct error *err) WARN_UNUSED_RESULT;

@@ -14,10 +14,10 @@ enum log_format { LOG_TEXT, LOG_JSON };
 
 struct log;
 struct log_config {
-    int fd;                 // where lines go; not closed by the log
-    enum log_level level;   // lines above it are dropped
+    int fd;               // where lines go; not closed by the log
+    enum log_level level; // lines above it are dropped
     enum log_format format;
-    bool color;             // ANSI colour for level names, text form only
+    bool color; // ANSI colour for level names, text form only
     // When set, lines are handed here instead of being written: a shard ships them to its supervisor, the live view
     // prints them above its block. `line` is the finished line with its newline.
     void (*sink)(void *arg, enum log_level level, const char *line, size_t n);

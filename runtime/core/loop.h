@@ -25,7 +25,7 @@ struct loop_hook {
 
 struct loop_stats {
     uint64_t turns;
-    int64_t longest_turn_us;  // work only, without waiting in epoll; reset by loop_stats_reset
+    int64_t longest_turn_us;   // work only, without waiting in epoll; reset by loop_stats_reset
     int64_t timer_late_max_us; // how late the latest timer fired; reset likewise
 };
 
@@ -40,8 +40,9 @@ int64_t loop_now_us(const struct loop *loop);
 int64_t loop_fresh_us(const struct loop *loop);
 int64_t loop_wall_us(const struct loop *loop);
 
-// The loop that runs a timer callback is its arg. At most 512 callbacks run in a turn; the rest runs in the next, which does
-// not wait. delay_us counts from loop_now_us; <= 0 fires in the next turn's timers (in this turn's, from a descriptor callback).
+// The loop that runs a timer callback is its arg. At most 512 callbacks run in a turn; the rest runs in the next, which
+// does not wait. delay_us counts from loop_now_us; <= 0 fires in the next turn's timers (in this turn's, from a
+// descriptor callback).
 void loop_timer_start(struct loop *loop, struct timer *t, int64_t delay_us, timer_fn *fn);
 void loop_timer_at(struct loop *loop, struct timer *t, int64_t at_us, timer_fn *fn);
 void loop_timer_stop(struct loop *loop, struct timer *t);
@@ -51,11 +52,12 @@ void loop_hook_remove(struct loop *loop, struct loop_hook *hook);
 // The next epoll does not wait.
 void loop_again(struct loop *loop);
 
-// Runs until loop_stop (one that came before counts too); -1 when it is running already. Virtual: also ends when no timer is
-// left, nothing is ready and no hook asked for another turn.
+// Runs until loop_stop (one that came before counts too); -1 when it is running already. Virtual: also ends when no
+// timer is left, nothing is ready and no hook asked for another turn.
 int loop_run(struct loop *loop, struct error *err) WARN_UNUSED_RESULT;
 void loop_stop(struct loop *loop);
-// One turn; waits at most max_wait_us (tests and drains); a virtual clock jumps at most so far. Not from inside a callback.
+// One turn; waits at most max_wait_us (tests and drains); a virtual clock jumps at most so far. Not from inside a
+// callback.
 void loop_turn(struct loop *loop, int64_t max_wait_us);
 void loop_stats(const struct loop *loop, struct loop_stats *out);
 void loop_stats_reset(struct loop *loop);

@@ -4,7 +4,9 @@
 #include <stdint.h>
 #include <stddef.h>
 
-struct rng { uint64_t state; };
+struct rng {
+    uint64_t state;
+};
 
 // hash(run seed, group name, device index): the same on 1 shard or 100. `salt` separates streams of one device
 // (0 values, 1 jitter, 2 launch, 3 backoff, 4 Lua math.random).
@@ -18,7 +20,10 @@ static inline uint64_t rng_u64(struct rng *r)
     return z ^ (z >> 31);
 }
 // [0,1) with 53 bits.
-static inline double rng_unit(struct rng *r) { return (double)(rng_u64(r) >> 11) * 0x1.0p-53; }
+static inline double rng_unit(struct rng *r)
+{
+    return (double)(rng_u64(r) >> 11) * 0x1.0p-53;
+}
 // [0,n) without bias, n > 0.
 uint64_t rng_below(struct rng *r, uint64_t n);
 // Standard normal (polar method without a spare, so that the state stays 8 bytes).

@@ -13,4 +13,7 @@ void *slots_get(const struct slots *s, slot_id id);
 // The pointer that was there, or NULL for a stale id.
 void *slots_remove(struct slots *s, slot_id id);
 uint32_t slots_count(const struct slots *s);
-static inline uint32_t slot_index(slot_id id) { return (uint32_t)id; }
+static inline uint32_t slot_index(slot_id id)
+{
+    return (uint32_t)id;
+}

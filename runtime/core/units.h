@@ -5,13 +5,14 @@
 #include <stddef.h>
 #include "core/error.h"
 
-// "250us" "10ms" "1.5s" "2m" "1h" "7d" and sums "1m30s" (units descending) → microseconds; "0" needs no unit. A bare number is seconds when
-// `bare_seconds`, otherwise an error that says to write a unit. Negative, NaN, overflow (> 100 years) are errors.
+// "250us" "10ms" "1.5s" "2m" "1h" "7d" and sums "1m30s" (units descending) → microseconds; "0" needs no unit. A bare
+// number is seconds when `bare_seconds`, otherwise an error that says to write a unit. Negative, NaN, overflow (> 100
+// years) are errors.
 int duration_parse(const char *s, bool bare_seconds, int64_t *out_us, struct error *err) WARN_UNUSED_RESULT;
 // Seconds as a double (from Lua) → microseconds; NaN, negative or > 100 years is an error.
 int duration_from_seconds(double s, int64_t *out_us, struct error *err) WARN_UNUSED_RESULT;
-// Short form, 2 or 3 significant digits: "850 us" "3.1 ms" "21.4 ms" "212 ms" "1.20 s" "42.5 s" "2m05s" "1h10m" "3d04h".
-// Returns dst.
+// Short form, 2 or 3 significant digits: "850 us" "3.1 ms" "21.4 ms" "212 ms" "1.20 s" "42.5 s" "2m05s" "1h10m"
+// "3d04h". Returns dst.
 char *duration_format(int64_t us, char *dst, size_t size);
 // "10k" "1m" "1_000" "250" → count; "k" = 1e3, "m" = 1e6 (case-insensitive); negative or fraction is an error.
 int count_parse(const char *s, uint64_t *out, struct error *err) WARN_UNUSED_RESULT;
@@ -24,5 +25,6 @@ char *size_format(double bytes, char *dst, size_t size);
 // A whole decimal number in [min,max]; junk after it is an error. Used instead of atoi everywhere.
 int int_parse(const char *s, int64_t min, int64_t max, int64_t *out, struct error *err) WARN_UNUSED_RESULT;
 int double_parse(const char *s, double *out, struct error *err) WARN_UNUSED_RESULT;
-// The candidate nearest to `word` by edit distance (at most 1/3 of its length + 1), or NULL. `candidates` ends with NULL.
+// The candidate nearest to `word` by edit distance (at most 1/3 of its length + 1), or NULL. `candidates` ends with
+// NULL.
 const char *suggest(const char *word, const char *const *candidates);

@@ -1,6 +1,7 @@
-// A first level of 1,024 slots of one tick, three of 256 slots above it, each slot as wide as the whole level below. A timer lies
-// in the lowest level whose span covers its distance, and is moved down when the wheel reaches its slot. A bitmap of occupied slots lets the wheel jump over
-// empty time, which is what makes a virtual clock fast, and answers wheel_next_us without looking at timers.
+// A first level of 1,024 slots of one tick, three of 256 slots above it, each slot as wide as the whole level below. A
+// timer lies in the lowest level whose span covers its distance, and is moved down when the wheel reaches its slot. A
+// bitmap of occupied slots lets the wheel jump over empty time, which is what makes a virtual clock fast, and answers
+// wheel_next_us without looking at timers.
 //
 // wheel_run first collects all that is due into the list `batch`, then fires from it. So callbacks never run while a
 // slot is being walked, a budget can leave the rest of the batch for the next call, and what callbacks start as already
@@ -40,9 +41,18 @@ struct wheel {
 };
 
 // Where a level's slots begin, how many it has, and how many bits of the tick lie below it.
-static unsigned level_first(unsigned level) { return level ? FIRST_SLOTS + (level - 1) * UPPER_SLOTS : 0; }
-static unsigned level_slots(unsigned level) { return level ? UPPER_SLOTS : FIRST_SLOTS; }
-static unsigned level_shift(unsigned level) { return level ? FIRST_BITS + (level - 1) * UPPER_BITS : 0; }
+static unsigned level_first(unsigned level)
+{
+    return level ? FIRST_SLOTS + (level - 1) * UPPER_SLOTS : 0;
+}
+static unsigned level_slots(unsigned level)
+{
+    return level ? UPPER_SLOTS : FIRST_SLOTS;
+}
+static unsigned level_shift(unsigned level)
+{
+    return level ? FIRST_BITS + (level - 1) * UPPER_BITS : 0;
+}
 
 // Number among all slots of the one that holds `tick` at a level.
 static unsigned slot_of(int64_t tick, unsigned level)
@@ -50,8 +60,14 @@ static unsigned slot_of(int64_t tick, unsigned level)
     return level_first(level) + ((unsigned)(tick >> level_shift(level)) & (level_slots(level) - 1));
 }
 
-static void mark(struct wheel *w, unsigned slot) { w->occupied[slot / 64] |= 1ull << (slot % 64); }
-static void unmark(struct wheel *w, unsigned slot) { w->occupied[slot / 64] &= ~(1ull << (slot % 64)); }
+static void mark(struct wheel *w, unsigned slot)
+{
+    w->occupied[slot / 64] |= 1ull << (slot % 64);
+}
+static void unmark(struct wheel *w, unsigned slot)
+{
+    w->occupied[slot / 64] &= ~(1ull << (slot % 64));
+}
 
 static void queue_create(struct queue *q)
 {

@@ -1,5 +1,6 @@
-// A hierarchical timer wheel: 32 bytes a timer, O(1) start and stop, 1 ms ticks, a level of 1,024 slots and three of 256 (49 days;
-// longer timers cascade again). Measured against libev's heap: 0.56 against 0.96 us a fire at 100,000 timers.
+// A hierarchical timer wheel: 32 bytes a timer, O(1) start and stop, 1 ms ticks, a level of 1,024 slots and three of
+// 256 (49 days; longer timers cascade again). Measured against libev's heap: 0.56 against 0.96 us a fire at 100,000
+// timers.
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,10 +19,14 @@ struct timer {
 
 struct wheel *wheel_new(int64_t now_us, void *arg);
 void wheel_delete(struct wheel *w); // pending timers are forgotten, their memory is the owner's
-static inline bool timer_pending(const struct timer *t) { return t->prev != 0; }
+static inline bool timer_pending(const struct timer *t)
+{
+    return t->prev != 0;
+}
 // (Re)starts: fires at at_us, or in the next wheel_run if that is past. Never fires early.
 void wheel_start(struct wheel *w, struct timer *t, int64_t at_us, timer_fn *fn);
-// (Re)starts so that it fires in the next wheel_run, without waiting for a tick. now_us: the present time (at_us becomes it).
+// (Re)starts so that it fires in the next wheel_run, without waiting for a tick. now_us: the present time (at_us
+// becomes it).
 void wheel_start_now(struct wheel *w, struct timer *t, int64_t now_us, timer_fn *fn);
 void wheel_stop(struct wheel *w, struct timer *t);
 // Fires everything due at now_us, in order of ticks; within one tick in order of at_us is NOT promised, but the order

@@ -8,16 +8,17 @@ enum launch_strategy { LAUNCH_IMMEDIATE, LAUNCH_LINEAR, LAUNCH_BATCH, LAUNCH_EXP
 
 struct launch {
     enum launch_strategy strategy;
-    int64_t delay_us;     // linear: between devices; batch: between batches; exponential: first delay
-    double rate;          // linear: devices a second (alternative to delay_us), 0 = by delay
+    int64_t delay_us; // linear: between devices; batch: between batches; exponential: first delay
+    double rate;      // linear: devices a second (alternative to delay_us), 0 = by delay
     uint64_t batch_size;
     int64_t max_delay_us; // exponential: cap of one delay
     double base;          // exponential
 };
 
-// {"strategy":…, "rate":n | "delay":us, "batch_size":n, "max_delay":us, "base":x} as the plan carries it, or the published
-// format's camelCase (delayMs, batchSize, maxDelayMs, exponentBase). Unknown keys: error naming the valid ones. NULL:
-// immediate. Defaults: delay 1 s, batches of 100, cap 60 s, base 1.5. rate is for linear, and excludes delay.
+// {"strategy":…, "rate":n | "delay":us, "batch_size":n, "max_delay":us, "base":x} as the plan carries it, or the
+// published format's camelCase (delayMs, batchSize, maxDelayMs, exponentBase). Unknown keys: error naming the valid
+// ones. NULL: immediate. Defaults: delay 1 s, batches of 100, cap 60 s, base 1.5. rate is for linear, and excludes
+// delay.
 int launch_parse(const json_t *spec, struct launch *out, struct error *err) WARN_UNUSED_RESULT;
 // Delay of the device at 0-based place `i` from the start of the run. Non-decreasing in i, so that one timer a group
 // serves all; the first starts at 0. linear: i / rate or i × delay; batch: (i / batch_size) × delay; exponential as

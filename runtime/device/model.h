@@ -1,6 +1,7 @@
 // A device model, parsed from JSON that the schema has already accepted (see models/schema/device-model.schema.json).
 //
-// Attributes that share topic and interval go out as one message: a *stream*. A stream is what a device has a timer for.
+// Attributes that share topic and interval go out as one message: a *stream*. A stream is what a device has a timer
+// for.
 #pragma once
 #include <jansson.h>
 #include "core/error.h"
@@ -18,7 +19,7 @@ struct model_attribute {
 
 struct model_stream {
     int64_t interval_us;
-    const char *topic; // override pattern, or NULL for the model's
+    const char *topic;              // override pattern, or NULL for the model's
     struct payload *topic_template; // compiled topic pattern
     struct payload *payload;
     unsigned n_attributes;
@@ -27,7 +28,7 @@ struct model_stream {
 
 struct model_command {
     const char *name;
-    const char *topic; // pattern or NULL
+    const char *topic;              // pattern or NULL
     struct payload *topic_template; // NULL without topic
 };
 
@@ -36,14 +37,14 @@ struct model {
     enum model_type type;
     const char *protocol; // "mqtt"
     // connection: NULL or the defaults of the format
-    const char *broker;    // host or URL, NULL: the run's
-    int port;              // 0: not given
+    const char *broker; // host or URL, NULL: the run's
+    int port;           // 0: not given
     bool tls;
     const char *client_id_pattern; // default "iotix-${deviceId}"
     const char *topic_pattern;     // default "${groupId}/${deviceId}/telemetry"
-    int qos;               // default 1
-    int keep_alive_s;      // default 60
-    bool clean_session;    // default true
+    int qos;                       // default 1
+    int keep_alive_s;              // default 60
+    bool clean_session;            // default true
     const char *username;
     unsigned n_attributes;
     struct model_attribute *attributes; // grouped by stream

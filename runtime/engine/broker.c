@@ -1,8 +1,9 @@
-// The port is found by binding 0 and closing again; somebody else may take it in between, so mosquitto's exit means "try
-// another". Ready means: mosquitto says so in its log (the port is ours, not a stranger's) and a CONNECT was answered.
+// The port is found by binding 0 and closing again; somebody else may take it in between, so mosquitto's exit means
+// "try another". Ready means: mosquitto says so in its log (the port is ours, not a stranger's) and a CONNECT was
+// answered.
 //
-// Limits chosen for a target of tests: in-flight window 1,000 a client and 100,000 messages queued behind it, so that a burst is
-// not silently cut at mosquitto's 20/1,000, and a subscriber that never reads still cannot eat the machine.
+// Limits chosen for a target of tests: in-flight window 1,000 a client and 100,000 messages queued behind it, so that a
+// burst is not silently cut at mosquitto's 20/1,000, and a subscriber that never reads still cannot eat the machine.
 #include "engine/broker.h"
 
 #include <arpa/inet.h>
@@ -62,9 +63,10 @@ static int find_program(const char *wanted, char *dst, size_t size, struct error
         if (n > 0 && (size_t)n < size && access(dst, X_OK) == 0)
             return 0;
     }
-    return error_set(err, ERR_NOT_FOUND,
-                     "broker = \"embedded\" needs mosquitto, which is not installed: apt-get install mosquitto, or name a "
-                     "broker with --broker mqtt://host");
+    return error_set(
+        err, ERR_NOT_FOUND,
+        "broker = \"embedded\" needs mosquitto, which is not installed: apt-get install mosquitto, or name a "
+        "broker with --broker mqtt://host");
 }
 
 static int free_port(uint16_t *port, struct error *err)
@@ -86,12 +88,13 @@ static int write_config(struct broker *b, struct error *err)
 {
     char text[768];
     struct passwd *pw = getpwuid(geteuid());
-    int n = snprintf(text, sizeof(text),
-                     "listener %u 127.0.0.1\nsocket_domain ipv4\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\n"
-                     "max_inflight_messages 1000\nmax_queued_messages 100000\nsys_interval 0\n"
-                     "log_dest stderr\nlog_type error\nlog_type warning\nlog_type notice\nlog_type information\n"
-                     "connection_messages false\n%s%s\n",
-                     b->port, pw ? "user " : "", pw ? pw->pw_name : "");
+    int n = snprintf(
+        text, sizeof(text),
+        "listener %u 127.0.0.1\nsocket_domain ipv4\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\n"
+        "max_inflight_messages 1000\nmax_queued_messages 100000\nsys_interval 0\n"
+        "log_dest stderr\nlog_type error\nlog_type warning\nlog_type notice\nlog_type information\n"
+        "connection_messages false\n%s%s\n",
+        b->port, pw ? "user " : "", pw ? pw->pw_name : "");
     if (ftruncate(b->config, 0) || pwrite(b->config, text, (size_t)n, 0) != n)
         return error_set_errno(err, "cannot write the embedded broker's configuration");
     return ftruncate(b->log, 0) ? error_set_errno(err, "cannot empty the embedded broker's log") : 0;
@@ -164,9 +167,11 @@ failed:
 // One step of the CONNECT: 1 when CONNACK 0 came.
 static int probe(struct broker *b)
 {
-    static const char connect_packet[] = "\x10\x13\0\4MQTT\4\2\0\x0a\0\7iotix-0"; // 3.1.1, clean session, keep-alive 10 s
+    static const char connect_packet[] =
+        "\x10\x13\0\4MQTT\4\2\0\x0a\0\7iotix-0"; // 3.1.1, clean session, keep-alive 10 s
     if (b->probe < 0) {
-        struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(b->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        struct sockaddr_in a = {
+            .sin_family = AF_INET, .sin_port = htons(b->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
         b->probe = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (b->probe < 0 || (connect(b->probe, (struct sockaddr *)&a, sizeof(a)) && errno != EINPROGRESS)) {
             close_probe(b);

@@ -1,6 +1,6 @@
-// The embedded default target: a private mosquitto on a free loopback port. It leaves nothing behind, whatever happens: its
-// configuration and its log are anonymous memory (memfd), it writes no other file, and it dies with the supervisor, whatever
-// kills that (PR_SET_PDEATHSIG; it does not drop privileges, which would clear it).
+// The embedded default target: a private mosquitto on a free loopback port. It leaves nothing behind, whatever happens:
+// its configuration and its log are anonymous memory (memfd), it writes no other file, and it dies with the supervisor,
+// whatever kills that (PR_SET_PDEATHSIG; it does not drop privileges, which would clear it).
 #pragma once
 #include <stdbool.h>
 #include "core/error.h"
@@ -11,15 +11,15 @@ struct broker_config {
 };
 // Starts it without waiting. ERR_NOT_FOUND says which Debian package brings mosquitto.
 struct broker *broker_begin(const struct broker_config *config, struct error *err);
-// 1: it answered a CONNECT. 0: not yet (ask again in some milliseconds). -1: it never will: the program cannot be run, five
-// ports were taken, or 10 s have passed; err has the last lines of its log.
+// 1: it answered a CONNECT. 0: not yet (ask again in some milliseconds). -1: it never will: the program cannot be run,
+// five ports were taken, or 10 s have passed; err has the last lines of its log.
 int broker_ready(struct broker *b, struct error *err) WARN_UNUSED_RESULT;
 // Both of the above, blocking.
 struct broker *broker_start(struct error *err);
 // Asks it to end; broker_stop later does not have to wait.
 void broker_terminate(struct broker *b);
 bool broker_gone(struct broker *b);
-void broker_stop(struct broker *b); // TERM, KILL after 1 s; NULL is fine
+void broker_stop(struct broker *b);             // TERM, KILL after 1 s; NULL is fine
 const char *broker_url(const struct broker *b); // "mqtt://127.0.0.1:41234"
 int broker_pid(const struct broker *b);         // 0: ended
 // -1 and err when it has died, with the last lines of its log.

@@ -53,7 +53,8 @@ static void on_message(void *arg, enum message_type type, const uint8_t *payload
     }
     if (type == MSG_PING)
         child_send(c, MSG_PONG,
-                   json_pack("{s:O?, s:I}", "n", json_object_get(message, "n"), "turn", (json_int_t)c->start->heartbeat->turn));
+                   json_pack("{s:O?, s:I}", "n", json_object_get(message, "n"), "turn",
+                             (json_int_t)c->start->heartbeat->turn));
     else
         c->on_message(c, type, message);
     json_decref(message);
@@ -110,9 +111,9 @@ void child_destroy(struct child *c)
 static void on_diagnostic(void *arg, const struct diagnostic *d)
 {
     child_send(arg, MSG_DIAGNOSTIC,
-               json_pack("{s:o, s:o, s:i, s:i, s:o, s:o, s:i}", "code", json_text_of(d->code), "file", json_text_of(d->file), "line",
-                         d->line, "col", d->col, "message", json_text_of(d->message), "hint", json_text_of(d->hint), "error_code",
-                         d->exit_code));
+               json_pack("{s:o, s:o, s:i, s:i, s:o, s:o, s:i}", "code", json_text_of(d->code), "file",
+                         json_text_of(d->file), "line", d->line, "col", d->col, "message", json_text_of(d->message),
+                         "hint", json_text_of(d->hint), "error_code", d->exit_code));
 }
 
 void child_diagnose(struct child *c, const char *code, int exit_code, const char *text)
@@ -129,11 +130,26 @@ json_t *child_load(struct child *c, bool director)
     const struct run_config *run = c->start->run;
     struct error err = {0};
     struct scenario_config config = {
-        .path = run->scenario_path, .text = run->scenario_text, .text_len = run->scenario_text_len, .sha256 = c->start->sha256,
-        .model_dirs = run->model_dirs, .n_model_dirs = run->n_model_dirs, .params = run->params, .n_params = run->n_params,
-        .env = run->env, .n_env = run->n_env, .args = run->args, .n_args = run->n_args, .jit = run->jit, .director = director,
-        .loop = c->loop, .log = c->log, .metrics = c->metrics, .heartbeat = c->start->heartbeat,
-        .diagnostic = on_diagnostic, .diagnostic_arg = c,
+        .path = run->scenario_path,
+        .text = run->scenario_text,
+        .text_len = run->scenario_text_len,
+        .sha256 = c->start->sha256,
+        .model_dirs = run->model_dirs,
+        .n_model_dirs = run->n_model_dirs,
+        .params = run->params,
+        .n_params = run->n_params,
+        .env = run->env,
+        .n_env = run->n_env,
+        .args = run->args,
+        .n_args = run->n_args,
+        .jit = run->jit,
+        .director = director,
+        .loop = c->loop,
+        .log = c->log,
+        .metrics = c->metrics,
+        .heartbeat = c->start->heartbeat,
+        .diagnostic = on_diagnostic,
+        .diagnostic_arg = c,
     };
     c->scenario = run->ops->open(&config, &err);
     if (!c->scenario) {

@@ -1,5 +1,5 @@
-// What a shard and the director have in common: a loop, the channel to the supervisor, a log that travels through it, a metrics
-// registry and the heartbeat. Not for other rooms.
+// What a shard and the director have in common: a loop, the channel to the supervisor, a log that travels through it, a
+// metrics registry and the heartbeat. Not for other rooms.
 #pragma once
 #include "core/loop.h"
 #include "engine/heartbeat.h"

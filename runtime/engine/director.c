@@ -1,5 +1,5 @@
-// The director: the process that loads the scenario to say what it declares, and later runs its `test` with the observers. It has
-// no devices, so that a test never waits behind them, and a test that hangs never holds them up.
+// The director: the process that loads the scenario to say what it declares, and later runs its `test` with the
+// observers. It has no devices, so that a test never waits behind them, and a test that hangs never holds them up.
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,10 +11,13 @@
 
 struct director {
     struct child c;
-    char *broker;   // the run's URL
+    char *broker; // the run's URL
     uint64_t seed;
     json_t *status; // latest STATUS_DOWN
-    struct { char *url; struct observer *observer; } observers[OBSERVERS_MAX];
+    struct {
+        char *url;
+        struct observer *observer;
+    } observers[OBSERVERS_MAX];
     unsigned n_observers;
     int64_t start_us;
     struct timer tick;
@@ -62,8 +65,8 @@ static void test_check(void *arg, const char *name, bool ok, const char *detail)
 {
     struct director *d = arg;
     child_send(&d->c, MSG_CHECK,
-               json_pack("{s:o, s:b, s:o, s:I}", "name", json_text_of(name), "ok", ok, "detail", json_text_of(detail), "t_us",
-                         (json_int_t)test_elapsed(d)));
+               json_pack("{s:o, s:b, s:o, s:I}", "name", json_text_of(name), "ok", ok, "detail", json_text_of(detail),
+                         "t_us", (json_int_t)test_elapsed(d)));
 }
 
 static void test_done(void *arg, int code, const char *error)
@@ -73,7 +76,8 @@ static void test_done(void *arg, int code, const char *error)
         return;
     d->told = true;
     child_send_snapshot(&d->c);
-    child_send(&d->c, MSG_TEST_DONE, json_pack("{s:b, s:o, s:i}", "ok", code == 0, "error", json_text_of(error), "code", code));
+    child_send(&d->c, MSG_TEST_DONE,
+               json_pack("{s:b, s:o, s:i}", "ok", code == 0, "error", json_text_of(error), "code", code));
 }
 
 static void on_tick(struct timer *t, void *loop)
@@ -94,8 +98,13 @@ static void go(struct director *d, const json_t *message)
     d->start_us = loop_now_us(d->c.loop) - elapsed;
     d->c.start->heartbeat->phase = PHASE_RUN;
     const struct test_env env = {
-        .arg = d, .seed = d->seed, .elapsed_us = test_elapsed, .status = test_status, .observer = test_observer,
-        .check = test_check, .done = test_done,
+        .arg = d,
+        .seed = d->seed,
+        .elapsed_us = test_elapsed,
+        .status = test_status,
+        .observer = test_observer,
+        .check = test_check,
+        .done = test_done,
     };
     loop_timer_start(d->c.loop, &d->tick, SNAPSHOT_US, on_tick);
     if (d->c.start->run->ops->test_start(d->c.scenario, &env, &err))

@@ -1,5 +1,6 @@
-// The page a shard (or the director) shares with its supervisor: what runs right now, since when, for whom. mmap'd MAP_SHARED
-// before the fork, one a child; written by the child alone and without locks, read by the supervisor's watchdog.
+// The page a shard (or the director) shares with its supervisor: what runs right now, since when, for whom. mmap'd
+// MAP_SHARED before the fork, one a child; written by the child alone and without locks, read by the supervisor's
+// watchdog.
 #pragma once
 #include <stdint.h>
 

@@ -1,6 +1,6 @@
-// Framing over a socket. Input is gathered in one buffer and frames are handed up in place; output goes to the kernel at once
-// when nothing waits, so that a heartbeat costs one write. What ends a channel is always told from the read side, after every
-// frame that the peer wrote before it went: a DONE is never lost behind an EPIPE.
+// Framing over a socket. Input is gathered in one buffer and frames are handed up in place; output goes to the kernel
+// at once when nothing waits, so that a heartbeat costs one write. What ends a channel is always told from the read
+// side, after every frame that the peer wrote before it went: a DONE is never lost behind an EPIPE.
 #include "engine/message.h"
 
 #include <errno.h>
@@ -81,7 +81,8 @@ static int hand_up(struct channel *ch)
     while (ch->in.len - at >= HEADER) {
         uint32_t length = frame_length(ch->in.data + at);
         if (length == 0 || length > MESSAGE_MAX + 1)
-            return error_set(&ch->error, ERR_PROTOCOL, "a frame of %u bytes: expected 1 to %u", length, MESSAGE_MAX + 1);
+            return error_set(&ch->error, ERR_PROTOCOL, "a frame of %u bytes: expected 1 to %u", length,
+                             MESSAGE_MAX + 1);
         if (ch->in.len - at - 4 < length)
             break;
         const uint8_t *frame = ch->in.data + at + 4;
@@ -176,7 +177,8 @@ static void on_writable(struct ev_loop *ev, ev_io *w, int events)
         ev_io_stop(ev, w);
 }
 
-struct channel *channel_new(struct loop *loop, int fd, const struct channel_events *events, void *arg, struct error *err)
+struct channel *channel_new(struct loop *loop, int fd, const struct channel_events *events, void *arg,
+                            struct error *err)
 {
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK)) {

@@ -1,5 +1,5 @@
-// What supervisor and shards say to each other: frames over a socketpair. The same messages travel over Kafka when shards are
-// pods, so the set is small and nothing in it is a pointer or a host-order struct.
+// What supervisor and shards say to each other: frames over a socketpair. The same messages travel over Kafka when
+// shards are pods, so the set is small and nothing in it is a pointer or a host-order struct.
 //
 // Frame: u32 length of what follows (little endian), u8 type, payload. Payloads are JSON unless said otherwise.
 #pragma once
@@ -9,24 +9,29 @@
 
 enum message_type {
     // supervisor → child
-    MSG_ASSIGN = 1,   // {"plan": overridden, "seed", "broker": resolved URL, "partition", "partitions", "shard", "shards" (from 0),
-                      //  "quarantine": [{"group": number, "index"}]}: devices that are not started but counted as failed
-    MSG_GO,           // {"elapsed_us": how far the run already is}: launch
-    MSG_STOP,         // {"deadline_us": drain for at most this long}
-    MSG_PING,         // {"n"}
-    MSG_STATUS_DOWN,  // to the director: {"groups":{name:{"count":..,"online":..,"running":..,"error":..,...}}, "elapsed_us"}
+    MSG_ASSIGN = 1, // {"plan": overridden, "seed", "broker": resolved URL, "partition", "partitions", "shard", "shards"
+                    // (from 0),
+                    //  "quarantine": [{"group": number, "index"}]}: devices that are not started but counted as failed
+    MSG_GO,         // {"elapsed_us": how far the run already is}: launch
+    MSG_STOP,       // {"deadline_us": drain for at most this long}
+    MSG_PING,       // {"n"}
+    MSG_STATUS_DOWN, // to the director: {"groups":{name:{"count":..,"online":..,"running":..,"error":..,...}},
+                     // "elapsed_us"}
     // child → supervisor
-    MSG_PLAN = 32,    // director: the plan
-    MSG_DIAGNOSTIC,   // {"code":"IOTX…","file","line","col","message","hint","error_code"}: loading failed (several may come)
-    MSG_READY,        // instantiated
-    MSG_PONG,         // {"n","turn"}
-    MSG_SNAPSHOT,     // binary: metrics_encode
-    MSG_STATUS,       // {"groups":[{"state":[…],"conn":[…],"started","ever_online","failed"},…], "launching":bool, "longest_turn_us"}
-    MSG_LOG,          // {"level","line"}
-    MSG_EVENT,        // {"kind":"device"|"conn", "reason","device","group","text","count","fail_run":bool,"t_us"}: errors grouped by reason
-    MSG_CHECK,        // director: one expectation: {"name","ok","detail","t_us"}
-    MSG_TEST_DONE,    // director: {"ok","error","code": 0|107|108|110}
-    MSG_DONE,         // drained; the last message before exit: {"undelivered": n}
+    MSG_PLAN = 32,  // director: the plan
+    MSG_DIAGNOSTIC, // {"code":"IOTX…","file","line","col","message","hint","error_code"}: loading failed (several may
+                    // come)
+    MSG_READY,      // instantiated
+    MSG_PONG,       // {"n","turn"}
+    MSG_SNAPSHOT,   // binary: metrics_encode
+    MSG_STATUS,     // {"groups":[{"state":[…],"conn":[…],"started","ever_online","failed"},…], "launching":bool,
+                    // "longest_turn_us"}
+    MSG_LOG,        // {"level","line"}
+    MSG_EVENT,      // {"kind":"device"|"conn", "reason","device","group","text","count","fail_run":bool,"t_us"}: errors
+                    // grouped by reason
+    MSG_CHECK,      // director: one expectation: {"name","ok","detail","t_us"}
+    MSG_TEST_DONE,  // director: {"ok","error","code": 0|107|108|110}
+    MSG_DONE,       // drained; the last message before exit: {"undelivered": n}
 };
 #define MESSAGE_MAX (64u << 20)
 
@@ -35,11 +40,13 @@ struct channel_events {
     void (*on_message)(void *arg, enum message_type type, const uint8_t *payload, size_t n); // valid during the call
     void (*on_closed)(void *arg, const struct error *why); // peer gone or frame malformed; once
 };
-// Takes over fd (made non-blocking). Output is bounded by 128 MB; beyond it the channel closes with ERR_LIMIT. A frame is sent
-// whole or not at all. channel_delete is safe inside the callbacks; NULL is fine.
-struct channel *channel_new(struct loop *loop, int fd, const struct channel_events *events, void *arg, struct error *err);
+// Takes over fd (made non-blocking). Output is bounded by 128 MB; beyond it the channel closes with ERR_LIMIT. A frame
+// is sent whole or not at all. channel_delete is safe inside the callbacks; NULL is fine.
+struct channel *channel_new(struct loop *loop, int fd, const struct channel_events *events, void *arg,
+                            struct error *err);
 void channel_delete(struct channel *ch);
-int channel_send(struct channel *ch, enum message_type type, const void *payload, size_t n, struct error *err) WARN_UNUSED_RESULT;
+int channel_send(struct channel *ch, enum message_type type, const void *payload, size_t n,
+                 struct error *err) WARN_UNUSED_RESULT;
 int channel_send_json(struct channel *ch, enum message_type type, json_t *stolen, struct error *err) WARN_UNUSED_RESULT;
 // Bytes that wait for the peer: a sender of what may be lost (log lines) looks here first.
 size_t channel_waiting(const struct channel *ch);

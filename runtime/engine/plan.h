@@ -1,18 +1,22 @@
-// A plan: what a scenario declares, as plain data. The script room makes it as JSON from the Lua tables (that JSON is the
-// contract below); every process parses the same JSON. Overrides of the command line are applied to it once, by the supervisor.
+// A plan: what a scenario declares, as plain data. The script room makes it as JSON from the Lua tables (that JSON is
+// the contract below); every process parses the same JSON. Overrides of the command line are applied to it once, by the
+// supervisor.
 //
-// JSON of a plan (durations in integer microseconds, keys snake_case; the script room has validated types and unknown keys
-// with file:line; plan_parse still checks everything it uses):
-//   { "name": str, "file": path, "sha256": hex, "duration": us | null, "broker": url | "embedded", "mqtt": {adapter options},
+// JSON of a plan (durations in integer microseconds, keys snake_case; the script room has validated types and unknown
+// keys with file:line; plan_parse still checks everything it uses):
+//   { "name": str, "file": path, "sha256": hex, "duration": us | null, "broker": url | "embedded", "mqtt": {adapter
+//   options},
 //     "seed": int | null, "stop_timeout": us, "on_shard_lost": "restart" | "fail", "has_test": bool,
 //     "options": { "shards": int, ... run options a scenario may preset, see run.h },
 //     "params": { NAME: {"type":..., "value":..., "default":..., "help":...} },
-//     "groups": [ { "name", "line": int, "count": int, "model": path | null, "behaviour": bool, "launch": {...}, "broker": url | null,
-//                   "mqtt": {adapter options}, "id": pattern, "client_id": pattern|null, "topics": pattern, "username","password",
-//                   "will": {"topic","payload","qos","retain"} | null, "qos": 0..2, "on_error": "stop|restart|fail",
-//                   "max_restarts": int, "memory": bytes, "tags": {..} } ],
+//     "groups": [ { "name", "line": int, "count": int, "model": path | null, "behaviour": bool, "launch": {...},
+//     "broker": url | null,
+//                   "mqtt": {adapter options}, "id": pattern, "client_id": pattern|null, "topics": pattern,
+//                   "username","password", "will": {"topic","payload","qos","retain"} | null, "qos": 0..2, "on_error":
+//                   "stop|restart|fail", "max_restarts": int, "memory": bytes, "tags": {..} } ],
 //     "models": { path: {"text": the JSON text, "id", "version"} },
-//     "thresholds": [ { "metric": selector, "expr": "p95 < 200ms", "abort": bool, "delay_abort": us, "no_data": "fail"|"pass", "line": int } ] }
+//     "thresholds": [ { "metric": selector, "expr": "p95 < 200ms", "abort": bool, "delay_abort": us, "no_data":
+//     "fail"|"pass", "line": int } ] }
 #pragma once
 #include <jansson.h>
 #include <stdbool.h>
@@ -30,13 +34,13 @@ struct plan_group {
 };
 
 struct plan {
-    json_t *json;              // owned
+    json_t *json; // owned
     const char *name, *file, *sha256;
-    int64_t duration_us;       // 0: until the test ends
-    const char *broker;        // URL or "embedded"
+    int64_t duration_us; // 0: until the test ends
+    const char *broker;  // URL or "embedded"
     bool has_seed;
     uint64_t seed;
-    int64_t stop_timeout_us;   // drain, default 30 s
+    int64_t stop_timeout_us; // drain, default 30 s
     bool restart_lost_shard;
     bool has_test;
     unsigned n_groups;
@@ -46,7 +50,8 @@ struct plan {
     unsigned n_models;
     struct model **models;
 };
-// json is stolen (owned by the plan, also on failure). No groups, duplicate group names, neither duration nor test: errors.
+// json is stolen (owned by the plan, also on failure). No groups, duplicate group names, neither duration nor test:
+// errors.
 struct plan *plan_parse(json_t *json, struct error *err);
 void plan_delete(struct plan *plan);
 uint64_t plan_devices(const struct plan *plan);
@@ -55,14 +60,24 @@ int plan_load_models(struct plan *plan, struct error *err) WARN_UNUSED_RESULT;
 
 // What the command line (or environment, or configuration) changes. origin strings are for the header: "flag -n".
 struct plan_overrides {
-    bool has_devices; uint64_t devices; const char *devices_from;
-    double scale; const char *scale_from;           // 0: none
-    const char *const *only; unsigned n_only;       // group names; empty: all
-    int64_t duration_us; const char *duration_from; // 0: none
-    const char *broker; const char *broker_from;
-    bool has_seed; uint64_t seed; const char *seed_from;
-    int64_t stop_timeout_us; const char *stop_timeout_from;
+    bool has_devices;
+    uint64_t devices;
+    const char *devices_from;
+    double scale;
+    const char *scale_from; // 0: none
+    const char *const *only;
+    unsigned n_only; // group names; empty: all
+    int64_t duration_us;
+    const char *duration_from; // 0: none
+    const char *broker;
+    const char *broker_from;
+    bool has_seed;
+    uint64_t seed;
+    const char *seed_from;
+    int64_t stop_timeout_us;
+    const char *stop_timeout_from;
 };
-// --devices with several groups left is an error naming file:line and what to use instead; --only of an unknown group lists
-// the valid ones; scale rounds to the nearest, at least 1; rates of linear launches scale too. The plan's json is kept in step.
+// --devices with several groups left is an error naming file:line and what to use instead; --only of an unknown group
+// lists the valid ones; scale rounds to the nearest, at least 1; rates of linear launches scale too. The plan's json is
+// kept in step.
 int plan_override(struct plan *plan, const struct plan_overrides *o, struct error *err) WARN_UNUSED_RESULT;

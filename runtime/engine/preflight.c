@@ -1,5 +1,5 @@
-// What a device costs, as measured (docs/internals/engine.md): one descriptor, about 2 KB of user-space memory with a behaviour and
-// 4.8 KB of kernel memory a socket end; an embedded broker holds the other ends and about 3 KB a client.
+// What a device costs, as measured (docs/internals/engine.md): one descriptor, about 2 KB of user-space memory with a
+// behaviour and 4.8 KB of kernel memory a socket end; an embedded broker holds the other ends and about 3 KB a client.
 #include "engine/preflight.h"
 
 #include <arpa/inet.h>
@@ -127,18 +127,20 @@ static int check_descriptors(const struct preflight *p, bool embedded, struct er
     if (p->fds_needed > p->fds_limit) {
         count_format(p->fds_needed, need, sizeof(need));
         unsigned fit = choose_shards(p);
-        return error_set(err, ERR_LIMIT,
-                         "%s devices on %u shard%s need %s descriptors in one process, the limit is %s: use --shards %u, raise it "
-                         "with ulimit -n %llu, or use a smaller --scale",
-                         devices, p->shards, p->shards == 1 ? "" : "s", need, limit, fit, (unsigned long long)p->fds_needed);
+        return error_set(
+            err, ERR_LIMIT,
+            "%s devices on %u shard%s need %s descriptors in one process, the limit is %s: use --shards %u, raise it "
+            "with ulimit -n %llu, or use a smaller --scale",
+            devices, p->shards, p->shards == 1 ? "" : "s", need, limit, fit, (unsigned long long)p->fds_needed);
     }
     if (embedded && p->devices + SPARE_FDS > p->fds_limit) {
         count_format(p->devices + SPARE_FDS, need, sizeof(need));
-        return error_set(err, ERR_LIMIT,
-                         "the embedded broker needs %s descriptors for %s devices, the limit is %s: raise it with ulimit -n %llu, "
-                         "name a broker with --broker mqtt://host, or use --scale %.2g",
-                         need, devices, limit, (unsigned long long)p->devices + SPARE_FDS,
-                         (double)(p->fds_limit > SPARE_FDS ? p->fds_limit - SPARE_FDS : 1) / (double)p->devices);
+        return error_set(
+            err, ERR_LIMIT,
+            "the embedded broker needs %s descriptors for %s devices, the limit is %s: raise it with ulimit -n %llu, "
+            "name a broker with --broker mqtt://host, or use --scale %.2g",
+            need, devices, limit, (unsigned long long)p->devices + SPARE_FDS,
+            (double)(p->fds_limit > SPARE_FDS ? p->fds_limit - SPARE_FDS : 1) / (double)p->devices);
     }
     return 0;
 }
@@ -149,24 +151,27 @@ static int check_rest(const struct preflight *p, struct error *err)
     if (p->ports_needed > p->ports_available) {
         count_format(p->ports_needed, need, sizeof(need));
         count_format(p->ports_available, have, sizeof(have));
-        return error_set(err, ERR_LIMIT,
-                         "the connections to one broker need %s source ports, %s are there "
-                         "(/proc/sys/net/ipv4/ip_local_port_range): widen it with sysctl net.ipv4.ip_local_port_range=\"1024 65535\", "
-                         "give mqtt a source address for each 14,000 devices, use --partition I/N on several machines, or a smaller "
-                         "--scale",
-                         need, have);
+        return error_set(
+            err, ERR_LIMIT,
+            "the connections to one broker need %s source ports, %s are there "
+            "(/proc/sys/net/ipv4/ip_local_port_range): widen it with sysctl net.ipv4.ip_local_port_range=\"1024 "
+            "65535\", "
+            "give mqtt a source address for each 14,000 devices, use --partition I/N on several machines, or a smaller "
+            "--scale",
+            need, have);
     }
     if (p->memory_needed > p->memory_available) {
         size_format((double)p->memory_needed, need, sizeof(need));
         size_format((double)p->memory_available, have, sizeof(have));
-        return error_set(err, ERR_LIMIT, "the run needs about %s of memory, %s are available: use --scale %.2g or --partition I/N", need,
-                         have, (double)p->memory_available / (double)p->memory_needed);
+        return error_set(err, ERR_LIMIT,
+                         "the run needs about %s of memory, %s are available: use --scale %.2g or --partition I/N",
+                         need, have, (double)p->memory_available / (double)p->memory_needed);
     }
     return 0;
 }
 
-int preflight_check(const struct plan *plan, unsigned shards_wanted, unsigned partition, unsigned partitions, bool embedded_broker,
-                    struct preflight *out, struct error *err)
+int preflight_check(const struct plan *plan, unsigned shards_wanted, unsigned partition, unsigned partitions,
+                    bool embedded_broker, struct preflight *out, struct error *err)
 {
     struct ownership all = {partition ? partition - 1 : 0, partitions ? partitions : 1, 0, 1};
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -181,16 +186,18 @@ int preflight_check(const struct plan *plan, unsigned shards_wanted, unsigned pa
     out->fds_needed = largest_shard(plan, all.partition, all.partitions, out->shards) + SPARE_FDS;
     out->ports_needed = busiest_path(plan, &all);
     out->ports_available = ephemeral_ports();
-    out->memory_needed = out->devices * (DEVICE_BYTES + (embedded_broker ? BROKER_BYTES : 0)) + (uint64_t)out->shards * SHARD_BYTES;
+    out->memory_needed =
+        out->devices * (DEVICE_BYTES + (embedded_broker ? BROKER_BYTES : 0)) + (uint64_t)out->shards * SHARD_BYTES;
     out->memory_available = available_memory();
     return check_descriptors(out, embedded_broker, err) || check_rest(out, err) ? -1 : 0;
 }
 
 json_t *preflight_json(const struct preflight *p)
 {
-    return json_pack("{s:I, s:i, s:i, s:{s:I, s:I}, s:{s:I, s:I}, s:{s:I, s:I}}", "devices", (json_int_t)p->devices, "shards",
-                     (int)p->shards, "cores", (int)p->cores, "descriptors", "needed", (json_int_t)p->fds_needed, "limit",
-                     (json_int_t)p->fds_limit, "ports", "needed", (json_int_t)p->ports_needed, "available",
-                     (json_int_t)p->ports_available, "memory", "needed", (json_int_t)p->memory_needed, "available",
+    return json_pack("{s:I, s:i, s:i, s:{s:I, s:I}, s:{s:I, s:I}, s:{s:I, s:I}}", "devices", (json_int_t)p->devices,
+                     "shards", (int)p->shards, "cores", (int)p->cores, "descriptors", "needed",
+                     (json_int_t)p->fds_needed, "limit", (json_int_t)p->fds_limit, "ports", "needed",
+                     (json_int_t)p->ports_needed, "available", (json_int_t)p->ports_available, "memory", "needed",
+                     (json_int_t)p->memory_needed, "available",
                      (json_int_t)(p->memory_available > INT64_MAX ? INT64_MAX : p->memory_available));
 }

@@ -1,6 +1,6 @@
-// Between fork and the child's own code every signal is blocked, so that no handler of the supervisor ever runs in a child
-// (the emergency handler would kill the siblings). PR_SET_PDEATHSIG does not fire for a parent that died before the prctl:
-// getppid tells. Children leave with _exit: buffered output and atexit handlers belong to the supervisor.
+// Between fork and the child's own code every signal is blocked, so that no handler of the supervisor ever runs in a
+// child (the emergency handler would kill the siblings). PR_SET_PDEATHSIG does not fire for a parent that died before
+// the prctl: getppid tells. Children leave with _exit: buffered output and atexit handlers belong to the supervisor.
 #include "engine/process.h"
 
 #include <errno.h>
@@ -136,8 +136,8 @@ int process_fork(struct process *p, process_main_fn *fn, void *arg, struct error
     return 0;
 }
 
-int process_exec(struct process *p, const char *path, char *const argv[], int input, int output, uint64_t max_file_bytes,
-                 struct error *err)
+int process_exec(struct process *p, const char *path, char *const argv[], int input, int output,
+                 uint64_t max_file_bytes, struct error *err)
 {
     *p = (struct process){.channel = -1, .output = -1};
     sigset_t mask;

@@ -1,6 +1,6 @@
-// Child processes of a run: forked from the supervisor, each its own process group, killed by the kernel when the supervisor
-// dies, holding no descriptor but its own. The supervisor must have no threads, and its forking thread must not end before
-// them (PR_SET_PDEATHSIG follows the thread).
+// Child processes of a run: forked from the supervisor, each its own process group, killed by the kernel when the
+// supervisor dies, holding no descriptor but its own. The supervisor must have no threads, and its forking thread must
+// not end before them (PR_SET_PDEATHSIG follows the thread).
 #pragma once
 #include <stdbool.h>
 #include <sys/types.h>
@@ -9,10 +9,10 @@
 #include "core/error.h"
 
 struct process {
-    pid_t pid;   // 0: none (never started, or reaped)
-    int status;  // of waitpid, once reaped
-    int channel; // the supervisor's end of the socketpair, -1: none or handed on
-    int output;  // read end of what the child writes to stdout and stderr, non-blocking, -1: none
+    pid_t pid;       // 0: none (never started, or reaped)
+    int status;      // of waitpid, once reaped
+    int channel;     // the supervisor's end of the socketpair, -1: none or handed on
+    int output;      // read end of what the child writes to stdout and stderr, non-blocking, -1: none
     clockid_t clock; // CPU clock of the child
 };
 
@@ -20,10 +20,10 @@ struct process {
 typedef int process_main_fn(void *arg, int channel);
 // Forks; SIGINT, SIGTERM, SIGHUP, SIGQUIT and SIGPIPE are ignored in the child, other handlers are default.
 int process_fork(struct process *p, process_main_fn *fn, void *arg, struct error *err) WARN_UNUSED_RESULT;
-// Forks and executes path with input as descriptor 3 and output (a memfd, file, …) as stdout and stderr; neither is closed
-// here. max_file_bytes caps what it may write to files. No channel.
-int process_exec(struct process *p, const char *path, char *const argv[], int input, int output, uint64_t max_file_bytes,
-                 struct error *err) WARN_UNUSED_RESULT;
+// Forks and executes path with input as descriptor 3 and output (a memfd, file, …) as stdout and stderr; neither is
+// closed here. max_file_bytes caps what it may write to files. No channel.
+int process_exec(struct process *p, const char *path, char *const argv[], int input, int output,
+                 uint64_t max_file_bytes, struct error *err) WARN_UNUSED_RESULT;
 // Reaps it if it has ended: true when there is no process (any more). Never waits.
 bool process_gone(struct process *p);
 void process_kill(struct process *p, int signal);

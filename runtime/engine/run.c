@@ -7,9 +7,9 @@
 //   stopping  STOP: devices drain, then whoever is left is killed; then the broker ends
 //   ended
 //
-// Everything here is a reaction to a message, a timer or a signal; nothing blocks. Before GO there is nothing to drain: stopping then
-// means killing. A run of duration D is over at most stop_timeout + 2 s later: STOP at D, children are killed after
-// stop_timeout + 1 s, the broker half a second after its TERM.
+// Everything here is a reaction to a message, a timer or a signal; nothing blocks. Before GO there is nothing to drain:
+// stopping then means killing. A run of duration D is over at most stop_timeout + 2 s later: STOP at D, children are
+// killed after stop_timeout + 1 s, the broker half a second after its TERM.
 #include "engine/run.h"
 
 #include <errno.h>
@@ -91,8 +91,8 @@ void run_stop(struct run *run)
     int64_t now = loop_now_us(run->loop);
     run->stop_us = now;
     run->kill_us = run->go_us ? now + run->plan->stop_timeout_us + run->limits.grace_us : now;
-    if (run->go_us && run->plan->has_test && !run->test_done && run->director.state != SLOT_NONE && !run->result->interrupted &&
-        !run->result->n_reasons) {
+    if (run->go_us && run->plan->has_test && !run->test_done && run->director.state != SLOT_NONE &&
+        !run->result->interrupted && !run->result->n_reasons) {
         struct run_check check = {.name = "test", .ok = false, .t_us = run_elapsed(run)};
         snprintf(check.detail, sizeof(check.detail), "test did not finish within the duration");
         run_reason(run, EXIT_MARKED_FAILED, "test did not finish within the duration");
@@ -119,7 +119,8 @@ void run_interrupt(struct run *run)
     run->result->interrupted = true;
     run_reason(run, EXIT_INTERRUPTED, "stopped by a signal in phase %s", run_phase_name(run->phase));
     if (run->go_us)
-        log_write(run->log, LOG_WARN, NULL, "stopping: %llu devices disconnecting, up to %.3g s. Ctrl-C again to quit now.",
+        log_write(run->log, LOG_WARN, NULL,
+                  "stopping: %llu devices disconnecting, up to %.3g s. Ctrl-C again to quit now.",
                   (unsigned long long)run->view.totals.online, (double)run->plan->stop_timeout_us * 1e-6);
     run_stop(run);
 }
@@ -158,7 +159,8 @@ static void keep_diagnostic(struct run *run, const struct diagnostic *d)
     struct run_result *r = run->result;
     bool known = d->exit_code == EXIT_LUA_ERROR || d->exit_code == EXIT_USAGE;
     run_reason(run, known ? d->exit_code : EXIT_SCENARIO, "%.200s", d->message);
-    struct diagnostic *more = r->n_diagnostics < DIAGNOSTICS_MAX ? realloc(r->diagnostics, (r->n_diagnostics + 1) * sizeof(*d)) : NULL;
+    struct diagnostic *more =
+        r->n_diagnostics < DIAGNOSTICS_MAX ? realloc(r->diagnostics, (r->n_diagnostics + 1) * sizeof(*d)) : NULL;
     if (!more)
         return;
     r->diagnostics = more;
@@ -200,8 +202,9 @@ static int extra_threshold(json_t *list, const char *text, struct error *err)
         p += strcspn(p, "}");
     p += strcspn(p, ":");
     if (*p != ':')
-        return error_set(err, ERR_INVALID, "--threshold '%s': expected METRIC: AGGREGATE OP LIMIT, such as 'publish_latency: p95 < 200ms'",
-                         text);
+        return error_set(
+            err, ERR_INVALID,
+            "--threshold '%s': expected METRIC: AGGREGATE OP LIMIT, such as 'publish_latency: p95 < 200ms'", text);
     size_t end = (size_t)(p - text), start = strspn(text, " ");
     while (end > start && text[end - 1] == ' ')
         end--;
@@ -256,9 +259,10 @@ static json_t *assignment(struct run *run, unsigned shard)
 {
     unsigned partitions = run->config->partitions ? run->config->partitions : 1;
     unsigned partition = run->config->partition ? run->config->partition - 1 : 0;
-    return json_pack("{s:O, s:I, s:s, s:i, s:i, s:i, s:i, s:o}", "plan", run->plan->json, "seed", (json_int_t)run->result->seed,
-                     "broker", run->url, "partition", (int)partition, "partitions", (int)partitions, "shard", (int)shard, "shards",
-                     (int)run->n_shards, "quarantine", watch_quarantine(run));
+    return json_pack("{s:O, s:I, s:s, s:i, s:i, s:i, s:i, s:o}", "plan", run->plan->json, "seed",
+                     (json_int_t)run->result->seed, "broker", run->url, "partition", (int)partition, "partitions",
+                     (int)partitions, "shard", (int)shard, "shards", (int)run->n_shards, "quarantine",
+                     watch_quarantine(run));
 }
 
 static int start_shards(struct run *run, struct error *err)
@@ -388,7 +392,8 @@ static void slot_ready(struct run *run, struct slot *slot)
 
 static void on_check(struct run *run, const json_t *m)
 {
-    struct run_check check = {.ok = json_is_true(json_object_get(m, "ok")), .t_us = json_integer_value(json_object_get(m, "t_us"))};
+    struct run_check check = {.ok = json_is_true(json_object_get(m, "ok")),
+                              .t_us = json_integer_value(json_object_get(m, "t_us"))};
     snprintf(check.name, sizeof(check.name), "%s", member(m, "name"));
     snprintf(check.detail, sizeof(check.detail), "%s", member(m, "detail"));
     run->checks_failed += !check.ok;
@@ -409,7 +414,9 @@ static void on_test_done(struct run *run, const json_t *m)
     run->test_done = true;
     if (code)
         run_reason(run, code, "%s%.*s", code == EXIT_LUA_ERROR ? "error in the test: " : "", (int)strcspn(text, "\n"),
-                   *text ? text : code == EXIT_ABORTED ? "the test aborted the run" : "the test failed");
+                   *text                  ? text
+                   : code == EXIT_ABORTED ? "the test aborted the run"
+                                          : "the test failed");
     if (code == EXIT_LUA_ERROR)
         log_write(run->log, LOG_ERROR, "test", "%s", text);
     // A test that broke or gave up ends the run; one that found something lets it go on to its duration.
@@ -447,8 +454,8 @@ void run_message(struct run *run, struct slot *slot, enum message_type type, con
         slot->state = SLOT_DONE;
         json_int_t left = json_integer_value(json_object_get(m, "undelivered"));
         if (left > 0)
-            log_write(run->log, LOG_WARN, NULL, "shard %u: %lld messages were not delivered before the end", slot->number,
-                      (long long)left);
+            log_write(run->log, LOG_WARN, NULL, "shard %u: %lld messages were not delivered before the end",
+                      slot->number, (long long)left);
     }
 }
 
@@ -498,7 +505,8 @@ static void shard_lost(struct run *run, struct slot *slot, const char *name)
         run_reason(run, EXIT_SHARD_LOST, "%s %.200s", name, slot->why);
         run_stop(run);
     } else if (!may_restart(run, slot)) {
-        run_reason(run, EXIT_SHARD_LOST, "%s was lost more than %d times within a minute; at last it %.150s", name, RESTARTS_MAX, slot->why);
+        run_reason(run, EXIT_SHARD_LOST, "%s was lost more than %d times within a minute; at last it %.150s", name,
+                   RESTARTS_MAX, slot->why);
         run_stop(run);
     } else if (slot_start(slot, &err)) {
         run_reason(run, EXIT_SHARD_LOST, "%s was lost and could not be restarted: %.150s", name, err.text);
@@ -545,7 +553,8 @@ static void look_at_broker(struct run *run)
             targets_known(run, broker_url(run->broker));
         else if (rc < 0)
             run_fail_machine(run, &err);
-    } else if (run->broker && !run->broker_pending && !run->broker_lost && run->phase < RUN_STOPPING && broker_check(run->broker, &err)) {
+    } else if (run->broker && !run->broker_pending && !run->broker_lost && run->phase < RUN_STOPPING &&
+               broker_check(run->broker, &err)) {
         run->broker_lost = true;
         log_write(run->log, LOG_ERROR, NULL, "%s", err.text);
         run_reason(run, EXIT_UNREACHABLE, "%.250s", err.text);
@@ -634,8 +643,9 @@ static int create(struct run *run, const struct run_config *config, struct run_r
     run->config = config;
     run->result = out;
     run->log = config->log;
-    run->limits = (struct run_limits){either(l->slice_cpu_us, 250000), either(l->load_cpu_us, 10000000),
-                                      either(l->ready_us, 60000000), either(l->ping_us, 10000000), either(l->grace_us, 1000000)};
+    run->limits =
+        (struct run_limits){either(l->slice_cpu_us, 250000), either(l->load_cpu_us, 10000000),
+                            either(l->ready_us, 60000000), either(l->ping_us, 10000000), either(l->grace_us, 1000000)};
     run->loop = loop_new(&clock, err);
     run->folded = metrics_new(50000);
     run->merged = metrics_new(50000);

@@ -1,5 +1,6 @@
-// One run: the supervisor's whole job, from the scenario's text to a result. It never runs an author's Lua: a child process
-// (the director) loads the scenario, reports the plan and later runs its test; N forked shards hold the devices.
+// One run: the supervisor's whole job, from the scenario's text to a result. It never runs an author's Lua: a child
+// process (the director) loads the scenario, reports the plan and later runs its test; N forked shards hold the
+// devices.
 #pragma once
 #include <stdio.h>
 #include "core/log.h"
@@ -12,8 +13,17 @@ const char *run_phase_name(enum run_phase p); // "loading" "starting" "ramp" "ho
 
 // Exit codes, docs/reference/exit-codes.md.
 enum run_exit {
-    EXIT_PASS = 0, EXIT_USAGE = 2, EXIT_THRESHOLDS = 99, EXIT_SCENARIO = 104, EXIT_INTERRUPTED = 105, EXIT_BIND = 106,
-    EXIT_LUA_ERROR = 107, EXIT_ABORTED = 108, EXIT_MARKED_FAILED = 110, EXIT_UNREACHABLE = 111, EXIT_OVERLOADED = 112,
+    EXIT_PASS = 0,
+    EXIT_USAGE = 2,
+    EXIT_THRESHOLDS = 99,
+    EXIT_SCENARIO = 104,
+    EXIT_INTERRUPTED = 105,
+    EXIT_BIND = 106,
+    EXIT_LUA_ERROR = 107,
+    EXIT_ABORTED = 108,
+    EXIT_MARKED_FAILED = 110,
+    EXIT_UNREACHABLE = 111,
+    EXIT_OVERLOADED = 112,
     EXIT_SHARD_LOST = 120
 };
 
@@ -21,7 +31,10 @@ struct run_totals { // cumulative over all shards, lost incarnations included
     uint64_t devices, started, online, connecting, ever_online, failed;
     uint64_t sent, acked, received, dropped, bytes_out, bytes_in, errors, connects, connect_failures, reconnects;
 };
-struct run_group_status { const char *name; uint64_t count, online, connecting, running, error, started; };
+struct run_group_status {
+    const char *name;
+    uint64_t count, online, connecting, running, error, started;
+};
 
 // A look at the run, for the live block; valid during the callback.
 struct run_status {
@@ -30,43 +43,61 @@ struct run_status {
     int64_t phase_since_us;          // elapsed at which the phase began
     struct run_totals totals;
     double sent_per_s, received_per_s, bytes_per_s; // over the last second
-    const struct metrics *metrics;   // merged, cumulative
-    int64_t p50_us, p95_us, p99_us, max_us; // publish_latency over the last 10 s; -1: no data
+    const struct metrics *metrics;                  // merged, cumulative
+    int64_t p50_us, p95_us, p99_us, max_us;         // publish_latency over the last 10 s; -1: no data
     uint64_t latency_count;
-    double cpu;                      // of all processes of the run but the broker; 1 = all cores it can use (shards or cores)
-    double late_ticks;               // ratio over the last 10 s
-    uint64_t rss_bytes;              // supervisor + shards + director
-    unsigned n_groups; const struct run_group_status *groups;
-    unsigned n_thresholds; const struct threshold *thresholds; const struct threshold_result *threshold_results;
+    double cpu;         // of all processes of the run but the broker; 1 = all cores it can use (shards or cores)
+    double late_ticks;  // ratio over the last 10 s
+    uint64_t rss_bytes; // supervisor + shards + director
+    unsigned n_groups;
+    const struct run_group_status *groups;
+    unsigned n_thresholds;
+    const struct threshold *thresholds;
+    const struct threshold_result *threshold_results;
 };
 
 struct run_error_group { // errors grouped by reason
-    char reason[64];      // "connack-5", "timeout", "script: …first line"
-    char text[256];       // the first one
+    char reason[64];     // "connack-5", "timeout", "script: …first line"
+    char text[256];      // the first one
     uint64_t count;
-    int64_t first_us;     // elapsed
-    char device[96];      // example
+    int64_t first_us; // elapsed
+    char device[96];  // example
 };
-struct run_check { char name[256]; bool ok; char detail[512]; int64_t t_us; };
+struct run_check {
+    char name[256];
+    bool ok;
+    char detail[512];
+    int64_t t_us;
+};
 
 struct run_result {
     int exit_code;
     unsigned n_reasons;
-    struct { int code; char text[256]; } reasons[16]; // all that apply, worst first
-    struct plan *plan;           // overridden; NULL when loading failed
+    struct {
+        int code;
+        char text[256];
+    } reasons[16];     // all that apply, worst first
+    struct plan *plan; // overridden; NULL when loading failed
     struct preflight preflight;
-    char run_id[32];             // 8+ sortable characters
+    char run_id[32]; // 8+ sortable characters
     uint64_t seed;
-    char broker_url[600];        // what was used, without credentials
+    char broker_url[600]; // what was used, without credentials
     int64_t started_wall_us, elapsed_us, measured_us;
     struct run_totals totals;
-    unsigned n_groups; struct run_group_status *groups;
+    unsigned n_groups;
+    struct run_group_status *groups;
     struct metrics *metrics;
-    unsigned n_thresholds; struct threshold_result *thresholds;
-    unsigned n_checks; struct run_check *checks;
-    unsigned n_errors; struct run_error_group *errors;
-    unsigned n_diagnostics; struct diagnostic *diagnostics;
-    double cpu_avg, cpu_max, late_ticks; bool trustworthy; char untrustworthy_why[160];
+    unsigned n_thresholds;
+    struct threshold_result *thresholds;
+    unsigned n_checks;
+    struct run_check *checks;
+    unsigned n_errors;
+    struct run_error_group *errors;
+    unsigned n_diagnostics;
+    struct diagnostic *diagnostics;
+    double cpu_avg, cpu_max, late_ticks;
+    bool trustworthy;
+    char untrustworthy_why[160];
     int64_t longest_turn_us;
     unsigned shards, shards_lost, shards_restarted;
     unsigned partition, partitions; // as configured: 1-based; 0/0: whole
@@ -87,17 +118,23 @@ struct run_limits {
 
 struct run_config {
     const char *scenario_path;
-    const char *scenario_text; size_t scenario_text_len;
+    const char *scenario_text;
+    size_t scenario_text_len;
     struct plan_overrides overrides;
-    unsigned shards;                 // 0: choose
-    unsigned partition, partitions;  // 1-based partition of partitions; 0/0: whole
-    const char *const *model_dirs; unsigned n_model_dirs;
-    const char *const *params; unsigned n_params;
-    const char *const *env; unsigned n_env;
-    const char *const *args; unsigned n_args;
+    unsigned shards;                // 0: choose
+    unsigned partition, partitions; // 1-based partition of partitions; 0/0: whole
+    const char *const *model_dirs;
+    unsigned n_model_dirs;
+    const char *const *params;
+    unsigned n_params;
+    const char *const *env;
+    unsigned n_env;
+    const char *const *args;
+    unsigned n_args;
     bool jit;
-    bool check_only;                 // load, check, preflight; run nothing
-    const char *const *extra_thresholds; unsigned n_extra_thresholds; // "metric: expr"
+    bool check_only; // load, check, preflight; run nothing
+    const char *const *extra_thresholds;
+    unsigned n_extra_thresholds; // "metric: expr"
     bool no_thresholds;
     struct log *log;
     const struct scenario_ops *ops;
@@ -109,12 +146,13 @@ struct run_config {
     void *view_arg;
 };
 struct run; // opaque
-// Runs to the end. 0: `out` is filled (whatever the verdict); -1: nothing could be run for a reason of the machine (it does not
-// fit, no mosquitto, no memory), err says it and `out` is filled as far as it goes. Blocks; on_* callbacks come from inside.
-// The calling process must have no other threads. While it runs it handles SIGINT and SIGTERM (first: drain, exit 105; second:
-// everything is killed and the process ends with 105 at once), SIGUSR1 (on_status now), SIGQUIT (state into the log), and ignores
-// SIGPIPE; what was there before is restored.
-int run_execute(const struct run_config *config, struct run **running, struct run_result *out, struct error *err) WARN_UNUSED_RESULT;
+// Runs to the end. 0: `out` is filled (whatever the verdict); -1: nothing could be run for a reason of the machine (it
+// does not fit, no mosquitto, no memory), err says it and `out` is filled as far as it goes. Blocks; on_* callbacks
+// come from inside. The calling process must have no other threads. While it runs it handles SIGINT and SIGTERM (first:
+// drain, exit 105; second: everything is killed and the process ends with 105 at once), SIGUSR1 (on_status now),
+// SIGQUIT (state into the log), and ignores SIGPIPE; what was there before is restored.
+int run_execute(const struct run_config *config, struct run **running, struct run_result *out,
+                struct error *err) WARN_UNUSED_RESULT;
 // As the first signal does: drains (exit 105); more calls do nothing. From callbacks and timers of run_loop.
 void run_interrupt(struct run *run);
 struct loop *run_loop(struct run *run);

@@ -10,30 +10,35 @@ struct heartbeat;
 
 // One thing that is wrong with a scenario, in the form `file:line:col: error CODE: message` + hint.
 struct diagnostic {
-    char code[16];        // "IOTX001"
+    char code[16]; // "IOTX001"
     char file[256];
-    int line, col;        // 0: unknown
+    int line, col; // 0: unknown
     char message[1024];
-    char hint[256];       // "" when none
-    int exit_code;        // 104 invalid, 107 uncaught Lua error
+    char hint[256]; // "" when none
+    int exit_code;  // 104 invalid, 107 uncaught Lua error
 };
 typedef void diagnostic_fn(void *arg, const struct diagnostic *d);
 
 struct scenario_config {
-    const char *path;             // the file, or "-" with text
-    const char *text; size_t text_len; // contents, read by the supervisor (so that all processes see the same bytes)
-    const char *sha256;           // of the text, hex
-    const char *const *model_dirs; unsigned n_model_dirs; // searched after the scenario's own directory
-    const char *const *params; unsigned n_params;       // "key=value"
-    const char *const *env; unsigned n_env;             // "KEY=VALUE" overrides of iotix.env; then the process environment
-    const char *const *args; unsigned n_args;           // behind "--": iotix.args
+    const char *path; // the file, or "-" with text
+    const char *text;
+    size_t text_len;    // contents, read by the supervisor (so that all processes see the same bytes)
+    const char *sha256; // of the text, hex
+    const char *const *model_dirs;
+    unsigned n_model_dirs; // searched after the scenario's own directory
+    const char *const *params;
+    unsigned n_params; // "key=value"
+    const char *const *env;
+    unsigned n_env; // "KEY=VALUE" overrides of iotix.env; then the process environment
+    const char *const *args;
+    unsigned n_args; // behind "--": iotix.args
     bool jit;
-    bool director;                // runs `test`, has no devices
+    bool director; // runs `test`, has no devices
     struct loop *loop;
     struct log *log;
     struct metrics *metrics;
-    struct heartbeat *heartbeat;  // may be NULL
-    diagnostic_fn *diagnostic;    // told every error of loading
+    struct heartbeat *heartbeat; // may be NULL
+    diagnostic_fn *diagnostic;   // told every error of loading
     void *diagnostic_arg;
 };
 
@@ -41,12 +46,14 @@ struct scenario_config {
 struct test_env {
     void *arg;
     uint64_t seed;
-    int64_t (*elapsed_us)(void *arg);                   // since GO
+    int64_t (*elapsed_us)(void *arg); // since GO
     // Latest status of all shards, at most ~250 ms old: {"groups":{name:{...}}}. Borrowed.
     const json_t *(*status)(void *arg);
-    struct observer *(*observer)(void *arg, const char *url, struct error *err); // url NULL: the run's broker; one per URL
+    struct observer *(*observer)(void *arg, const char *url,
+                                 struct error *err); // url NULL: the run's broker; one per URL
     void (*check)(void *arg, const char *name, bool ok, const char *detail);
-    void (*done)(void *arg, int code, const char *error); // 0 | 107 uncaught error | 108 iotix.abort | 110 run:fail or failed expectations
+    void (*done)(void *arg, int code,
+                 const char *error); // 0 | 107 uncaught error | 108 iotix.abort | 110 run:fail or failed expectations
 };
 
 struct scenario_ops {
@@ -54,8 +61,8 @@ struct scenario_ops {
     struct scenario *(*open)(const struct scenario_config *config, struct error *err);
     // Runs the file (bounded), returns the plan (owned by the caller) or NULL after telling diagnostics.
     json_t *(*load)(struct scenario *s);
-    // Shard: the behaviours as device_ops, for fleet_config. Group numbers are those of the plan's JSON before overrides:
-    // "number" of each group.
+    // Shard: the behaviours as device_ops, for fleet_config. Group numbers are those of the plan's JSON before
+    // overrides: "number" of each group.
     const struct device_ops *(*device_ops)(struct scenario *s); // arg of the ops is s itself
     // Shard: called once between fleet_new/add_group and fleet_start.
     int (*attach)(struct scenario *s, struct fleet *fleet, const json_t *plan, struct error *err);

@@ -1,5 +1,5 @@
-// A shard: the devices that are its own, in one process with one loop. It does what the supervisor says (ASSIGN → READY, GO,
-// STOP → DONE) and reports each second; it decides nothing about the run.
+// A shard: the devices that are its own, in one process with one loop. It does what the supervisor says (ASSIGN →
+// READY, GO, STOP → DONE) and reports each second; it decides nothing about the run.
 #include "device/device.h"
 
 #include <stdlib.h>
@@ -16,7 +16,10 @@
 #define DRAIN_LATE_US 300000  // after the deadline: connections that do not end are cut
 #define STATUS_GROUPS_MAX 200 // more groups than this: status each second only
 
-struct culprit { unsigned group; uint64_t index; };
+struct culprit {
+    unsigned group;
+    uint64_t index;
+};
 
 struct shard {
     struct child c;
@@ -54,12 +57,13 @@ static void name_of(const struct device *device, char *dst, size_t size)
 static json_t *fault_event(const struct shard *s, const struct fault *f, bool fail_run)
 {
     return json_pack("{s:s, s:o, s:o, s:o, s:o, s:I, s:b, s:I}", "kind", f->conn ? "conn" : "device", "reason",
-                     json_text_of(f->reason), "device", json_text_of(f->device), "group", json_text_of(f->group), "text",
-                     json_text_of(f->text), "count", (json_int_t)(f->count - f->sent), "fail_run", fail_run, "t_us",
-                     (json_int_t)(loop_now_us(s->c.loop) - s->start_us));
+                     json_text_of(f->reason), "device", json_text_of(f->device), "group", json_text_of(f->group),
+                     "text", json_text_of(f->text), "count", (json_int_t)(f->count - f->sent), "fail_run", fail_run,
+                     "t_us", (json_int_t)(loop_now_us(s->c.loop) - s->start_us));
 }
 
-static void report_fault(struct shard *s, struct device *device, bool conn, const char *reason, const char *text, bool fail_run)
+static void report_fault(struct shard *s, struct device *device, bool conn, const char *reason, const char *text,
+                         bool fail_run)
 {
     bool fresh;
     struct fault *f = faults_add(&s->faults, conn, reason, 1, &fresh);
@@ -152,8 +156,12 @@ static void quarantine_done(void *arg, struct device *device, uint32_t token, in
 }
 
 static const struct device_ops quarantine_ops = {
-    .start = quarantine_start,     .stop = quarantine_stop,       .online = quarantine_online,
-    .offline = quarantine_offline, .message = quarantine_message, .done = quarantine_done,
+    .start = quarantine_start,
+    .stop = quarantine_stop,
+    .online = quarantine_online,
+    .offline = quarantine_offline,
+    .message = quarantine_message,
+    .done = quarantine_done,
 };
 
 static int read_quarantine(struct shard *s, const json_t *list, struct error *err)
@@ -190,7 +198,8 @@ static int make_fleet(struct shard *s, const json_t *assign, struct error *err)
     if (!s->plan || plan_load_models(s->plan, err))
         return -1;
     struct fleet_config config = {
-        .env = {.loop = s->c.loop, .links = s->links, .resolver = s->resolver, .metrics = s->c.metrics, .log = s->c.log},
+        .env =
+            {.loop = s->c.loop, .links = s->links, .resolver = s->resolver, .metrics = s->c.metrics, .log = s->c.log},
         .ops = s->n_quarantine ? &quarantine_ops : s->ops,
         .ops_arg = s->n_quarantine ? (void *)s : (void *)s->c.scenario,
         .seed = (uint64_t)seed,
@@ -249,8 +258,9 @@ static json_t *group_status(const struct group *g)
         json_array_append_new(state, json_integer((json_int_t)g->by_state[i]));
     for (int i = 0; i < CONN_STATE_MAX; i++)
         json_array_append_new(conn, json_integer((json_int_t)g->by_conn[i]));
-    return json_pack("{s:o, s:o, s:I, s:I, s:I, s:I}", "state", state, "conn", conn, "owned", (json_int_t)g->owned, "started",
-                     (json_int_t)g->started, "ever_online", (json_int_t)g->ever_online, "failed", (json_int_t)g->failed);
+    return json_pack("{s:o, s:o, s:I, s:I, s:I, s:I}", "state", state, "conn", conn, "owned", (json_int_t)g->owned,
+                     "started", (json_int_t)g->started, "ever_online", (json_int_t)g->ever_online, "failed",
+                     (json_int_t)g->failed);
 }
 
 // `always`: also when nothing has changed since the last one.
@@ -263,8 +273,8 @@ static void send_status(struct shard *s, bool always)
         launching |= g->launch_next < g->owned;
         json_array_append_new(groups, group_status(g));
     }
-    json_t *status = json_pack("{s:o, s:b, s:I}", "groups", groups, "launching", launching && !s->stopping, "longest_turn_us",
-                               (json_int_t)s->longest_turn_us);
+    json_t *status = json_pack("{s:o, s:b, s:I}", "groups", groups, "launching", launching && !s->stopping,
+                               "longest_turn_us", (json_int_t)s->longest_turn_us);
     struct buf text;
     struct error err;
     buf_create(&text, MESSAGE_MAX);

@@ -1,7 +1,7 @@
-// SIGINT and SIGTERM have handlers of their own, not libev's: the second one must end everything within 100 ms even while the loop
-// is blocked (a terminal that is stopped, a full pipe), and that only a handler can do. A handler has no argument, hence the one
-// pointer of file scope in the engine. What it does is async-signal-safe: kill, _exit. There is nothing else to clean up: no
-// temporary file exists (see broker.h).
+// SIGINT and SIGTERM have handlers of their own, not libev's: the second one must end everything within 100 ms even
+// while the loop is blocked (a terminal that is stopped, a full pipe), and that only a handler can do. A handler has no
+// argument, hence the one pointer of file scope in the engine. What it does is async-signal-safe: kill, _exit. There is
+// nothing else to clean up: no temporary file exists (see broker.h).
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -70,9 +70,10 @@ static void on_quit(struct ev_loop *ev, ev_signal *w, int events)
         const struct heartbeat *h = slot->heartbeat;
         if (!h)
             continue;
-        log_write(run->log, LOG_WARN, NULL, "state: %s pid %d state %d turn %llu slice %llu group %u device %llu cpu %.1f s, %.*s",
-                  slot_name(slot, name, sizeof(name)), (int)slot->process.pid, (int)slot->state, (unsigned long long)h->turn,
-                  (unsigned long long)h->slice, h->group, (unsigned long long)h->device,
+        log_write(run->log, LOG_WARN, NULL,
+                  "state: %s pid %d state %d turn %llu slice %llu group %u device %llu cpu %.1f s, %.*s",
+                  slot_name(slot, name, sizeof(name)), (int)slot->process.pid, (int)slot->state,
+                  (unsigned long long)h->turn, (unsigned long long)h->slice, h->group, (unsigned long long)h->device,
                   (double)process_cpu_us(&slot->process) * 1e-6, (int)sizeof(h->where) - 1, h->where);
     }
 }

@@ -1,5 +1,5 @@
-// A child's life as the supervisor sees it. A child has ended when its process is gone AND everything it wrote has been read: a
-// DONE that still lies in the socket is not overlooked. A child that closed its channel but lives is killed.
+// A child's life as the supervisor sees it. A child has ended when its process is gone AND everything it wrote has been
+// read: a DONE that still lies in the socket is not overlooked. A child that closed its channel but lives is killed.
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -27,7 +27,8 @@ static void put_line(struct slot *slot)
 {
     char name[32];
     if (slot->line_len)
-        log_write(slot->run->log, LOG_WARN, NULL, "%s: %.*s", slot_name(slot, name, sizeof(name)), (int)slot->line_len, slot->line);
+        log_write(slot->run->log, LOG_WARN, NULL, "%s: %.*s", slot_name(slot, name, sizeof(name)), (int)slot->line_len,
+                  slot->line);
     slot->line_len = 0;
 }
 
@@ -96,7 +97,8 @@ int slot_start(struct slot *slot, struct error *err)
     if (!slot->heartbeat && !(slot->heartbeat = map_heartbeat(err)))
         return -1;
     memset(slot->heartbeat, 0, sizeof(*slot->heartbeat));
-    slot->start = (struct child_start){.run = run->config, .sha256 = run->sha256, .heartbeat = slot->heartbeat, .name = "iotix-director"};
+    slot->start = (struct child_start){
+        .run = run->config, .sha256 = run->sha256, .heartbeat = slot->heartbeat, .name = "iotix-director"};
     if (!slot->director)
         snprintf(slot->start.name, sizeof(slot->start.name), "iotix-shard-%u", slot->number);
     if (process_fork(&slot->process, slot->director ? director_main : shard_main, &slot->start, err))

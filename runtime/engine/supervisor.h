@@ -1,5 +1,5 @@
-// What the files of the supervisor share: run.c (phases), slot.c (children), watchdog.c, tally.c (figures), verdict.c, signals.c.
-// Not for other rooms.
+// What the files of the supervisor share: run.c (phases), slot.c (children), watchdog.c, tally.c (figures), verdict.c,
+// signals.c. Not for other rooms.
 #pragma once
 #include <ev.h>
 
@@ -62,7 +62,11 @@ struct slot {
     int64_t longest_turn_us;
 };
 
-struct strike { unsigned group; uint64_t index; unsigned count; };
+struct strike {
+    unsigned group;
+    uint64_t index;
+    unsigned count;
+};
 
 struct run {
     const struct run_config *config;
@@ -79,8 +83,8 @@ struct run {
     struct slot director, *shards;
     unsigned n_shards;
     struct timer watch, status, second;
-    int64_t go_us, phase_us;           // loop times
-    int64_t stop_us, kill_us, end_us;  // stop began; children are killed; at the latest it is over
+    int64_t go_us, phase_us;          // loop times
+    int64_t stop_us, kill_us, end_us; // stop began; children are killed; at the latest it is over
     bool test_done, over;
     bool failed_early; // a reason of the machine: run_execute returns -1 with `machine`
     struct error machine;
@@ -93,7 +97,9 @@ struct run {
     struct run_group_status *groups;
     struct threshold_result *thresholds;
     struct hist *window[WINDOW + 1]; // publish_latency, cumulative, one a second
-    struct { uint64_t late, ticks; } late[WINDOW + 1];
+    struct {
+        uint64_t late, ticks;
+    } late[WINDOW + 1];
     unsigned n_window, seconds, hold_seconds;
     struct run_status view;
     uint64_t checks_failed;
@@ -104,8 +110,9 @@ struct run {
 };
 
 // run.c
-void run_reason(struct run *run, int code, const char *fmt, ...) PRINTF_LIKE(3, 4); // one that applies; duplicates are dropped
-void run_stop(struct run *run);       // drains, or ends at once before GO
+void run_reason(struct run *run, int code, const char *fmt, ...)
+    PRINTF_LIKE(3, 4);          // one that applies; duplicates are dropped
+void run_stop(struct run *run); // drains, or ends at once before GO
 void run_fail_machine(struct run *run, const struct error *err);
 void run_message(struct run *run, struct slot *slot, enum message_type type, const json_t *message);
 void run_slot_lost(struct run *run, struct slot *slot);
@@ -134,7 +141,7 @@ void tally_lost(struct slot *slot); // folds what is known of this incarnation
 void tally_merge(struct run *run);
 void tally_second(struct run *run);
 void tally_groups(struct run *run);
-void tally_view(struct run *run);   // calls on_status
+void tally_view(struct run *run);    // calls on_status
 json_t *tally_down(struct run *run); // for the director
 uint64_t tally_counter(const struct run *run, const char *selector);
 void tally_end(struct run *run);

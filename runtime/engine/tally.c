@@ -1,5 +1,5 @@
-// Figures: what the children report, summed. Snapshots are cumulative since the start of an incarnation, so the truth at any time is
-// the sum of the last ones of the living and of everything folded from the lost.
+// Figures: what the children report, summed. Snapshots are cumulative since the start of an incarnation, so the truth
+// at any time is the sum of the last ones of the living and of everything folded from the lost.
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -62,9 +62,9 @@ static bool read_group(const json_t *json, struct group_numbers *g)
     struct error err;
     int64_t owned, started, ever, failed;
     if (!read_counts(json_object_get(json, "state"), g->state, DEVICE_STATE_MAX) ||
-        !read_counts(json_object_get(json, "conn"), g->conn, CONN_STATE_MAX) || json_get_int(json, "owned", 0, &owned, &err) ||
-        json_get_int(json, "started", 0, &started, &err) || json_get_int(json, "ever_online", 0, &ever, &err) ||
-        json_get_int(json, "failed", 0, &failed, &err))
+        !read_counts(json_object_get(json, "conn"), g->conn, CONN_STATE_MAX) ||
+        json_get_int(json, "owned", 0, &owned, &err) || json_get_int(json, "started", 0, &started, &err) ||
+        json_get_int(json, "ever_online", 0, &ever, &err) || json_get_int(json, "failed", 0, &failed, &err))
         return false;
     g->owned = (uint64_t)owned;
     g->started = (uint64_t)started;
@@ -111,8 +111,8 @@ void tally_event(struct run *run, struct slot *slot, const json_t *event)
         f->first_us = json_integer_value(json_object_get(event, "t_us"));
     }
     if (json_is_true(json_object_get(event, "fail_run"))) {
-        run_reason(run, EXIT_LUA_ERROR, "device %s failed and its group says on_error = \"fail\": %.*s", text_of(event, "device"),
-                   (int)strcspn(text_of(event, "text"), "\n"), text_of(event, "text"));
+        run_reason(run, EXIT_LUA_ERROR, "device %s failed and its group says on_error = \"fail\": %.*s",
+                   text_of(event, "device"), (int)strcspn(text_of(event, "text"), "\n"), text_of(event, "text"));
         run_stop(run);
     }
 }
@@ -334,9 +334,9 @@ json_t *tally_down(struct run *run)
             failed += n->failed;
             ever += n->ever_online;
         }
-        json_t *one = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "count", (json_int_t)g->count, "online", (json_int_t)g->online,
-                                "connecting", (json_int_t)g->connecting, "started", (json_int_t)g->started, "failed",
-                                (json_int_t)failed, "ever_online", (json_int_t)ever);
+        json_t *one = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "count", (json_int_t)g->count, "online",
+                                (json_int_t)g->online, "connecting", (json_int_t)g->connecting, "started",
+                                (json_int_t)g->started, "failed", (json_int_t)failed, "ever_online", (json_int_t)ever);
         for (int s = 0; s < DEVICE_STATE_MAX; s++)
             json_object_set_new(one, device_state_name((enum device_state)s), json_integer((json_int_t)sum[s]));
         json_object_set_new(groups, g->name, one);

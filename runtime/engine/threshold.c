@@ -450,7 +450,8 @@ static void absent_series(const struct threshold *t, const struct metric_known *
     series->unit = known ? known->unit : t->unit;
 }
 
-static void put_limit(const struct threshold *t, enum metric_type type, enum metric_unit unit, struct threshold_result *out)
+static void put_limit(const struct threshold *t, enum metric_type type, enum metric_unit unit,
+                      struct threshold_result *out)
 {
     char limit[40];
     format_value(t, type, unit, t->limit, limit, sizeof(limit));

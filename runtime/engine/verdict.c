@@ -1,9 +1,10 @@
 // From figures to a verdict. Every reason that applies is kept; the worst decides the exit code:
-// 107 Lua error, 104 scenario, 106 bind, 120 shard lost, 111 unreachable, 105 interrupted, 112 overloaded, 110 marked failed,
-// 108 aborted, 99 thresholds.
+// 107 Lua error, 104 scenario, 106 bind, 120 shard lost, 111 unreachable, 105 interrupted, 112 overloaded, 110 marked
+// failed, 108 aborted, 99 thresholds.
 //
-// Not trustworthy (112): more than 5% of the telemetry timers fired late (of at least 100), or a shard used more than 95% of a core
-// in most seconds of the hold (at least 3) while its loop took turns of more than 100 ms: then latencies are our own.
+// Not trustworthy (112): more than 5% of the telemetry timers fired late (of at least 100), or a shard used more than
+// 95% of a core in most seconds of the hold (at least 3) while its loop took turns of more than 100 ms: then latencies
+// are our own.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,8 +39,9 @@ void run_reason(struct run *run, int code, const char *fmt, ...)
 
 static int rank(int code)
 {
-    static const int order[] = {EXIT_USAGE, EXIT_LUA_ERROR, EXIT_SCENARIO, EXIT_BIND, EXIT_SHARD_LOST, EXIT_UNREACHABLE,
-                                EXIT_INTERRUPTED, EXIT_OVERLOADED, EXIT_MARKED_FAILED, EXIT_ABORTED, EXIT_THRESHOLDS};
+    static const int order[] = {EXIT_USAGE,         EXIT_LUA_ERROR,   EXIT_SCENARIO,    EXIT_BIND,
+                                EXIT_SHARD_LOST,    EXIT_UNREACHABLE, EXIT_INTERRUPTED, EXIT_OVERLOADED,
+                                EXIT_MARKED_FAILED, EXIT_ABORTED,     EXIT_THRESHOLDS};
     int n = (int)(sizeof(order) / sizeof(*order));
     for (int i = 0; i < n; i++)
         if (order[i] == code)
@@ -63,8 +65,8 @@ static void abort_if(struct run *run, const struct threshold *t, const struct th
     if (!t->abort || now->state != THRESHOLD_FAIL || run_elapsed(run) < t->delay_abort_us || run->phase >= RUN_STOPPING)
         return;
     run->result->aborted = true;
-    run_reason(run, EXIT_THRESHOLDS, "stopped early: %s%s%s%s %s, got %s", t->selector.name, *t->selector.tags ? "{" : "",
-               t->selector.tags, *t->selector.tags ? "}" : "", t->text, now->actual_text);
+    run_reason(run, EXIT_THRESHOLDS, "stopped early: %s%s%s%s %s, got %s", t->selector.name,
+               *t->selector.tags ? "{" : "", t->selector.tags, *t->selector.tags ? "}" : "", t->text, now->actual_text);
     run_stop(run);
 }
 
@@ -98,7 +100,8 @@ void verdict_thresholds(struct run *run, bool final)
 static bool cut_short(const struct run_result *r)
 {
     for (unsigned i = 0; i < r->n_reasons; i++)
-        if (r->reasons[i].code == EXIT_ABORTED || r->reasons[i].code == EXIT_LUA_ERROR || r->reasons[i].code == EXIT_SHARD_LOST)
+        if (r->reasons[i].code == EXIT_ABORTED || r->reasons[i].code == EXIT_LUA_ERROR ||
+            r->reasons[i].code == EXIT_SHARD_LOST)
             return true;
     return r->interrupted;
 }
@@ -118,8 +121,8 @@ static void judge_reach(struct run *run)
         return;
     bool ran_out = !cut_short(run->result);
     if (!t->ever_online && (ran_out || t->connect_failures))
-        run_reason(run, EXIT_UNREACHABLE, "not one of %llu devices ever connected to %s", (unsigned long long)t->devices,
-                   run->result->broker_url);
+        run_reason(run, EXIT_UNREACHABLE, "not one of %llu devices ever connected to %s",
+                   (unsigned long long)t->devices, run->result->broker_url);
     else if (!t->sent && ran_out && (has_model(run->plan) || !t->received)) // devices that only listen may be quiet
         run_reason(run, EXIT_UNREACHABLE, "nothing was published");
 }
@@ -133,14 +136,16 @@ static void judge_trust(struct run *run)
     r->late_ticks = ticks.count ? (double)ticks.hits / (double)ticks.count : 0;
     r->trustworthy = true;
     if (ticks.count >= LATE_TICKS && r->late_ticks > LATE_MAX)
-        snprintf(r->untrustworthy_why, sizeof(r->untrustworthy_why), "%.1f %% of the telemetry timers fired late (limit %.0f %%)",
-                 100 * r->late_ticks, 100 * LATE_MAX);
+        snprintf(r->untrustworthy_why, sizeof(r->untrustworthy_why),
+                 "%.1f %% of the telemetry timers fired late (limit %.0f %%)", 100 * r->late_ticks, 100 * LATE_MAX);
     for (unsigned i = 0; i < run->n_shards && !r->untrustworthy_why[0]; i++) {
         const struct slot *s = &run->shards[i];
-        if (run->hold_seconds >= HOLD_SECONDS && s->busy_seconds * 2 > run->hold_seconds && s->longest_turn_us > LONG_TURN_US)
-            snprintf(r->untrustworthy_why, sizeof(r->untrustworthy_why),
-                     "shard %u had no CPU left in %u of %u seconds and a loop turn of %lld ms: use more shards or cores", i,
-                     s->busy_seconds, run->hold_seconds, (long long)(s->longest_turn_us / 1000));
+        if (run->hold_seconds >= HOLD_SECONDS && s->busy_seconds * 2 > run->hold_seconds &&
+            s->longest_turn_us > LONG_TURN_US)
+            snprintf(
+                r->untrustworthy_why, sizeof(r->untrustworthy_why),
+                "shard %u had no CPU left in %u of %u seconds and a loop turn of %lld ms: use more shards or cores", i,
+                s->busy_seconds, run->hold_seconds, (long long)(s->longest_turn_us / 1000));
     }
     if (!r->untrustworthy_why[0])
         return;
@@ -150,7 +155,10 @@ static void judge_trust(struct run *run)
 
 // --- errors: the counters say how many, the first occurrences came as events
 
-struct collect { struct run *run; struct faults all; };
+struct collect {
+    struct run *run;
+    struct faults all;
+};
 
 static void add_counted(struct collect *c, const char *prefix, const struct metric *m)
 {
@@ -232,7 +240,8 @@ void verdict_end(struct run *run)
         judge_reach(run);
         judge_trust(run);
         if (run->checks_failed)
-            run_reason(run, EXIT_MARKED_FAILED, "%llu of the test's expectations failed", (unsigned long long)run->checks_failed);
+            run_reason(run, EXIT_MARKED_FAILED, "%llu of the test's expectations failed",
+                       (unsigned long long)run->checks_failed);
     } else {
         r->trustworthy = true;
     }

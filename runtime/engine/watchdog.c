@@ -1,7 +1,9 @@
 // What no hook inside Lua reaches, only another process stops. Two nets:
-// - the slice: author code that has used more than 250 ms of the child's own CPU time (wall time would kill the innocent on a busy
+// - the slice: author code that has used more than 250 ms of the child's own CPU time (wall time would kill the
+// innocent on a busy
 //   machine) in one and the same slice at two looks, 50 ms apart;
-// - the ping: a child whose loop has not turned for 10 s, and which either burned CPU meanwhile or did nothing at all. In between
+// - the ping: a child whose loop has not turned for 10 s, and which either burned CPU meanwhile or did nothing at all.
+// In between
 //   (some CPU, no turn) it may just be starved: it gets six times as long.
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +33,8 @@ static unsigned strike(struct run *run, unsigned group, uint64_t index)
     for (unsigned i = 0; i < run->n_strikes; i++)
         if (run->strikes[i].group == group && run->strikes[i].index == index)
             return ++run->strikes[i].count;
-    struct strike *more = run->n_strikes < STRIKES_MAX ? realloc(run->strikes, (run->n_strikes + 1) * sizeof(*more)) : NULL;
+    struct strike *more =
+        run->n_strikes < STRIKES_MAX ? realloc(run->strikes, (run->n_strikes + 1) * sizeof(*more)) : NULL;
     if (!more)
         return 1;
     run->strikes = more;
@@ -76,7 +79,8 @@ static void kill_stuck(struct slot *slot, int64_t used_us)
         f->first_us = run_elapsed(slot->run);
     }
     if (n == 2)
-        log_write(slot->run->log, LOG_ERROR, f->device, "is in quarantine for the rest of the run: it made a shard unresponsive twice");
+        log_write(slot->run->log, LOG_ERROR, f->device,
+                  "is in quarantine for the rest of the run: it made a shard unresponsive twice");
 }
 
 static void watch_slice(struct slot *slot, int64_t cpu_us)
@@ -99,7 +103,8 @@ static void watch_load(struct slot *slot, int64_t cpu_us)
     if (slot->load_cpu_us < 0)
         slot->load_cpu_us = cpu_us;
     if (cpu_us - slot->load_cpu_us > slot->run->limits.load_cpu_us)
-        slot_kill(slot, "did not finish loading the scenario within %.3g s of CPU time", (double)slot->run->limits.load_cpu_us * 1e-6);
+        slot_kill(slot, "did not finish loading the scenario within %.3g s of CPU time",
+                  (double)slot->run->limits.load_cpu_us * 1e-6);
 }
 
 static void watch_ready(struct slot *slot, int64_t now)
@@ -124,7 +129,8 @@ static void watch_pong(struct slot *slot, int64_t now, int64_t cpu_us)
     // A running slice is judged by its own CPU time, and its device named; only when it sleeps does it end here.
     bool busy = used > limit / 4 && h->slice == 0, asleep = used < limit / 100;
     if (silent > limit * STARVED || (silent > limit && (busy || asleep)))
-        slot_kill(slot, "did not answer for %.3g s (%.2g s of CPU time used)", (double)silent * 1e-6, (double)used * 1e-6);
+        slot_kill(slot, "did not answer for %.3g s (%.2g s of CPU time used)", (double)silent * 1e-6,
+                  (double)used * 1e-6);
 }
 
 void watch_slot(struct slot *slot)

@@ -1,7 +1,7 @@
 // HDR histogram: 3 significant decimal digits from 1 to 3,600,000,000 (1 us to 1 h in microseconds), integer counts.
 // Relative error of any percentile is at most 0.1%. Counts are allocated in chunks on first use, so an idle series is
-// small; record is a few nanoseconds; merge is exact (percentiles of the merge equal those of one histogram that saw all).
-// After Gil Tene's HdrHistogram (layout of buckets and sub-buckets); own implementation.
+// small; record is a few nanoseconds; merge is exact (percentiles of the merge equal those of one histogram that saw
+// all). After Gil Tene's HdrHistogram (layout of buckets and sub-buckets); own implementation.
 #pragma once
 #include <stdint.h>
 #include "core/buf.h"
@@ -24,8 +24,8 @@ uint64_t hist_saturated(const struct hist *h);
 // above hist_max; 0 when empty.
 int64_t hist_percentile(const struct hist *h, double p);
 int hist_merge(struct hist *into, const struct hist *from) WARN_UNUSED_RESULT; // -1: no memory, `into` unchanged
-// into -= from, where `from` is an earlier state of `into` (min/max become bucket bounds). -1 with `into` unchanged when
-// it is not.
+// into -= from, where `from` is an earlier state of `into` (min/max become bucket bounds). -1 with `into` unchanged
+// when it is not.
 int hist_subtract(struct hist *into, const struct hist *from) WARN_UNUSED_RESULT;
 // Compact bytes (varints, runs of zero). decode merges into h and returns the bytes consumed, or -1 with h
 // unchanged if they are malformed (or there is no memory).

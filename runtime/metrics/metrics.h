@@ -1,7 +1,7 @@
 // The registry of a process: named series with tags, snapshots that travel and merge, Prometheus text.
 //
-// A series is found once (metrics_*) and then updated through its pointer: no lookup, lock or allocation on the hot path
-// (a trend may allocate a histogram chunk the first time a magnitude is seen).
+// A series is found once (metrics_*) and then updated through its pointer: no lookup, lock or allocation on the hot
+// path (a trend may allocate a histogram chunk the first time a magnitude is seen).
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -16,11 +16,11 @@ struct metric { // one series; read-only outside this room except through the in
     enum metric_type type;
     enum metric_unit unit;
     enum gauge_merge merge;
-    const char *name; // "publish_latency"
-    const char *tags; // canonical: "group:sensors,reason:timeout", keys sorted; "" for none
-    uint64_t count;   // counter: the sum; rate: samples; trend: samples are in hist
-    uint64_t hits;    // rate: how many were true
-    double value;     // gauge
+    const char *name;  // "publish_latency"
+    const char *tags;  // canonical: "group:sensors,reason:timeout", keys sorted; "" for none
+    uint64_t count;    // counter: the sum; rate: samples; trend: samples are in hist
+    uint64_t hits;     // rate: how many were true
+    double value;      // gauge
     struct hist *hist; // trend
 };
 
@@ -31,22 +31,39 @@ void metrics_delete(struct metrics *m);
 // Zeroes every series; pointers stay valid.
 void metrics_clear(struct metrics *m);
 // Finds or makes a series. tags: "key:value,key:value" or NULL. Names are [a-z][a-z0-9_]*, keys and values anything
-// without , : { } = control characters, valid UTF-8, not empty; blanks around them are cut. At most 63 bytes of name, 16 tags, 512
-// bytes of tags. Type or unit unlike those of an existing series of that name: NULL and err.
+// without , : { } = control characters, valid UTF-8, not empty; blanks around them are cut. At most 63 bytes of name,
+// 16 tags, 512 bytes of tags. Type or unit unlike those of an existing series of that name: NULL and err.
 struct metric *metrics_series(struct metrics *m, const char *name, enum metric_type type, enum metric_unit unit,
                               const char *tags, struct error *err);
-struct metric *metrics_gauge(struct metrics *m, const char *name, enum gauge_merge merge, const char *tags, struct error *err);
+struct metric *metrics_gauge(struct metrics *m, const char *name, enum gauge_merge merge, const char *tags,
+                             struct error *err);
 
-static inline void counter_add(struct metric *c, uint64_t n) { c->count += n; }
-static inline void gauge_set(struct metric *g, double v) { g->value = v; }
-static inline void gauge_add(struct metric *g, double v) { g->value += v; }
-static inline void rate_add(struct metric *r, bool hit) { r->count++; r->hits += hit; }
-static inline void trend_add(struct metric *t, int64_t v) { hist_record(t->hist, v); }
+static inline void counter_add(struct metric *c, uint64_t n)
+{
+    c->count += n;
+}
+static inline void gauge_set(struct metric *g, double v)
+{
+    g->value = v;
+}
+static inline void gauge_add(struct metric *g, double v)
+{
+    g->value += v;
+}
+static inline void rate_add(struct metric *r, bool hit)
+{
+    r->count++;
+    r->hits += hit;
+}
+static inline void trend_add(struct metric *t, int64_t v)
+{
+    hist_record(t->hist, v);
+}
 
 // Snapshots: all series, cumulative since the start of this process.
 int metrics_encode(const struct metrics *m, struct buf *out) WARN_UNUSED_RESULT;
-// Adds a snapshot of another process to m (series are made as needed). Malformed bytes: -1, m unchanged. At most 65,536 series.
-// A series that does not fit m (another type, the cap): -1 with what came before it merged.
+// Adds a snapshot of another process to m (series are made as needed). Malformed bytes: -1, m unchanged. At most 65,536
+// series. A series that does not fit m (another type, the cap): -1 with what came before it merged.
 int metrics_merge(struct metrics *m, const uint8_t *bytes, size_t n, struct error *err) WARN_UNUSED_RESULT;
 // Adds another registry of this process.
 int metrics_merge_from(struct metrics *m, const struct metrics *from, struct error *err) WARN_UNUSED_RESULT;
@@ -57,12 +74,13 @@ struct metric_selector {
     char tags[192]; // canonical, "" matches all
 };
 int metric_selector_parse(const char *text, struct metric_selector *out, struct error *err) WARN_UNUSED_RESULT;
-// An aggregate of the matching series into *out (out->hist made by the caller with hist_new for trends or NULL, then only
-// counts are merged; it is cleared first). out->count is the number of samples of trends too. Returns how many series matched (0: no such data), -1 without memory.
+// An aggregate of the matching series into *out (out->hist made by the caller with hist_new for trends or NULL, then
+// only counts are merged; it is cleared first). out->count is the number of samples of trends too. Returns how many
+// series matched (0: no such data), -1 without memory.
 int metrics_select(const struct metrics *m, const struct metric_selector *sel, struct metric *out);
 // Every series, in order of name then tags.
 void metrics_each(const struct metrics *m, void (*fn)(void *arg, const struct metric *s), void *arg);
-// Prometheus exposition text 0.0.4: names prefixed "iotix_", with the unit (_seconds, _bytes) unless they say it; trends as
-// summaries with _sum and _count, counters with _total, rates as two counters (_samples_total, _hits_total). Times are in
-// seconds. Label values are escaped; what a label name may not hold becomes "_".
+// Prometheus exposition text 0.0.4: names prefixed "iotix_", with the unit (_seconds, _bytes) unless they say it;
+// trends as summaries with _sum and _count, counters with _total, rates as two counters (_samples_total, _hits_total).
+// Times are in seconds. Label values are escaped; what a label name may not hold becomes "_".
 int metrics_prometheus(const struct metrics *m, struct buf *out) WARN_UNUSED_RESULT;

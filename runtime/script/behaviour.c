@@ -1,12 +1,16 @@
-// Behaviours: what the device room asks of Lua (struct device_ops), and the waits of tasks that are blocked on a device.
+// Behaviours: what the device room asks of Lua (struct device_ops), and the waits of tasks that are blocked on a
+// device.
 //
-// An event of a device does two things: it wakes the tasks that wait for it, and it spawns a task for every handler that is
-// registered for it. Nothing of Lua runs inside an adapter's callback: values are made, tasks are queued.
+// An event of a device does two things: it wakes the tasks that wait for it, and it spawns a task for every handler
+// that is registered for it. Nothing of Lua runs inside an adapter's callback: values are made, tasks are queued.
 #include "script/internal.h"
 #include <stdio.h>
 #include <string.h>
 
-static struct behaviour *behaviour_of(struct device *d) { return d->behaviour; }
+static struct behaviour *behaviour_of(struct device *d)
+{
+    return d->behaviour;
+}
 
 static int owner_name(const struct task_owner *owner, struct buf *out)
 {
@@ -44,7 +48,8 @@ void scenario_log(struct scenario *s, struct behaviour *b, enum log_level level,
     va_list args;
     va_start(args, fmt);
     if (a->lines > LOG_LINES_MAX)
-        log_write(log, LOG_WARN, who, "more than %d lines in a second: the rest of this second is dropped", LOG_LINES_MAX);
+        log_write(log, LOG_WARN, who, "more than %d lines in a second: the rest of this second is dropped",
+                  LOG_LINES_MAX);
     else
         log_vwrite(log, level, who, fmt, args);
     va_end(args);
@@ -262,7 +267,8 @@ static void fire_event(struct scenario *s, struct behaviour *b, const char *even
             handler_spawn(s, b, h, false);
 }
 
-// Handlers that were registered before there was a connection, or on one that has ended. Until it ends the adapter renews them.
+// Handlers that were registered before there was a connection, or on one that has ended. Until it ends the adapter
+// renews them.
 static void subscribe_later(struct scenario *s, struct behaviour *b)
 {
     for (struct handler *h = b->handlers; h; h = h->next) {
@@ -311,7 +317,8 @@ static void ops_offline(void *arg, struct device *d, const struct error *why, bo
         wait_answer_error(w, &text);
     }
     for (struct handler *h = b->handlers; h && !will_retry; h = h->next)
-        h->later = h->subscription; // the adapter keeps subscriptions through a reconnect, but not past the end of a connection
+        h->later = h->subscription; // the adapter keeps subscriptions through a reconnect, but not past the end of a
+                                    // connection
     if (give_up)
         device_disconnect(d, ADAPTER_ABRUPT);
     fire_event(s, b, "disconnect");
@@ -344,8 +351,8 @@ static void ops_message(void *arg, struct device *d, const struct adapter_messag
     guard_charge(s->guard, former);
 }
 
-// The answer to the subscription of a handler. What could not be subscribed is not registered either, but for a command: the
-// connection may just have been lost, and dev:on("command") holds from then on.
+// The answer to the subscription of a handler. What could not be subscribed is not registered either, but for a
+// command: the connection may just have been lost, and dev:on("command") holds from then on.
 static void handler_answered(struct scenario *s, struct behaviour *b, uint32_t token, const struct error *why)
 {
     for (struct handler **at = &b->handlers; *at; at = &(*at)->next) {
@@ -392,5 +399,10 @@ static void ops_done(void *arg, struct device *d, uint32_t token, int granted_qo
 }
 
 const struct device_ops script_device_ops = {
-    .start = ops_start, .stop = ops_stop, .online = ops_online, .offline = ops_offline, .message = ops_message, .done = ops_done,
+    .start = ops_start,
+    .stop = ops_stop,
+    .online = ops_online,
+    .offline = ops_offline,
+    .message = ops_message,
+    .done = ops_done,
 };

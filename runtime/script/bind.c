@@ -4,7 +4,10 @@
 #include <string.h>
 #include "core/units.h"
 
-struct scenario *scenario_of(lua_State *L) { return lua_touserdata(L, lua_upvalueindex(1)); }
+struct scenario *scenario_of(lua_State *L)
+{
+    return lua_touserdata(L, lua_upvalueindex(1));
+}
 
 void bind_functions(lua_State *L, struct scenario *s, const luaL_Reg *functions)
 {
@@ -30,13 +33,16 @@ static int64_t duration_at(lua_State *L, int idx, const char *what)
         if (duration_parse(text, true, &us, &err))
             luaL_error(L, "%s: %s", what, err.text);
     } else {
-        luaL_error(L, "%s: expected a duration such as \"500ms\", \"5s\" or \"2m\" (or a number of seconds), got %s", what,
-                   luaL_typename(L, idx));
+        luaL_error(L, "%s: expected a duration such as \"500ms\", \"5s\" or \"2m\" (or a number of seconds), got %s",
+                   what, luaL_typename(L, idx));
     }
     return us;
 }
 
-int64_t bind_duration(lua_State *L, int arg, const char *what) { return duration_at(L, arg, what); }
+int64_t bind_duration(lua_State *L, int arg, const char *what)
+{
+    return duration_at(L, arg, what);
+}
 
 int64_t bind_opt_duration(lua_State *L, int table, const char *key, int64_t dflt)
 {

@@ -1,7 +1,8 @@
-// The device handle of a behaviour: dev:connect, publish, subscribe, on, every, sleep, wait, log …, dev.id, index, group, state.
+// The device handle of a behaviour: dev:connect, publish, subscribe, on, every, sleep, wait, log …, dev.id, index,
+// group, state.
 //
-// A handle holds the device's id with its generation. Methods come from one table that authors never see; what is not a method
-// is a property.
+// A handle holds the device's id with its generation. Methods come from one table that authors never see; what is not a
+// method is a property.
 #include "script/internal.h"
 #include "core/units.h"
 #include <string.h>
@@ -12,8 +13,8 @@
 struct every {
     uint32_t ticks;
     int64_t interval_us, jitter_us;
-    int64_t next_us;  // without jitter
-    int64_t due_us;   // with jitter, and not before it was asked for: what lateness is measured from
+    int64_t next_us; // without jitter
+    int64_t due_us;  // with jitter, and not before it was asked for: what lateness is measured from
     struct loop *loop;
     struct metric *late_ticks; // of the device's group; lives as long as the process
 };
@@ -29,15 +30,16 @@ static struct device *find_device(lua_State *L, struct scenario *s, int arg) // 
     return s->fleet ? fleet_find(s->fleet, h->id) : NULL;
 }
 
-// Methods are for the tasks of the device itself: handles can get around (tasks of a shard share the file's local variables), but
-// on another shard the other device would not be there.
+// Methods are for the tasks of the device itself: handles can get around (tasks of a shard share the file's local
+// variables), but on another shard the other device would not be there.
 static struct device *check_device(lua_State *L, struct scenario *s)
 {
     struct device *d = find_device(L, s, 1);
     if (!d || !d->behaviour)
         luaL_error(L, "the device is gone: it was stopped");
     else if (d->behaviour != scenario_behaviour(s))
-        luaL_error(L, "this is the handle of another device; a device acts for itself only, reach others through the broker");
+        luaL_error(
+            L, "this is the handle of another device; a device acts for itself only, reach others through the broker");
     return d;
 }
 
@@ -236,7 +238,8 @@ static void handlers_remove(lua_State *L, struct behaviour *b, const struct hand
 }
 
 // Subscribes the filter in s->topic for h (NULL: for whoever waits). Online: blocks until the answer.
-static int subscribe_topic(lua_State *L, struct scenario *s, struct device *d, struct handler *h, int qos, struct task *t)
+static int subscribe_topic(lua_State *L, struct scenario *s, struct device *d, struct handler *h, int qos,
+                           struct task *t)
 {
     struct error err = {0};
     uint32_t token = device_token(d);
@@ -396,7 +399,8 @@ static int every_next(lua_State *L)
     int64_t at = e->next_us;
     if (e->jitter_us)
         at += (int64_t)((rng_unit(scenario_rng(s)) * 2 - 1) * (double)e->jitter_us);
-    // A body that took longer than the interval is the author's (a slow broker, say); only what comes late from here on is ours.
+    // A body that took longer than the interval is the author's (a slow broker, say); only what comes late from here on
+    // is ours.
     e->due_us = at > now ? at : now;
     *task_local(t) = e;
     loop_timer_at(loop, task_timer(t), at, every_fire);
@@ -426,8 +430,8 @@ static int dev_every(lua_State *L)
         phase = (int64_t)(rng_unit(scenario_rng(s)) * (double)interval);
     lua_pushlightuserdata(L, s);
     struct every *e = lua_newuserdata(L, sizeof *e);
-    *e = (struct every){.interval_us = interval, .jitter_us = jitter,
-                               .loop = s->config.loop, .late_ticks = d->group->late_ticks};
+    *e = (struct every){
+        .interval_us = interval, .jitter_us = jitter, .loop = s->config.loop, .late_ticks = d->group->late_ticks};
     e->next_us = loop_now_us(s->config.loop) + phase - interval;
     lua_pushcclosure(L, every_next, 2);
     return 1;
@@ -507,12 +511,15 @@ static int dev_index(lua_State *L)
     } else if (strcmp(key, "connection") == 0) {
         lua_pushstring(L, conn_state_name(d->conn_state));
     } else {
-        static const char *const names[] = {"connect", "disconnect", "publish", "subscribe", "unsubscribe", "on", "every", "sleep",
-                                            "wait", "log", "telemetry", "topic", "id", "index", "group", "state", "connection", NULL};
+        static const char *const names[] = {"connect", "disconnect", "publish", "subscribe", "unsubscribe", "on",
+                                            "every",   "sleep",      "wait",    "log",       "telemetry",   "topic",
+                                            "id",      "index",      "group",   "state",     "connection",  NULL};
         const char *near = suggest(key, names);
-        return luaL_error(L, "a device has no \"%s\"; it has: connect, disconnect, publish, subscribe, unsubscribe, on, every, sleep, "
-                             "wait, log, telemetry, topic, id, index, group, state, connection%s%s%s",
-                          key, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+        return luaL_error(
+            L,
+            "a device has no \"%s\"; it has: connect, disconnect, publish, subscribe, unsubscribe, on, every, sleep, "
+            "wait, log, telemetry, topic, id, index, group, state, connection%s%s%s",
+            key, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
     }
     return 1;
 }
@@ -533,10 +540,19 @@ static int dev_tostring(lua_State *L)
 
 void device_bindings_open(lua_State *L, struct scenario *s)
 {
-    static const luaL_Reg methods[] = {
-        {"connect", dev_connect}, {"disconnect", dev_disconnect}, {"publish", dev_publish}, {"subscribe", dev_subscribe},
-        {"unsubscribe", dev_unsubscribe}, {"on", dev_on}, {"every", dev_every}, {"sleep", dev_sleep}, {"wait", dev_wait},
-        {"log", dev_log}, {"telemetry", dev_telemetry}, {"topic", dev_topic}, {NULL, NULL}};
+    static const luaL_Reg methods[] = {{"connect", dev_connect},
+                                       {"disconnect", dev_disconnect},
+                                       {"publish", dev_publish},
+                                       {"subscribe", dev_subscribe},
+                                       {"unsubscribe", dev_unsubscribe},
+                                       {"on", dev_on},
+                                       {"every", dev_every},
+                                       {"sleep", dev_sleep},
+                                       {"wait", dev_wait},
+                                       {"log", dev_log},
+                                       {"telemetry", dev_telemetry},
+                                       {"topic", dev_topic},
+                                       {NULL, NULL}};
     static const luaL_Reg meta[] = {{"__newindex", dev_newindex}, {"__tostring", dev_tostring}, {NULL, NULL}};
     lua_newtable(L); // metatable
     bind_functions(L, s, meta);

@@ -3,7 +3,7 @@
 #include <stddef.h>
 
 struct embedded_file {
-    const char *path; // as in the repository: "lua/iotix/init.lua", "models/schema/device-model.schema.json"
+    const char *path;  // as in the repository: "lua/iotix/init.lua", "models/schema/device-model.schema.json"
     const char *bytes; // NUL-terminated behind size
     size_t size;
 };

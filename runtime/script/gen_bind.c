@@ -1,5 +1,6 @@
-// iotix.gen: value generators as callable userdata. The specification is parsed once per distinct table and shared by all
-// devices that use the same one; a generator itself is a handle with 16 bytes of state. It draws from whoever calls it.
+// iotix.gen: value generators as callable userdata. The specification is parsed once per distinct table and shared by
+// all devices that use the same one; a generator itself is a handle with 16 bytes of state. It draws from whoever calls
+// it.
 #include "script/internal.h"
 #include <string.h>
 #include "core/jsonx.h"
@@ -13,7 +14,8 @@ struct handle_gen {
 };
 
 // Stack: text of the specification at `text`. The cache is a Lua table in the registry: text → number of the spec.
-static struct gen_spec *spec_find_or_parse(lua_State *L, struct scenario *s, const char *text, size_t n, struct error *err)
+static struct gen_spec *spec_find_or_parse(lua_State *L, struct scenario *s, const char *text, size_t n,
+                                           struct error *err)
 {
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->gen_cache);
     lua_pushlstring(L, text, n);
@@ -28,7 +30,8 @@ static struct gen_spec *spec_find_or_parse(lua_State *L, struct scenario *s, con
     struct gen_spec *spec = NULL;
     struct behaviour *b = scenario_behaviour(s);
     if (s->n_gens == GENS_MAX || (b && b->gens == GENS_DEVICE_MAX)) {
-        error_set(err, ERR_LIMIT, "more than %d different generators; make them outside of loops", b ? GENS_DEVICE_MAX : GENS_MAX);
+        error_set(err, ERR_LIMIT, "more than %d different generators; make them outside of loops",
+                  b ? GENS_DEVICE_MAX : GENS_MAX);
     } else {
         if (s->n_gens % 64 == 0) {
             struct gen_spec **more = realloc(s->gens, (s->n_gens + 64) * sizeof *more);
@@ -98,11 +101,19 @@ static int gen_call(lua_State *L)
     struct value v;
     gen_next(g->spec, &g->state, scenario_rng(s), loop_wall_us(s->config.loop), &v);
     switch (v.type) {
-    case VALUE_NUMBER: lua_pushnumber(L, v.number); break;
-    case VALUE_INTEGER: lua_pushnumber(L, (double)v.integer); break;
-    case VALUE_BOOLEAN: lua_pushboolean(L, v.boolean); break;
+    case VALUE_NUMBER:
+        lua_pushnumber(L, v.number);
+        break;
+    case VALUE_INTEGER:
+        lua_pushnumber(L, (double)v.integer);
+        break;
+    case VALUE_BOOLEAN:
+        lua_pushboolean(L, v.boolean);
+        break;
     case VALUE_STRING:
-    case VALUE_BINARY: lua_pushlstring(L, v.str.s, v.str.n); break;
+    case VALUE_BINARY:
+        lua_pushlstring(L, v.str.s, v.str.n);
+        break;
     case VALUE_JSON: {
         struct error err = {0};
         json_t *json = json_parse(v.str.s, v.str.n, "value", &err);
@@ -112,7 +123,9 @@ static int gen_call(lua_State *L)
         json_decref(json);
         break;
     }
-    default: lua_pushnil(L); break;
+    default:
+        lua_pushnil(L);
+        break;
     }
     return 1;
 }

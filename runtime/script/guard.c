@@ -30,9 +30,10 @@
 #define QUANTUM_COUNT 100  // instructions between two looks in overload
 #define MAX_ACCOUNTS 1000000u
 #define LOAD_ACCOUNT 2u
-// The collector starts a cycle when the heap has grown by three tenths and works ten times as fast as is allocated. Eager
-// settings make every message pay for marking coroutines (at 105: three a message, 5 us); lazy ones let garbage strings pile up
-// until their hash table grows, at once: 6 to 20 ms at 18,000 coroutines that each format a string (measured).
+// The collector starts a cycle when the heap has grown by three tenths and works ten times as fast as is allocated.
+// Eager settings make every message pay for marking coroutines (at 105: three a message, 5 us); lazy ones let garbage
+// strings pile up until their hash table grows, at once: 6 to 20 ms at 18,000 coroutines that each format a string
+// (measured).
 #define GC_PAUSE 130
 #define GC_STEPMUL 1000
 

@@ -1,14 +1,15 @@
 // The guard: bounds on CPU and memory of author code, device by device, without a standing hook.
 //
-// CPU: a POSIX timer on the shard thread's CPU clock (so an idle shard gets no signals) looks whether a slice is running
-// longer than 5 ms; only then it arms a count hook of 1 instruction, as LuaJIT's own Ctrl-C handler does. The hook *yields*
-// (pcall cannot catch that); after max_overruns consecutive overruns the task is dropped. Where it cannot yield (callbacks
-// inside sort/gsub, author's own coroutines) it raises after 50 ms, at every instruction, until lua_resume returns.
-// What no hook reaches is the supervisor's: the heartbeat page says which slice runs since when, for whom.
+// CPU: a POSIX timer on the shard thread's CPU clock (so an idle shard gets no signals) looks whether a slice is
+// running longer than 5 ms; only then it arms a count hook of 1 instruction, as LuaJIT's own Ctrl-C handler does. The
+// hook *yields* (pcall cannot catch that); after max_overruns consecutive overruns the task is dropped. Where it cannot
+// yield (callbacks inside sort/gsub, author's own coroutines) it raises after 50 ms, at every instruction, until
+// lua_resume returns. What no hook reaches is the supervisor's: the heartbeat page says which slice runs since when,
+// for whom.
 //
-// Memory: the allocator (heap.h) charges every block to the running owner's account, growth moves the whole block to who
-// grows it. Over the cap: arm the hook; in the hook one full collection, measure again, then kill.
-// An allocator that returns NULL is no cap (it corrupts LuaJIT's collector); true exhaustion ends the process (exit code 70).
+// Memory: the allocator (heap.h) charges every block to the running owner's account, growth moves the whole block to
+// who grows it. Over the cap: arm the hook; in the hook one full collection, measure again, then kill. An allocator
+// that returns NULL is no cap (it corrupts LuaJIT's collector); true exhaustion ends the process (exit code 70).
 #pragma once
 #include <lua.h>
 #include <signal.h>
@@ -19,12 +20,12 @@
 
 struct guard;
 struct guard_config {
-    int64_t slice_us;          // 0 = 5,000
-    int64_t raise_us;          // 0 = 50,000: where a yield is impossible
-    unsigned max_overruns;     // 0 = 10 consecutive
-    int64_t load_us;           // 0 = 5 s: CPU limit of loading the scenario file
-    uint64_t account_bytes;    // 0 = 1 MB: default cap of an account
-    uint64_t state_bytes;      // 0 = 1 GB: hard cap of the whole state: over it the process exits with 70
+    int64_t slice_us;            // 0 = 5,000
+    int64_t raise_us;            // 0 = 50,000: where a yield is impossible
+    unsigned max_overruns;       // 0 = 10 consecutive
+    int64_t load_us;             // 0 = 5 s: CPU limit of loading the scenario file
+    uint64_t account_bytes;      // 0 = 1 MB: default cap of an account
+    uint64_t state_bytes;        // 0 = 1 GB: hard cap of the whole state: over it the process exits with 70
     struct heartbeat *heartbeat; // may be NULL
 };
 // Makes the Lua state with the charging allocator, JIT off unless jit. The signal is SIGRTMIN+1, thread-directed.
@@ -51,13 +52,15 @@ enum guard_verdict {
 };
 // Around every lua_resume (and the protected call that loads a scenario). L: the coroutine about to run. Does not nest.
 void guard_enter(struct guard *guard, lua_State *L, uint32_t account, uint64_t device, uint32_t group);
-// After it: what happened. PREEMPTED, CUT: if lua_resume returned LUA_YIELD, the yield was the hook's: resume again with 0
-// arguments. cpu_us (may be NULL): of this slice; wall time when that is under 0.2 ms, because the CPU clock is a system call.
+// After it: what happened. PREEMPTED, CUT: if lua_resume returned LUA_YIELD, the yield was the hook's: resume again
+// with 0 arguments. cpu_us (may be NULL): of this slice; wall time when that is under 0.2 ms, because the CPU clock is
+// a system call.
 enum guard_verdict guard_leave(struct guard *guard, int64_t *cpu_us);
 // Loads run to their end or to load_us, then raise. Their memory goes to account 2, capped at a quarter of state_bytes.
 void guard_enter_load(struct guard *guard, lua_State *L);
 // Host code in between (allocations charged to the host): switches the account, returns the former one.
-// Tables that belong to all (a registry of handlers) must be grown under account 1, or who grows them pays for all of them.
+// Tables that belong to all (a registry of handlers) must be grown under account 1, or who grows them pays for all of
+// them.
 uint32_t guard_charge(struct guard *guard, uint32_t account);
 // luaL_ref into the registry, at the host's expense: the registry grows in one block, larger than a device's allowance.
 int guard_ref(lua_State *L);

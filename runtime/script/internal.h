@@ -1,7 +1,7 @@
 // Shared by the files of this room that bind Lua to the engine: the scenario, a device's behaviour, waits, handles.
 //
-// Every userdata an author can hold begins with a tag: authors cannot make userdata (no newproxy, no io), so the tag is proof
-// enough of what it is. Handles hold ids with a generation, never pointers.
+// Every userdata an author can hold begins with a tag: authors cannot make userdata (no newproxy, no io), so the tag is
+// proof enough of what it is. Handles hold ids with a generation, never pointers.
 #pragma once
 #include <lua.h>
 #include <lauxlib.h>
@@ -23,11 +23,11 @@ struct handle_device {
 enum { HANDLERS_MAX = 256 };
 struct handler {
     struct handler *next;
-    int function;       // registry reference
-    uint32_t token;     // of the subscribe request that has not been answered, 0: none
-    bool subscription;  // name is a topic filter, otherwise an event name
-    bool command;       // name is the filter of a command topic
-    bool later;         // to be subscribed when the device comes online
+    int function;      // registry reference
+    uint32_t token;    // of the subscribe request that has not been answered, 0: none
+    bool subscription; // name is a topic filter, otherwise an event name
+    bool command;      // name is the filter of a command topic
+    bool later;        // to be subscribed when the device comes online
     uint8_t qos;
     char name[];
 };
@@ -48,11 +48,11 @@ struct wait {
     struct scenario *scenario;
     slot_id task;
     enum wait_kind kind;
-    uint32_t token;     // WAIT_DONE
-    bool retry;         // WAIT_ONLINE: an attempt that failed but will be retried is not an answer
-    bool granted;       // WAIT_DONE: the answer carries the granted QoS
-    int message;        // registry reference of what to return, LUA_NOREF
-    char event[24];     // WAIT_EVENT
+    uint32_t token; // WAIT_DONE
+    bool retry;     // WAIT_ONLINE: an attempt that failed but will be retried is not an answer
+    bool granted;   // WAIT_DONE: the answer carries the granted QoS
+    int message;    // registry reference of what to return, LUA_NOREF
+    char event[24]; // WAIT_EVENT
 };
 
 struct behaviour {
@@ -88,27 +88,28 @@ struct scenario {
     struct fleet *fleet;
     unsigned n_groups;
     struct scenario_group *groups;
-    int test;                    // registry reference, LUA_NOREF
-    int loaded;                  // registry reference of the normalised scenario, LUA_NOREF
-    int message_meta;            // metatable of message tables
+    int test;         // registry reference, LUA_NOREF
+    int loaded;       // registry reference of the normalised scenario, LUA_NOREF
+    int message_meta; // metatable of message tables
     int device_meta, gen_meta, task_meta, subscription_meta;
-    int command_runner;          // product function(dev, fn, message, decode)
+    int command_runner; // product function(dev, fn, message, decode)
     int test_runner;
-    int gen_cache;               // JSON text → generator specification
+    int gen_cache; // JSON text → generator specification
     unsigned n_gens;
     struct gen_spec **gens;
-    struct buf scratch;          // payloads and topics under construction; empty between calls
+    struct buf scratch; // payloads and topics under construction; empty between calls
     struct buf topic;
     unsigned n_diagnostics;
-    bool diagnosed;              // a load error was told with a diagnostic
+    bool diagnosed; // a load error was told with a diagnostic
     const struct test_env *env;
     struct test_env env_storage;
     struct task *test_task;
     bool test_over;
-    bool check_failed;           // an expectation of the test
-    struct log_allowance log;    // of what runs for no device
+    bool check_failed;        // an expectation of the test
+    struct log_allowance log; // of what runs for no device
     struct subscription *subscriptions;
-    struct metric *script_errors, *overruns, *kills, *checks; // script_errors: of the test; those of devices carry their group
+    struct metric *script_errors, *overruns, *kills,
+        *checks; // script_errors: of the test; those of devices carry their group
     struct loop_hook overrun_hook;
 };
 
@@ -119,29 +120,30 @@ int scenario_log_traceback(struct scenario *s, const char *who, const char *text
 // bind.c: registers functions as closures over the scenario into the table at the top of the stack.
 void bind_functions(lua_State *L, struct scenario *s, const luaL_Reg *functions);
 // Argument helpers; all raise at the author's line.
-int64_t bind_duration(lua_State *L, int arg, const char *what);           // string with unit, or number of seconds
+int64_t bind_duration(lua_State *L, int arg, const char *what); // string with unit, or number of seconds
 int64_t bind_opt_duration(lua_State *L, int table, const char *key, int64_t dflt);
 // Raises when the table at `arg` has a key that is not in `valid` (NULL-terminated).
 void bind_check_keys(lua_State *L, int arg, const char *function, const char *const *valid);
-// The number of the word at `arg` in `valid` (NULL-terminated); dflt for nil, < 0: there is none. `what`: "dev:on: event".
+// The number of the word at `arg` in `valid` (NULL-terminated); dflt for nil, < 0: there is none. `what`: "dev:on:
+// event".
 int bind_option(lua_State *L, int arg, const char *what, const char *const *valid, int dflt);
 int bind_fail(lua_State *L, const struct error *err); // pushes nil, text, code name; returns 3
 bool bind_opt_bool(lua_State *L, int table, const char *key, bool dflt);
 int bind_opt_int(lua_State *L, int table, const char *key, int min, int max, int dflt);
 
 // json.c: Lua values to JSON text and jansson values.
-// Appends the value at idx as JSON: tables with 1..n are arrays, with string keys objects (keys sorted, so that the text does
-// not depend on the table's inner order), depth <= 32. Raw access only, no metamethods. -1: err (cycle by depth, function,
-// mixed keys, NaN becomes null). Never throws but for memory.
+// Appends the value at idx as JSON: tables with 1..n are arrays, with string keys objects (keys sorted, so that the
+// text does not depend on the table's inner order), depth <= 32. Raw access only, no metamethods. -1: err (cycle by
+// depth, function, mixed keys, NaN becomes null). Never throws but for memory.
 int json_encode_value(lua_State *L, int idx, struct buf *out, struct error *err) WARN_UNUSED_RESULT;
 json_t *json_from_lua(lua_State *L, int idx, struct error *err);
 void json_to_lua(lua_State *L, const json_t *v);
 
 // device handles and behaviours
-void device_bindings_open(lua_State *L, struct scenario *s);   // fills metatables
+void device_bindings_open(lua_State *L, struct scenario *s); // fills metatables
 int device_handle_push(lua_State *L, struct scenario *s, struct device *d);
 extern const struct device_ops script_device_ops;
-void wait_free(struct wait *w);                               // unlinks and frees
+void wait_free(struct wait *w); // unlinks and frees
 void behaviour_message_push(lua_State *L, struct scenario *s, const char *topic, size_t topic_len, const void *payload,
                             size_t n, int qos, bool retain);
 
@@ -152,10 +154,11 @@ int gen_bind_new(lua_State *L);
 // test bindings (director)
 void test_bindings(lua_State *L, struct scenario *s);
 void test_close(struct scenario *s);
-struct rng *scenario_rng(struct scenario *s); // of what runs now
-struct device *scenario_device(struct scenario *s); // of what runs now, or NULL
+struct rng *scenario_rng(struct scenario *s);             // of what runs now
+struct device *scenario_device(struct scenario *s);       // of what runs now, or NULL
 struct behaviour *scenario_behaviour(struct scenario *s); // of what runs now, or NULL; its device may be gone
-// A line into the log with the device's name, within its allowance; past that one line says so and the rest of the second
-// is dropped. b NULL: the test's, or loading's.
-void scenario_log(struct scenario *s, struct behaviour *b, enum log_level level, const char *fmt, ...) PRINTF_LIKE(4, 5);
+// A line into the log with the device's name, within its allowance; past that one line says so and the rest of the
+// second is dropped. b NULL: the test's, or loading's.
+void scenario_log(struct scenario *s, struct behaviour *b, enum log_level level, const char *fmt, ...)
+    PRINTF_LIKE(4, 5);
 void handler_free(lua_State *L, struct handler *h);

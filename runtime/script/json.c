@@ -1,7 +1,7 @@
 // JSON between Lua, payload buffers and jansson.
 //
-// The encoder is on the hot path of every payload that a behaviour makes: one pass over the table, keys sorted on the Lua
-// stack by pointer to their bytes, no interning and no allocation beyond the buffer.
+// The encoder is on the hot path of every payload that a behaviour makes: one pass over the table, keys sorted on the
+// Lua stack by pointer to their bytes, no interning and no allocation beyond the buffer.
 #include "script/internal.h"
 #include <math.h>
 #include <string.h>
@@ -17,7 +17,10 @@ struct pair {
     union {
         double number;
         bool boolean;
-        struct { const char *s; size_t n; } str;
+        struct {
+            const char *s;
+            size_t n;
+        } str;
     };
 };
 
@@ -30,14 +33,16 @@ static int full(struct error *err)
 
 static int mixed_keys(struct error *err)
 {
-    return error_set(err, ERR_INVALID, "a list with holes, or a table with both list items and named keys, has no JSON form");
+    return error_set(err, ERR_INVALID,
+                     "a list with holes, or a table with both list items and named keys, has no JSON form");
 }
 
 static int encode_number(double v, struct buf *out, struct error *err)
 {
     double a = fabs(v);
-    // 9 digits after the point where they are enough for what a sensor says; very small and very large with as many digits as
-    // it takes to read the same number back: a time in seconds has its microseconds behind ten digits, an id may be over 2^53.
+    // 9 digits after the point where they are enough for what a sensor says; very small and very large with as many
+    // digits as it takes to read the same number back: a time in seconds has its microseconds behind ten digits, an id
+    // may be over 2^53.
     if (!isfinite(v) || (a <= 0x1p53 && v == floor(v)) || (a >= 1e-3 && a < 1e6))
         return buf_append_number(out, v, 9) ? full(err) : 0;
     char text[32];
@@ -72,7 +77,10 @@ static int pair_compare(const struct pair *a, const struct pair *b)
     return c ? c : (a->len > b->len) - (a->len < b->len);
 }
 
-static int pair_compare_qsort(const void *a, const void *b) { return pair_compare(a, b); }
+static int pair_compare_qsort(const void *a, const void *b)
+{
+    return pair_compare(a, b);
+}
 
 static void sort_pairs(struct pair *pairs, unsigned n)
 {
@@ -107,7 +115,8 @@ static int encode_member(lua_State *L, int idx, const struct pair *p, struct buf
     }
 }
 
-static int encode_pairs(lua_State *L, int idx, struct pair *pairs, unsigned n, struct buf *out, int depth, struct error *err)
+static int encode_pairs(lua_State *L, int idx, struct pair *pairs, unsigned n, struct buf *out, int depth,
+                        struct error *err)
 {
     sort_pairs(pairs, n);
     if (buf_append_char(out, '{'))
@@ -246,7 +255,8 @@ void json_to_lua(lua_State *L, const json_t *v)
     switch (json_typeof(v)) {
     case JSON_OBJECT:
         lua_newtable(L);
-        json_object_foreach((json_t *)(uintptr_t)v, key, item) {
+        json_object_foreach((json_t *)(uintptr_t)v, key, item)
+        {
             lua_pushstring(L, key);
             json_to_lua(L, item);
             lua_rawset(L, -3);
@@ -254,16 +264,29 @@ void json_to_lua(lua_State *L, const json_t *v)
         break;
     case JSON_ARRAY:
         lua_newtable(L);
-        json_array_foreach(v, i, item) {
+        json_array_foreach(v, i, item)
+        {
             json_to_lua(L, item);
             lua_rawseti(L, -2, (int)i + 1);
         }
         break;
-    case JSON_STRING: lua_pushlstring(L, json_string_value(v), json_string_length(v)); break;
-    case JSON_INTEGER: lua_pushnumber(L, (double)json_integer_value(v)); break;
-    case JSON_REAL: lua_pushnumber(L, json_real_value(v)); break;
-    case JSON_TRUE: lua_pushboolean(L, 1); break;
-    case JSON_FALSE: lua_pushboolean(L, 0); break;
-    case JSON_NULL: lua_pushnil(L); break;
+    case JSON_STRING:
+        lua_pushlstring(L, json_string_value(v), json_string_length(v));
+        break;
+    case JSON_INTEGER:
+        lua_pushnumber(L, (double)json_integer_value(v));
+        break;
+    case JSON_REAL:
+        lua_pushnumber(L, json_real_value(v));
+        break;
+    case JSON_TRUE:
+        lua_pushboolean(L, 1);
+        break;
+    case JSON_FALSE:
+        lua_pushboolean(L, 0);
+        break;
+    case JSON_NULL:
+        lua_pushnil(L);
+        break;
     }
 }

@@ -244,8 +244,8 @@ static void copy_meta(lua_State *L, int from, int to, const char *field)
         lua_setfield(L, to, field);
 }
 
-// Pushes a plain copy of the list at idx: a view has no length and ipairs does not see through it, so lists (iotix.args) are not
-// protected, only copied.
+// Pushes a plain copy of the list at idx: a view has no length and ipairs does not see through it, so lists
+// (iotix.args) are not protected, only copied.
 static void push_list(lua_State *L, int idx)
 {
     int n = (int)lua_objlen(L, idx);

@@ -156,7 +156,8 @@ static int duration_bind(lua_State *L)
     int64_t us;
     int rc = lua_type(L, 1) == LUA_TNUMBER ? duration_from_seconds(lua_tonumber(L, 1), &us, &err)
              : lua_type(L, 1) == LUA_TSTRING
-                 ? duration_parse(strlen(lua_tostring(L, 1)) == lua_objlen(L, 1) ? lua_tostring(L, 1) : "", lua_toboolean(L, 2), &us, &err)
+                 ? duration_parse(strlen(lua_tostring(L, 1)) == lua_objlen(L, 1) ? lua_tostring(L, 1) : "",
+                                  lua_toboolean(L, 2), &us, &err)
                  : error_set(&err, ERR_INVALID, "expected a duration such as \"5s\", got %s", luaL_typename(L, 1));
     if (rc)
         return bind_fail(L, &err);
@@ -220,15 +221,17 @@ static int json_bind(lua_State *L)
     return 1;
 }
 
-// native.find_model(name) → path, text | nil, list of places tried. Only names and paths below the model directories or beside
-// the scenario; the search order is the scenario's directory, its models/, ../models, --model-dir, the installed ones.
+// native.find_model(name) → path, text | nil, list of places tried. Only names and paths below the model directories or
+// beside the scenario; the search order is the scenario's directory, its models/, ../models, --model-dir, the installed
+// ones.
 static int find_model_bind(lua_State *L)
 {
     struct scenario *s = scenario_of(L);
     size_t len;
     const char *name = luaL_checklstring(L, 1, &len);
     if (len == 0 || len > 255 || strlen(name) != len || strstr(name, ".."))
-        return luaL_error(L, "a model is a name such as \"temperature-sensor\" or a path beside the scenario without \"..\"");
+        return luaL_error(
+            L, "a model is a name such as \"temperature-sensor\" or a path beside the scenario without \"..\"");
     const char *suffix = strstr(name, ".json") ? "" : ".json";
     char place[PATH_MAX], path[PATH_MAX];
     static const char *const beside[] = {".", "models", "../models"};
@@ -236,9 +239,9 @@ static int find_model_bind(lua_State *L)
     lua_newtable(L);
     int tried = lua_gettop(L), n_tried = 0;
     for (unsigned i = 0; i < 3 + s->config.n_model_dirs + 1; i++) {
-        const char *dir = i < 3                              ? beside[i]
-                          : i < 3 + s->config.n_model_dirs   ? s->config.model_dirs[i - 3]
-                                                             : IOTIX_DATADIR "/models";
+        const char *dir = i < 3                            ? beside[i]
+                          : i < 3 + s->config.n_model_dirs ? s->config.model_dirs[i - 3]
+                                                           : IOTIX_DATADIR "/models";
         if (i < 3 ? path_join(s->script_dir, dir, place, sizeof place) : path_join(".", dir, place, sizeof place))
             continue;
         int n = snprintf(path, sizeof path, "%s/%s%s", place, name, suffix);
@@ -360,13 +363,31 @@ static void task_meta_open(lua_State *L, struct scenario *s)
 // The opener finds its scenario in the registry, where scenario.c put it.
 int native_open(lua_State *L)
 {
-    static const luaL_Reg functions[] = {
-        {"sleep", sleep_bind}, {"sleep_until", sleep_until_bind}, {"spawn", spawn_bind}, {"running", running_bind}, {"now", now_bind}, {"log", log_bind},
-        {"env", env_bind}, {"params", params_bind}, {"args", args_bind}, {"duration", duration_bind}, {"size", size_bind},
-        {"count", count_bind}, {"suggest", suggest_bind}, {"json", json_bind}, {"find_model", find_model_bind},
-        {"embedded", embedded_bind}, {"diagnostic", diagnostic_bind}, {"threshold", threshold_bind}, {"gen", gen_bind_new},
-        {"command_error", command_error_bind}, {"topic_matches", matches_bind}, {"message_meta", message_meta_bind},
-        {"caller_line", caller_line_bind}, {"traceback", traceback_bind}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"sleep", sleep_bind},
+                                         {"sleep_until", sleep_until_bind},
+                                         {"spawn", spawn_bind},
+                                         {"running", running_bind},
+                                         {"now", now_bind},
+                                         {"log", log_bind},
+                                         {"env", env_bind},
+                                         {"params", params_bind},
+                                         {"args", args_bind},
+                                         {"duration", duration_bind},
+                                         {"size", size_bind},
+                                         {"count", count_bind},
+                                         {"suggest", suggest_bind},
+                                         {"json", json_bind},
+                                         {"find_model", find_model_bind},
+                                         {"embedded", embedded_bind},
+                                         {"diagnostic", diagnostic_bind},
+                                         {"threshold", threshold_bind},
+                                         {"gen", gen_bind_new},
+                                         {"command_error", command_error_bind},
+                                         {"topic_matches", matches_bind},
+                                         {"message_meta", message_meta_bind},
+                                         {"caller_line", caller_line_bind},
+                                         {"traceback", traceback_bind},
+                                         {NULL, NULL}};
     lua_getfield(L, LUA_REGISTRYINDEX, "iotix.scenario");
     struct scenario *s = lua_touserdata(L, -1);
     lua_pop(L, 1);

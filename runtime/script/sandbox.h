@@ -1,9 +1,9 @@
 // What author code can see: a whitelist, built library by library, behind read-only tables.
 //
-// One environment per scenario, shared by its devices: `_G` is an empty proxy over a read-only base; assigning a global is an
-// error that says "use local" and names the line; reading an undeclared one is an error that suggests the nearest name.
-// Library tables are read-only proxies; the string metatable is guarded and its functions are ours, with a step budget
-// (pattern.h). load/loadstring take text only. math.random draws from the running device's seeded generator.
+// One environment per scenario, shared by its devices: `_G` is an empty proxy over a read-only base; assigning a global
+// is an error that says "use local" and names the line; reading an undeclared one is an error that suggests the nearest
+// name. Library tables are read-only proxies; the string metatable is guarded and its functions are ours, with a step
+// budget (pattern.h). load/loadstring take text only. math.random draws from the running device's seeded generator.
 #pragma once
 #include <lua.h>
 #include "core/error.h"
@@ -17,8 +17,9 @@ struct sandbox_config {
     // Wall time for os.time/os.date (virtual when the run is), microseconds; CPU of the device for os.clock.
     int64_t (*wall_us)(void *arg);
     void *arg;
-    // require: finds only what the product brings ("iotix", "iotix.*" from embedded_files, run in the trusted environment)
-    // and files beside the scenario (names of [A-Za-z0-9_] joined by dots, no "..", no symlink out of script_dir).
+    // require: finds only what the product brings ("iotix", "iotix.*" from embedded_files, run in the trusted
+    // environment) and files beside the scenario (names of [A-Za-z0-9_] joined by dots, no "..", no symlink out of
+    // script_dir).
     const char *script_dir; // NULL: only the product's
 };
 // Prepares the state: opens libraries, builds base and environment. Once per state, before anything else.

@@ -1,5 +1,5 @@
-// A scenario in one process: the Lua state with its guard and sandbox, loading the file into a plan, behaviours in a shard, the
-// test in the director.
+// A scenario in one process: the Lua state with its guard and sandbox, loading the file into a plan, behaviours in a
+// shard, the test in the director.
 #include "script/scenario.h"
 #include <luajit.h>
 #include <stdlib.h>
@@ -13,10 +13,17 @@ static int run_name(const struct task_owner *owner, struct buf *out)
     return buf_append_str(out, "test");
 }
 
-// --- callbacks of the sandbox and the scheduler -----------------------------------------------------------------------
+// --- callbacks of the sandbox and the scheduler
+// -----------------------------------------------------------------------
 
-static struct rng *sandbox_rng(void *arg) { return scenario_rng(arg); }
-static int64_t sandbox_wall(void *arg) { return loop_wall_us(((struct scenario *)arg)->config.loop); }
+static struct rng *sandbox_rng(void *arg)
+{
+    return scenario_rng(arg);
+}
+static int64_t sandbox_wall(void *arg)
+{
+    return loop_wall_us(((struct scenario *)arg)->config.loop);
+}
 
 static void sandbox_print(void *arg, const char *line, size_t n)
 {
@@ -54,8 +61,8 @@ static void device_task_ended(struct scenario *s, struct behaviour *b, enum task
     }
 }
 
-static void task_ended(void *arg, struct task_owner *owner, struct task *task, enum task_result result, const char *text,
-                       bool killed)
+static void task_ended(void *arg, struct task_owner *owner, struct task *task, enum task_result result,
+                       const char *text, bool killed)
 {
     struct scenario *s = arg;
     if (killed)
@@ -82,7 +89,8 @@ static void count_overruns(struct loop_hook *hook, struct loop *loop)
         counter_add(s->overruns, stats.overruns - s->overruns->count);
 }
 
-// --- opening ----------------------------------------------------------------------------------------------------------
+// --- opening
+// ----------------------------------------------------------------------------------------------------------
 
 static void scenario_close(struct scenario *s);
 
@@ -93,7 +101,8 @@ static int open_state(struct scenario *s, struct error *err)
     if (!s->guard)
         return -1;
     s->L = guard_state(s->guard);
-    struct tasks_config t = {.loop = s->config.loop, .guard = s->guard, .log = s->config.log, .events = {task_ended, s}};
+    struct tasks_config t = {
+        .loop = s->config.loop, .guard = s->guard, .log = s->config.log, .events = {task_ended, s}};
     s->tasks = tasks_new(s->L, &t, err);
     if (!s->tasks)
         return -1;
@@ -104,8 +113,8 @@ static int open_state(struct scenario *s, struct error *err)
     lua_setfield(L, LUA_REGISTRYINDEX, "iotix.scenario");
     lua_newtable(L);
     s->message_meta = luaL_ref(L, LUA_REGISTRYINDEX); // replaced by product Lua
-    struct sandbox_config sandbox = {.rng = sandbox_rng, .print = sandbox_print, .wall_us = sandbox_wall, .arg = s,
-                                     .script_dir = s->script_dir};
+    struct sandbox_config sandbox = {
+        .rng = sandbox_rng, .print = sandbox_print, .wall_us = sandbox_wall, .arg = s, .script_dir = s->script_dir};
     if (sandbox_open(L, &sandbox, err))
         return -1;
     device_bindings_open(L, s);
@@ -157,9 +166,11 @@ static void scenario_stop(struct scenario *s)
     if (!s->test_over && s->tasks) {
         struct tasks_stats stats;
         tasks_stats(s->tasks, &stats);
-        log_write(s->config.log, LOG_DEBUG, NULL, "lua: %llu KB in %llu tasks, %llu resumes, %llu slice overruns, longest slice %lld us",
+        log_write(s->config.log, LOG_DEBUG, NULL,
+                  "lua: %llu KB in %llu tasks, %llu resumes, %llu slice overruns, longest slice %lld us",
                   (unsigned long long)guard_state_bytes(s->guard) / 1024, (unsigned long long)stats.live,
-                  (unsigned long long)stats.resumes, (unsigned long long)stats.overruns, (long long)stats.longest_slice_us);
+                  (unsigned long long)stats.resumes, (unsigned long long)stats.overruns,
+                  (long long)stats.longest_slice_us);
     }
     s->test_over = true;
     if (s->tasks)
@@ -186,7 +197,8 @@ static void scenario_close(struct scenario *s)
     free(s);
 }
 
-// --- loading ----------------------------------------------------------------------------------------------------------
+// --- loading
+// ----------------------------------------------------------------------------------------------------------
 
 // A tail call (`return iotix.scenario { … }`) leaves no frame to take the line from: it is where the text says so.
 static int line_of_text(const struct scenario *s, const char *what)
@@ -251,7 +263,8 @@ static void load_failed(struct scenario *s, lua_State *L)
 {
     if (s->n_diagnostics)
         return; // told already, with more detail
-    const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "the scenario raised something that is not text";
+    const char *text =
+        lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "the scenario raised something that is not text";
     const char *code = "IOTX002";
     char first[1200];
     snprintf(first, sizeof first, "%s", text);
@@ -298,7 +311,8 @@ static json_t *scenario_load(struct scenario *s)
     return plan;
 }
 
-// --- shard and director -----------------------------------------------------------------------------------------------
+// --- shard and director
+// -----------------------------------------------------------------------------------------------
 
 static int field_ref(lua_State *L, int table, const char *key)
 {
@@ -307,7 +321,10 @@ static int field_ref(lua_State *L, int table, const char *key)
 }
 
 // Groups keep the number of their place in the file when --only leaves others out.
-static unsigned group_number(const json_t *group) { return (unsigned)json_integer_value(json_object_get(group, "number")); }
+static unsigned group_number(const json_t *group)
+{
+    return (unsigned)json_integer_value(json_object_get(group, "number"));
+}
 
 static int attach_group(struct scenario *s, const json_t *group, int behaviours, struct error *err)
 {
@@ -334,9 +351,7 @@ static int scenario_attach(struct scenario *s, struct fleet *fleet, const json_t
     s->fleet = fleet;
     s->seed = fleet_seed(fleet);
     rng_seed(&s->run_rng, s->seed);
-    json_array_foreach(groups, i, group)
-        if (group_number(group) >= s->n_groups)
-            s->n_groups = group_number(group) + 1;
+    json_array_foreach(groups, i, group) if (group_number(group) >= s->n_groups) s->n_groups = group_number(group) + 1;
     s->groups = calloc(s->n_groups, sizeof *s->groups);
     if (!s->groups)
         return error_set(err, ERR_NO_MEMORY, "no memory for groups");
@@ -344,8 +359,7 @@ static int scenario_attach(struct scenario *s, struct fleet *fleet, const json_t
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->loaded);
     s->command_runner = field_ref(L, top + 1, "command_runner");
     lua_getfield(L, top + 1, "behaviours");
-    json_array_foreach(groups, i, group)
-        rc |= attach_group(s, group, top + 2, err);
+    json_array_foreach(groups, i, group) rc |= attach_group(s, group, top + 2, err);
     lua_settop(L, top);
     // Loading is over: what it left behind is collected once, so that the run starts from a small heap.
     lua_gc(L, LUA_GCCOLLECT, 0);
@@ -376,8 +390,13 @@ static const struct device_ops *scenario_device_ops(struct scenario *s)
 const struct scenario_ops *script_scenario_ops(void)
 {
     static const struct scenario_ops ops = {
-        .open = scenario_open, .load = scenario_load, .device_ops = scenario_device_ops, .attach = scenario_attach,
-        .test_start = scenario_test_start, .stop = scenario_stop, .close = scenario_close,
+        .open = scenario_open,
+        .load = scenario_load,
+        .device_ops = scenario_device_ops,
+        .attach = scenario_attach,
+        .test_start = scenario_test_start,
+        .stop = scenario_stop,
+        .close = scenario_close,
     };
     return &ops;
 }

@@ -78,7 +78,7 @@ struct tasks {
     struct task *free;
     struct chunk *chunks;
     bool layout_known; // of a lua_State, see fetch_second
-    int anchors; // registry reference: slot number + 1 → coroutine
+    int anchors;       // registry reference: slot number + 1 → coroutine
     struct tasks_stats stats;
 };
 
@@ -123,8 +123,8 @@ static void owner_decay(struct tasks *ts, struct task_owner *o)
     o->window = window;
 }
 
-// Whether the owner is heavy is looked at when the turn comes: until then its memory, cold among thousands of devices, is on
-// its way.
+// Whether the owner is heavy is looked at when the turn comes: until then its memory, cold among thousands of devices,
+// is on its way.
 static void make_ready(struct tasks *ts, struct task *t)
 {
     t->state = ST_READY;
@@ -137,11 +137,13 @@ static void make_ready(struct tasks *ts, struct task *t)
     loop_again(ts->config.loop);
 }
 
-// Thousands of coroutines do not fit the caches: without help every turn of a task is a chain of some thirty misses. make_ready
-// fetches the first link; the task two turns ahead gets the second, the next one the third. All of it is a hint.
+// Thousands of coroutines do not fit the caches: without help every turn of a task is a chain of some thirty misses.
+// make_ready fetches the first link; the task two turns ahead gets the second, the next one the third. All of it is a
+// hint.
 //
-// The values on a parked coroutine's stack are its generators, its device, its iterator. Where they are is no part of Lua's
-// interface, so tasks_new looks whether base and top lie where this LuaJIT (GC64) has them, and without that it is not done.
+// The values on a parked coroutine's stack are its generators, its device, its iterator. Where they are is no part of
+// Lua's interface, so tasks_new looks whether base and top lie where this LuaJIT (GC64) has them, and without that it
+// is not done.
 #define STATE_BASE 32
 #define STATE_TOP 40
 #define STACK_SLOTS 14

@@ -1,4 +1,5 @@
-// What product Lua of the director uses: the observer (paho) behind blocking calls, the run's status, outcomes of expectations.
+// What product Lua of the director uses: the observer (paho) behind blocking calls, the run's status, outcomes of
+// expectations.
 #include "script/internal.h"
 #include <string.h>
 #include "core/jsonx.h"
@@ -39,7 +40,8 @@ static struct observer *observer_of(lua_State *L, struct scenario *s, int arg, s
     return env_of(L, s)->observer(s->env->arg, lua_isnoneornil(L, arg) ? NULL : luaL_checkstring(L, arg), err);
 }
 
-// --- blocking on the observer: the callback finds the task by id, so that a cancelled task is simply not there -----------
+// --- blocking on the observer: the callback finds the task by id, so that a cancelled task is simply not there
+// -----------
 
 struct pending {
     struct scenario *scenario;
@@ -389,10 +391,17 @@ static int test_over_bind(lua_State *L)
 
 void test_bindings(lua_State *L, struct scenario *s)
 {
-    static const luaL_Reg functions[] = {
-        {"observer_connect", observer_connect_bind}, {"observer_publish", observer_publish_bind}, {"observe", observe_bind},
-        {"observe_next", observe_next_bind}, {"observe_close", observe_close_bind}, {"in_test", in_test_bind}, {"status", status_bind},
-        {"elapsed", elapsed_bind}, {"check", check_bind}, {"test_over", test_over_bind}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"observer_connect", observer_connect_bind},
+                                         {"observer_publish", observer_publish_bind},
+                                         {"observe", observe_bind},
+                                         {"observe_next", observe_next_bind},
+                                         {"observe_close", observe_close_bind},
+                                         {"in_test", in_test_bind},
+                                         {"status", status_bind},
+                                         {"elapsed", elapsed_bind},
+                                         {"check", check_bind},
+                                         {"test_over", test_over_bind},
+                                         {NULL, NULL}};
     bind_functions(L, s, functions);
     lua_newtable(L);
     lua_pushboolean(L, 0);

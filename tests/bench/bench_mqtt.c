@@ -1,13 +1,13 @@
 // What a device costs: CPU per publish and per connect, memory per device, beside the floor, in one run.
 //
-// The program forks a discard sink (one thread, epoll, answers CONNACK, SUBACK, PUBACK, PUBREC/PUBCOMP and PINGRESP) whose
-// counters lie in shared memory, then measures one mode:
+// The program forks a discard sink (one thread, epoll, answers CONNACK, SUBACK, PUBACK, PUBREC/PUBCOMP and PINGRESP)
+// whose counters lie in shared memory, then measures one mode:
 //   floor        a tight loop of write() of a prepared PUBLISH over as many sockets, in a process of its own
 //   iotix-lua    iotix-run, every device a coroutine that publishes a table it generates
 //   iotix-model  iotix-run, devices driven by a model without Lua
-// Delivered is what the sink has parsed, after a closing PINGREQ (floor) or DISCONNECT (iotix) came through on every connection.
-// CPU is the time on a processor (/proc/PID/schedstat) of the process that holds the connections, between two moments while
-// messages flow. Prints one JSON row.
+// Delivered is what the sink has parsed, after a closing PINGREQ (floor) or DISCONNECT (iotix) came through on every
+// connection. CPU is the time on a processor (/proc/PID/schedstat) of the process that holds the connections, between
+// two moments while messages flow. Prints one JSON row.
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -57,8 +57,8 @@ static void die(const char *what)
 // --- the sink -------------------------------------------------------------------------------------------------------
 
 struct peer {
-    uint32_t have;      // bytes of an unfinished packet's head kept
-    uint32_t skip;      // bytes of a publish payload still to be thrown away
+    uint32_t have; // bytes of an unfinished packet's head kept
+    uint32_t skip; // bytes of a publish payload still to be thrown away
     uint8_t head[64];
 };
 
@@ -69,7 +69,8 @@ static int listen_on(const char *address, uint16_t port, uint16_t *bound)
     socklen_t len = sizeof sa;
     inet_pton(AF_INET, address, &sa.sin_addr);
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&sa, sizeof sa) || listen(fd, 4096) || getsockname(fd, (struct sockaddr *)&sa, &len))
+    if (fd < 0 || bind(fd, (struct sockaddr *)&sa, sizeof sa) || listen(fd, 4096) ||
+        getsockname(fd, (struct sockaddr *)&sa, &len))
         die("listen");
     *bound = ntohs(sa.sin_port);
     return fd;
@@ -86,7 +87,10 @@ static void handle_packet(struct counters *c, int fd, const uint8_t *p, size_t h
 {
     uint8_t reply[4] = {0};
     switch (p[0] >> 4) {
-    case 1: c->connected++; answer(fd, (uint8_t[]){0x20, 2, 0, 0}, 4); break;
+    case 1:
+        c->connected++;
+        answer(fd, (uint8_t[]){0x20, 2, 0, 0}, 4);
+        break;
     case 3: {
         size_t topic = (size_t)p[header] << 8 | p[header + 1];
         unsigned qos = p[0] >> 1 & 3;
@@ -98,12 +102,27 @@ static void handle_packet(struct counters *c, int fd, const uint8_t *p, size_t h
         answer(fd, reply, 4);
         break;
     }
-    case 6: memcpy(reply, (uint8_t[]){0x70, 2, p[header], p[header + 1]}, 4); answer(fd, reply, 4); break;
-    case 8: answer(fd, (uint8_t[]){0x90, 3, p[header], p[header + 1], 0}, 5); break;
-    case 12: c->pings++; answer(fd, (uint8_t[]){0xd0, 0}, 2); break;
-    case 14: c->disconnects++; break;
-    case 4: case 5: case 7: break;
-    default: c->malformed++; break;
+    case 6:
+        memcpy(reply, (uint8_t[]){0x70, 2, p[header], p[header + 1]}, 4);
+        answer(fd, reply, 4);
+        break;
+    case 8:
+        answer(fd, (uint8_t[]){0x90, 3, p[header], p[header + 1], 0}, 5);
+        break;
+    case 12:
+        c->pings++;
+        answer(fd, (uint8_t[]){0xd0, 0}, 2);
+        break;
+    case 14:
+        c->disconnects++;
+        break;
+    case 4:
+    case 5:
+    case 7:
+        break;
+    default:
+        c->malformed++;
+        break;
     }
 }
 
@@ -201,7 +220,8 @@ static void sink_run(struct counters *c, const int *listeners)
     }
 }
 
-// --- measuring a process ----------------------------------------------------------------------------------------------
+// --- measuring a process
+// ----------------------------------------------------------------------------------------------
 
 static double process_cpu_us(pid_t pid)
 {
@@ -268,16 +288,18 @@ static void print_row(const struct options *o, const struct row *r)
 {
     printf("{\"mode\":\"%s\",\"qos\":%u,\"connections\":%u,\"cpu_us_per_msg\":%.3f,\"bytes_per_device\":%.0f,"
            "\"cpu_us_per_connect\":%.2f,\"delivered\":%.0f,\"rate\":%.0f,\"longest_stall_ms\":%.2f,\"complete\":%s}\n",
-           o->mode, o->qos, o->connections, r->cpu_us_per_msg, r->bytes_per_device, r->cpu_us_per_connect, r->delivered, r->rate,
-           r->longest_stall_ms, r->complete ? "true" : "false");
+           o->mode, o->qos, o->connections, r->cpu_us_per_msg, r->bytes_per_device, r->cpu_us_per_connect, r->delivered,
+           r->rate, r->longest_stall_ms, r->complete ? "true" : "false");
 }
 
-// --- the floor --------------------------------------------------------------------------------------------------------
+// --- the floor
+// --------------------------------------------------------------------------------------------------------
 
 static int floor_connect(uint16_t port, unsigned i)
 {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
-    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(0x7f000001u + i % LISTENERS)};
+    struct sockaddr_in sa = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(0x7f000001u + i % LISTENERS)};
     if (fd < 0 || connect(fd, (struct sockaddr *)&sa, sizeof sa))
         die("floor connect");
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
@@ -358,7 +380,8 @@ static void remove_model(void)
     rmdir(model_dir);
 }
 
-// --- iotix ------------------------------------------------------------------------------------------------------------
+// --- iotix
+// ------------------------------------------------------------------------------------------------------------
 
 // A model whose interval gives the wanted rate, in a directory of its own.
 static void write_model(const struct options *o, const char *dir, unsigned connections)
@@ -369,18 +392,25 @@ static void write_model(const struct options *o, const char *dir, unsigned conne
     if (!f)
         die(path);
     double interval = (double)connections / o->rate * 1000;
-    fprintf(f, "{\"id\":\"bench-sensor\",\"name\":\"Bench sensor\",\"type\":\"sensor\",\"protocol\":\"mqtt\",\"connection\":{\"qos\":%u},\"telemetry\":[",
+    fprintf(f,
+            "{\"id\":\"bench-sensor\",\"name\":\"Bench "
+            "sensor\",\"type\":\"sensor\",\"protocol\":\"mqtt\",\"connection\":{\"qos\":%u},\"telemetry\":[",
             o->qos);
     static const char *const names[] = {"temperature", "humidity", "pressure"};
     for (int i = 0; i < 3; i++)
-        fprintf(f, "{\"name\":\"%s\",\"type\":\"number\",\"precision\":3,\"intervalMs\":%.0f,\"generator\":{\"type\":\"walk\",\"start\":21,\"step\":0.2,\"min\":15,\"max\":30}},",
+        fprintf(f,
+                "{\"name\":\"%s\",\"type\":\"number\",\"precision\":3,\"intervalMs\":%.0f,\"generator\":{\"type\":"
+                "\"walk\",\"start\":21,\"step\":0.2,\"min\":15,\"max\":30}},",
                 names[i], interval < 100 ? 100 : interval);
-    fprintf(f, "{\"name\":\"note\",\"type\":\"string\",\"intervalMs\":%.0f,\"generator\":{\"type\":\"constant\",\"value\":\"operational, north wing, floor 3\"}}]}",
+    fprintf(f,
+            "{\"name\":\"note\",\"type\":\"string\",\"intervalMs\":%.0f,\"generator\":{\"type\":\"constant\",\"value\":"
+            "\"operational, north wing, floor 3\"}}]}",
             interval < 100 ? 100 : interval);
     fclose(f);
 }
 
-static pid_t iotix_start(const struct options *o, uint16_t port, unsigned connections, unsigned run_seconds, const char *summary)
+static pid_t iotix_start(const struct options *o, uint16_t port, unsigned connections, unsigned run_seconds,
+                         const char *summary)
 {
     char p[10][96];
     snprintf(p[0], 96, "port=%u", port);
@@ -399,8 +429,8 @@ static pid_t iotix_start(const struct options *o, uint16_t port, unsigned connec
         return pid;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     execl(o->program, o->program, "run", o->scenario, "--shards", "1", "--seed", "1", "--summary", "none", "-q",
-          "--no-thresholds", "--model-dir", dir, "--summary-json", summary, "-p", p[0], "-p", p[1], "-p", p[2], "-p", p[3], "-p", p[4], "-p", p[5],
-          (char *)NULL);
+          "--no-thresholds", "--model-dir", dir, "--summary-json", summary, "-p", p[0], "-p", p[1], "-p", p[2], "-p",
+          p[3], "-p", p[4], "-p", p[5], (char *)NULL);
     die(o->program);
     return -1;
 }
@@ -444,7 +474,8 @@ static void iotix_measure(const struct options *o, struct counters *c, uint16_t 
     close(fd);
     double base = baseline_bytes(o, c, port);
     uint64_t connected = c->connected, disconnects = c->disconnects, before = c->publishes;
-    // Devices connect first and publish from the 10th second on (scenario), so that connecting and publishing are measured apart.
+    // Devices connect first and publish from the 10th second on (scenario), so that connecting and publishing are
+    // measured apart.
     pid_t pid = iotix_start(o, port, o->connections, 10 + o->seconds + 4, summary);
     if (!wait_for(&c->connected, connected + o->connections, 60))
         fprintf(stderr, "bench_mqtt: only %llu connected\n", (unsigned long long)(c->connected - connected));
@@ -466,10 +497,12 @@ static void iotix_measure(const struct options *o, struct counters *c, uint16_t 
     r.delivered = (double)(c->publishes - before);
     double sent = json_number(summary, "\"sent\":");
     r.longest_stall_ms = json_number(summary, "\"longestTurnMs\":");
-    r.complete = WIFEXITED(status) && c->disconnects - disconnects == o->connections && sent == r.delivered && c->malformed == 0;
+    r.complete =
+        WIFEXITED(status) && c->disconnects - disconnects == o->connections && sent == r.delivered && c->malformed == 0;
     if (!r.complete)
-        fprintf(stderr, "bench_mqtt: exit %d, %llu of %u said goodbye, sent %.0f, delivered %.0f, malformed %llu\n", WEXITSTATUS(status),
-                (unsigned long long)(c->disconnects - disconnects), o->connections, sent, r.delivered, (unsigned long long)c->malformed);
+        fprintf(stderr, "bench_mqtt: exit %d, %llu of %u said goodbye, sent %.0f, delivered %.0f, malformed %llu\n",
+                WEXITSTATUS(status), (unsigned long long)(c->disconnects - disconnects), o->connections, sent,
+                r.delivered, (unsigned long long)c->malformed);
     unlink(summary);
     print_row(o, &r);
 }
@@ -484,16 +517,27 @@ static void raise_descriptors(void)
 
 int main(int argc, char **argv)
 {
-    struct options o = {.mode = "floor", .connections = 1000, .seconds = 5, .rate = 60000, .program = "iotix-run",
+    struct options o = {.mode = "floor",
+                        .connections = 1000,
+                        .seconds = 5,
+                        .rate = 60000,
+                        .program = "iotix-run",
                         .scenario = "tests/bench/mqtt.lua"};
     for (int i = 1; i + 1 < argc; i += 2) {
-        if (!strcmp(argv[i], "--mode")) o.mode = argv[i + 1];
-        else if (!strcmp(argv[i], "--connections")) o.connections = (unsigned)strtoul(argv[i + 1], NULL, 10);
-        else if (!strcmp(argv[i], "--qos")) o.qos = (unsigned)strtoul(argv[i + 1], NULL, 10);
-        else if (!strcmp(argv[i], "--seconds")) o.seconds = (unsigned)strtoul(argv[i + 1], NULL, 10);
-        else if (!strcmp(argv[i], "--rate")) o.rate = strtod(argv[i + 1], NULL);
-        else if (!strcmp(argv[i], "--program")) o.program = argv[i + 1];
-        else if (!strcmp(argv[i], "--scenario")) o.scenario = argv[i + 1];
+        if (!strcmp(argv[i], "--mode"))
+            o.mode = argv[i + 1];
+        else if (!strcmp(argv[i], "--connections"))
+            o.connections = (unsigned)strtoul(argv[i + 1], NULL, 10);
+        else if (!strcmp(argv[i], "--qos"))
+            o.qos = (unsigned)strtoul(argv[i + 1], NULL, 10);
+        else if (!strcmp(argv[i], "--seconds"))
+            o.seconds = (unsigned)strtoul(argv[i + 1], NULL, 10);
+        else if (!strcmp(argv[i], "--rate"))
+            o.rate = strtod(argv[i + 1], NULL);
+        else if (!strcmp(argv[i], "--program"))
+            o.program = argv[i + 1];
+        else if (!strcmp(argv[i], "--scenario"))
+            o.scenario = argv[i + 1];
         else {
             fprintf(stderr, "bench_mqtt: unknown option %s\n", argv[i]);
             return 2;

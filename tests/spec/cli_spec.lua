@@ -84,7 +84,8 @@ return iotix.scenario {
   end)
 
   spec("takes a scenario from stdin", function()
-    os.execute(string.format("cd %s && timeout 60 %s - -d 1s <quick.lua >out.txt 2>err.txt; echo $? >code.txt", quote(dir), quote(run_path)))
+    os.execute(string.format("cd %s && timeout 60 %s - -d 1s <quick.lua >out.txt 2>err.txt; echo $? >code.txt",
+      quote(dir), quote(run_path)))
     assert.equals("0\n", read(dir .. "/code.txt"))
     assert.matches("from stdin", read(dir .. "/err.txt"))
   end)

@@ -124,7 +124,9 @@ static void any_bytes_become_a_text(void **state)
         {"x \xff\n", 4, "x \xef\xbf\xbd\n"},
         {"cut \xe2\x82", 6, "cut \xef\xbf\xbd\xef\xbf\xbd"},
         {"\xed\xa0\x80", 3, "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"}, // a surrogate
-        {"a\0b", 3, "a\xef\xbf\xbd" "b"},
+        {"a\0b", 3,
+         "a\xef\xbf\xbd"
+         "b"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct buf b;

@@ -1,5 +1,5 @@
-// A scenario in C for the tests of the engine: the "file" is the JSON of a plan with one more member "x" that says how it behaves.
-// Everything that must be remembered across incarnations of a shard lies in one shared page.
+// A scenario in C for the tests of the engine: the "file" is the JSON of a plan with one more member "x" that says how
+// it behaves. Everything that must be remembered across incarnations of a shard lies in one shared page.
 #pragma once
 #include <fcntl.h>
 #include <signal.h>
@@ -16,7 +16,7 @@
 #include "engine/scenario.h"
 
 struct fake_shared {
-    atomic_int misbehaved;  // how often
+    atomic_int misbehaved; // how often
     atomic_int director_stops, shard_stops;
 };
 static struct fake_shared *fake_shared;
@@ -121,8 +121,12 @@ static void fake_publish(struct timer *t, void *loop)
         }
         fake_misbehave(s, how, d->index, d->group->config.number);
     }
-    int n = snprintf(payload, sizeof(payload), "%lld %016llx", (long long)b->sent, (unsigned long long)rng_u64(&d->rng));
-    const struct adapter_message m = {.topic = "data", .topic_len = 4, .payload = (const uint8_t *)payload, .payload_len = (size_t)n,
+    int n =
+        snprintf(payload, sizeof(payload), "%lld %016llx", (long long)b->sent, (unsigned long long)rng_u64(&d->rng));
+    const struct adapter_message m = {.topic = "data",
+                                      .topic_len = 4,
+                                      .payload = (const uint8_t *)payload,
+                                      .payload_len = (size_t)n,
                                       .qos = (uint8_t)fake_int(s, "qos", 0)};
     if (device_publish(d, &m, 0, &err) == 0)
         b->sent++;
@@ -179,7 +183,8 @@ static void fake_done(void *arg, struct device *device, uint32_t token, int gran
     (void)arg, (void)device, (void)token, (void)granted_qos, (void)err;
 }
 
-static const struct device_ops fake_device_ops = {fake_start, fake_stop_device, fake_online, fake_offline, fake_message, fake_done};
+static const struct device_ops fake_device_ops = {fake_start,   fake_stop_device, fake_online,
+                                                  fake_offline, fake_message,     fake_done};
 
 // --- the scenario
 
@@ -284,6 +289,11 @@ static void fake_stop(struct scenario *s)
 }
 
 static const struct scenario_ops fake_ops = {
-    .open = fake_open, .load = fake_load, .device_ops = fake_ops_of, .attach = fake_attach,
-    .test_start = fake_test_start, .stop = fake_stop, .close = fake_close,
+    .open = fake_open,
+    .load = fake_load,
+    .device_ops = fake_ops_of,
+    .attach = fake_attach,
+    .test_start = fake_test_start,
+    .stop = fake_stop,
+    .close = fake_close,
 };

@@ -1,5 +1,5 @@
-// A run and what a test looks at, shared by test_run.c and test_lost.c. After every run: no child process, no descriptor, no changed
-// signal handler is left.
+// A run and what a test looks at, shared by test_run.c and test_lost.c. After every run: no child process, no
+// descriptor, no changed signal handler is left.
 #pragma once
 #include <setjmp.h>
 #include <stdarg.h>
@@ -82,8 +82,8 @@ static unsigned children(pid_t parent, pid_t *out, unsigned max, bool brokers)
         FILE *f = e->d_name[0] >= '1' && e->d_name[0] <= '9' ? fopen(path, "r") : NULL;
         if (!f)
             continue;
-        if (fgets(line, sizeof(line), f) && sscanf(line, "%d (%63[^)]) %c %d", &pid, name, &state, &ppid) == 4 && ppid == parent &&
-            state != 'Z' && (strcmp(name, "mosquitto") == 0) == brokers && n < max)
+        if (fgets(line, sizeof(line), f) && sscanf(line, "%d (%63[^)]) %c %d", &pid, name, &state, &ppid) == 4 &&
+            ppid == parent && state != 'Z' && (strcmp(name, "mosquitto") == 0) == brokers && n < max)
             out[n++] = pid;
         fclose(f);
     }
@@ -151,10 +151,12 @@ static void subscribe_all(struct world *w)
 {
     unsigned port = 0;
     assert_int_equal(sscanf(w->url, "mqtt://127.0.0.1:%u", &port), 1);
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     w->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(connect(w->fd, (struct sockaddr *)&a, sizeof(a)), 0);
-    static const char hello[] = "\x10\x10\0\4MQTT\4\2\0\x3c\0\4test" "\x82\6\0\1\0\1#\0";
+    static const char hello[] = "\x10\x10\0\4MQTT\4\2\0\x3c\0\4test"
+                                "\x82\6\0\1\0\1#\0";
     assert_int_equal(send(w->fd, hello, sizeof(hello) - 1, MSG_NOSIGNAL), (ssize_t)sizeof(hello) - 1);
     char answer[9];
     assert_int_equal(recv(w->fd, answer, sizeof(answer), MSG_WAITALL), sizeof(answer)); // CONNACK, SUBACK
@@ -204,7 +206,8 @@ static void on_check(void *arg, const struct run_check *check)
     ((struct world *)arg)->checks++;
 }
 
-static const struct run_limits short_limits = {.load_cpu_us = 300000, .ready_us = 20 * SECOND, .ping_us = 700000, .grace_us = 500000};
+static const struct run_limits short_limits = {
+    .load_cpu_us = 300000, .ready_us = 20 * SECOND, .ping_us = 700000, .grace_us = 500000};
 
 static struct world *make(unsigned shards)
 {
@@ -212,8 +215,14 @@ static struct world *make(unsigned shards)
     assert_non_null(w);
     memset(fake_shared, 0, sizeof(*fake_shared));
     w->act_phase = -1;
-    w->config = (struct run_config){.scenario_path = "fleet.json", .shards = shards, .ops = &fake_ops, .limits = &short_limits,
-                                    .on_header = on_header, .on_status = on_status, .on_check = on_check, .view_arg = w};
+    w->config = (struct run_config){.scenario_path = "fleet.json",
+                                    .shards = shards,
+                                    .ops = &fake_ops,
+                                    .limits = &short_limits,
+                                    .on_header = on_header,
+                                    .on_status = on_status,
+                                    .on_check = on_check,
+                                    .view_arg = w};
     return w;
 }
 
@@ -250,8 +259,8 @@ static void expect_exit(const struct world *w, int code)
     if (w->rc != 0)
         fail_msg("run_execute: %s\n%s", w->err.text, w->log);
     if (w->result.exit_code != code)
-        fail_msg("exit %d instead of %d: %s\n%s", w->result.exit_code, code, w->result.n_reasons ? w->result.reasons[0].text : "",
-                 w->log);
+        fail_msg("exit %d instead of %d: %s\n%s", w->result.exit_code, code,
+                 w->result.n_reasons ? w->result.reasons[0].text : "", w->log);
 }
 
 static void expect_log(const struct world *w, const char *text)
@@ -276,4 +285,3 @@ static int setup_world(void **state)
     setrlimit(RLIMIT_CORE, &none);
     return fake_shared == MAP_FAILED;
 }
-

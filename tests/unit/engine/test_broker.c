@@ -41,7 +41,8 @@ static int connect_to(const char *url)
 {
     unsigned port = 0;
     assert_int_equal(sscanf(url, "mqtt://127.0.0.1:%u", &port), 1);
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0)
         return fd;
@@ -73,7 +74,9 @@ static void it_answers_and_stops(void **state)
     int fd = connect_to(url);
     assert_true(fd >= 0);
     // A client with an in-flight window of its own: CONNECT, SUBSCRIBE, and its own message back.
-    static const char talk[] = "\x10\x0d\0\4MQTT\4\2\0\x3c\0\1a" "\x82\6\0\1\0\1t\0" "\x30\5\0\1thi";
+    static const char talk[] = "\x10\x0d\0\4MQTT\4\2\0\x3c\0\1a"
+                               "\x82\6\0\1\0\1t\0"
+                               "\x30\5\0\1thi";
     assert_int_equal(send(fd, talk, sizeof(talk) - 1, 0), (int)sizeof(talk) - 1);
     char got[64];
     size_t n = 0;
@@ -193,8 +196,8 @@ static void what_cannot_start_says_why(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(it_answers_and_stops),    cmocka_unit_test(several_live_side_by_side),
-        cmocka_unit_test(a_dead_broker_is_noticed), cmocka_unit_test(it_dies_with_its_parent),
+        cmocka_unit_test(it_answers_and_stops),       cmocka_unit_test(several_live_side_by_side),
+        cmocka_unit_test(a_dead_broker_is_noticed),   cmocka_unit_test(it_dies_with_its_parent),
         cmocka_unit_test(what_cannot_start_says_why),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

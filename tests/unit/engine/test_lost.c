@@ -6,11 +6,18 @@
 static void a_lost_shard_comes_back(void **state)
 {
     (void)state;
-    static const struct { const char *how, *text; } cases[] = {
-        {"stuck", "stuck in device g-2"}, {"mute", "did not answer"},   {"asleep", "did not answer"},
-        {"crash", "signal 11"},           {"exit", "out of memory"},    {"garbage", "broke the protocol"},
+    static const struct {
+        const char *how, *text;
+    } cases[] = {
+        {"stuck", "stuck in device g-2"},
+        {"mute", "did not answer"},
+        {"asleep", "did not answer"},
+        {"crash", "signal 11"},
+        {"exit", "out of memory"},
+        {"garbage", "broke the protocol"},
         {"badjson", "a message that cannot be read"},
-        {"badsnapshot", "a snapshot that cannot be read"}, {"badstatus", "does not fit the plan"},
+        {"badsnapshot", "a snapshot that cannot be read"},
+        {"badstatus", "does not fit the plan"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         struct world *w = make(3);
@@ -112,7 +119,8 @@ static void any_child_may_be_killed_at_random(void **state)
 static void a_child_that_ignores_stop_is_killed_in_time(void **state)
 {
     (void)state;
-    static const char *const how[] = {"\"stop\":\"asleep\"", "\"stop\":\"mute\"", "\"test_stop\":\"asleep\",\"test\":\"never\""};
+    static const char *const how[] = {"\"stop\":\"asleep\"", "\"stop\":\"mute\"",
+                                      "\"test_stop\":\"asleep\",\"test\":\"never\""};
     for (int i = 0; i < 3; i++) {
         struct world *w = make(2);
         struct run_limits patient = short_limits;

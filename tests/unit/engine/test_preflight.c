@@ -21,7 +21,8 @@ static struct plan *plan_of(uint64_t count, const char *extra, uint64_t count2, 
     struct error err;
     char text[1024], second[400] = "";
     if (count2)
-        snprintf(second, sizeof(second), ",{\"name\":\"b\",\"count\":%llu,\"behaviour\":true%s}", (unsigned long long)count2, extra2);
+        snprintf(second, sizeof(second), ",{\"name\":\"b\",\"count\":%llu,\"behaviour\":true%s}",
+                 (unsigned long long)count2, extra2);
     snprintf(text, sizeof(text),
              "{\"name\":\"t\",\"file\":\"f.lua\",\"broker\":\"mqtt://h\",\"duration\":1000000,\"groups\":["
              "{\"name\":\"a\",\"count\":%llu,\"behaviour\":true%s}%s]}",
@@ -40,7 +41,8 @@ struct answer {
     struct rlimit after;
 };
 
-static struct answer ask(struct plan *plan, unsigned shards, unsigned part, unsigned parts, bool embedded, rlim_t soft, rlim_t hard)
+static struct answer ask(struct plan *plan, unsigned shards, unsigned part, unsigned parts, bool embedded, rlim_t soft,
+                         rlim_t hard)
 {
     struct answer a;
     int fds[2];
@@ -128,8 +130,8 @@ static void ports_are_counted_per_path(void **state)
     (void)state;
     struct answer a = ask(plan_of(15000, "", 15000, ""), 0, 0, 0, false, 4096, 16000); // same target: together
     assert_int_equal(a.p.ports_needed, 30064);
-    a = ask(plan_of(15000, ",\"mqtt\":{\"source\":\"127.0.0.2\"}", 15000, ",\"mqtt\":{\"source\":\"127.0.0.3\"}"), 0, 0, 0, false, 4096,
-            16000);
+    a = ask(plan_of(15000, ",\"mqtt\":{\"source\":\"127.0.0.2\"}", 15000, ",\"mqtt\":{\"source\":\"127.0.0.3\"}"), 0, 0,
+            0, false, 4096, 16000);
     assert_int_equal(a.p.ports_needed, 15064);
     assert_int_equal(a.rc, 0);
     a = ask(plan_of(15000, "", 12000, ",\"broker\":\"mqtt://other\""), 0, 0, 0, false, 4096, 16000);
@@ -171,8 +173,10 @@ static int needs_descriptors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_small_plan_fits), cmocka_unit_test_setup(shards_follow_descriptors_and_load, needs_descriptors),
-        cmocka_unit_test_setup(what_does_not_fit_says_numbers_and_remedy, needs_descriptors), cmocka_unit_test_setup(ports_are_counted_per_path, needs_descriptors),
+        cmocka_unit_test(a_small_plan_fits),
+        cmocka_unit_test_setup(shards_follow_descriptors_and_load, needs_descriptors),
+        cmocka_unit_test_setup(what_does_not_fit_says_numbers_and_remedy, needs_descriptors),
+        cmocka_unit_test_setup(ports_are_counted_per_path, needs_descriptors),
         cmocka_unit_test(digests),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -74,21 +74,23 @@ static void a_test_without_duration_ends_the_run(void **state)
 static void verdicts_of_a_test(void **state)
 {
     (void)state;
-    static const struct { const char *test; int code; const char *text; bool early; } cases[] = {
-        {"bad", 110, "expectation", false},
-        {"raise", 107, "oops", true},
-        {"abort", 108, "enough", true},
-        {"never", 110, "test did not finish within the duration", false},
-        {"crash", 107, "signal 11", true},
-        {"stuck", 107, "stuck in the test", true},
-        {"mute", 107, "did not answer", true},
-        {"exit", 107, "out of memory", true},
+    static const struct {
+        const char *test;
+        int code;
+        const char *text;
+        bool early;
+    } cases[] = {
+        {"bad", 110, "expectation", false},    {"raise", 107, "oops", true},
+        {"abort", 108, "enough", true},        {"never", 110, "test did not finish within the duration", false},
+        {"crash", 107, "signal 11", true},     {"stuck", 107, "stuck in the test", true},
+        {"mute", 107, "did not answer", true}, {"exit", 107, "out of memory", true},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         struct world *w = make(1);
         char x[64];
         snprintf(x, sizeof(x), "\"test\":\"%s\"", cases[i].test);
-        run_text(w, 3, x, cases[i].early ? ",\"has_test\":true" DURATION(20000000) : ",\"has_test\":true" DURATION(600000));
+        run_text(w, 3, x,
+                 cases[i].early ? ",\"has_test\":true" DURATION(20000000) : ",\"has_test\":true" DURATION(600000));
         expect_exit(w, cases[i].code);
         assert_non_null(strstr(w->result.reasons[0].text, cases[i].text));
         assert_true(w->took_us < 12 * SECOND); // the early ones do not wait for the duration
@@ -114,7 +116,9 @@ static void thresholds_decide(void **state)
     done(w);
 
     w = make(1); // one that stops the run
-    run_text(w, 5, "", DURATION(30000000) ",\"thresholds\":[{\"metric\":\"messages_sent\",\"expr\":\"count < 10\",\"abort\":true}]");
+    run_text(
+        w, 5, "",
+        DURATION(30000000) ",\"thresholds\":[{\"metric\":\"messages_sent\",\"expr\":\"count < 10\",\"abort\":true}]");
     expect_exit(w, 99);
     assert_true(w->result.aborted);
     assert_true(w->took_us < 15 * SECOND);
@@ -126,7 +130,8 @@ static void thresholds_decide(void **state)
     w->config.extra_thresholds = extra;
     w->config.n_extra_thresholds = 1;
     w->config.no_thresholds = true;
-    run_text(w, 5, "\"messages\":5", DURATION(600000) ",\"thresholds\":[{\"metric\":\"messages_sent\",\"expr\":\"count < 20\"}]");
+    run_text(w, 5, "\"messages\":5",
+             DURATION(600000) ",\"thresholds\":[{\"metric\":\"messages_sent\",\"expr\":\"count < 20\"}]");
     expect_exit(w, 0);
     assert_int_equal(w->result.n_thresholds, 1);
     done(w);
@@ -146,7 +151,11 @@ static void thresholds_decide(void **state)
 static void what_cannot_be_loaded_is_said(void **state)
 {
     (void)state;
-    static const struct { const char *x, *rest; int code; const char *text; } cases[] = {
+    static const struct {
+        const char *x, *rest;
+        int code;
+        const char *text;
+    } cases[] = {
         {"", ",\"duration\":tru", 104, "fleet.json"},
         {"\"load\":\"silent\"", DURATION(500000), 107, "exited with status 1"},
         {"\"load\":\"crash\"", DURATION(500000), 107, "signal 11"},
@@ -230,7 +239,10 @@ static void an_unreachable_broker_is_111(void **state)
 
 // --- interrupts
 
-static void interrupt_call(struct world *w) { run_interrupt(w->run); }
+static void interrupt_call(struct world *w)
+{
+    run_interrupt(w->run);
+}
 static void interrupt_signal(struct world *w)
 {
     (void)w;
@@ -240,8 +252,14 @@ static void interrupt_signal(struct world *w)
 static void an_interrupt_ends_every_phase(void **state)
 {
     (void)state;
-    static const struct { enum run_phase phase; const char *x; } cases[] = {
-        {RUN_LOADING, "\"load\":\"asleep\""}, {RUN_STARTING, "\"shard_load\":\"asleep\""}, {RUN_RAMP, ""}, {RUN_HOLD, ""},
+    static const struct {
+        enum run_phase phase;
+        const char *x;
+    } cases[] = {
+        {RUN_LOADING, "\"load\":\"asleep\""},
+        {RUN_STARTING, "\"shard_load\":\"asleep\""},
+        {RUN_RAMP, ""},
+        {RUN_HOLD, ""},
         {RUN_STOPPING, ""},
     };
     for (size_t i = 0; i < 2 * sizeof(cases) / sizeof(*cases); i++) {
@@ -273,8 +291,9 @@ static pid_t run_apart(int out)
     if (pid)
         return pid;
     struct world *w = make(2);
-    char text[] = "{\"name\":\"t\",\"file\":\"f\",\"broker\":\"embedded\",\"duration\":60000000,\"stop_timeout\":30000000,"
-                  "\"groups\":[{\"name\":\"g\",\"count\":4,\"behaviour\":true}],\"x\":{\"stop\":\"asleep\"}}";
+    char text[] =
+        "{\"name\":\"t\",\"file\":\"f\",\"broker\":\"embedded\",\"duration\":60000000,\"stop_timeout\":30000000,"
+        "\"groups\":[{\"name\":\"g\",\"count\":4,\"behaviour\":true}],\"x\":{\"stop\":\"asleep\"}}";
     w->config.scenario_text = text;
     w->config.scenario_text_len = strlen(text);
     w->act_phase = RUN_HOLD;
@@ -337,7 +356,8 @@ static void nothing_outlives_the_supervisor(void **state)
         assert_int_equal(waitpid(parent, &status, 0), parent);
         if (second_signal) {
             assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 105);
-            assert_true(now_us() - from < 2 * SECOND); // not the 30 s of its drain; 100 ms are promised, a loaded machine may be late
+            assert_true(now_us() - from <
+                        2 * SECOND); // not the 30 s of its drain; 100 ms are promised, a loaded machine may be late
         }
         for (unsigned i = 0; i < n; i++)
             while (alive(pids[i])) {

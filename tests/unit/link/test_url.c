@@ -100,11 +100,13 @@ static void no_error_shows_a_password(void **state)
 {
     (void)state;
     static const char *const broken[] = {
-        "mqtt://user:hunter2@",           "mqtt://user:hunter2@h:99999",  "user:hunter2@h:0",
-        "mqtt://user:hun/ter2@h",         "mqtt://user:hunter2/@h",       "mqtt://user:hunter2?@h",
-        "us er:hunter2@h",                "mqtt://user:hunter2@h h",      "user:hunter2://x@h",
-        "mqtt://user:hunter2%zz@h",       "foo://user:hunter2@h",         "mqtt://[user:hunter2]@[x]",
-        "mqtt://[hunter2]/@h",            "averyverylongscheme://user:hunter2@h",
+        "mqtt://user:hunter2@",   "mqtt://user:hunter2@h:99999",
+        "user:hunter2@h:0",       "mqtt://user:hun/ter2@h",
+        "mqtt://user:hunter2/@h", "mqtt://user:hunter2?@h",
+        "us er:hunter2@h",        "mqtt://user:hunter2@h h",
+        "user:hunter2://x@h",     "mqtt://user:hunter2%zz@h",
+        "foo://user:hunter2@h",   "mqtt://[user:hunter2]@[x]",
+        "mqtt://[hunter2]/@h",    "averyverylongscheme://user:hunter2@h",
     };
     for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
         struct url u;
@@ -127,6 +129,7 @@ static void no_error_shows_a_password(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(good_urls), cmocka_unit_test(bad_urls), cmocka_unit_test(no_error_shows_a_password)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(good_urls), cmocka_unit_test(bad_urls),
+                                       cmocka_unit_test(no_error_shows_a_password)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-// A scenario on a stage: its text is loaded as in a shard, its devices run on the fake adapter and a virtual clock, what it logs,
-// publishes and gets wrong is kept.
+// A scenario on a stage: its text is loaded as in a shard, its devices run on the fake adapter and a virtual clock,
+// what it logs, publishes and gets wrong is kept.
 #pragma once
 #include "device/fake.h"
 #include "core/log.h"
@@ -55,8 +55,8 @@ static void stage_published(void *arg, struct device *d, const struct adapter_me
     struct stage *st = arg;
     (void)d;
     size_t room = sizeof(st->published) - st->published_len;
-    int n = snprintf(st->published + st->published_len, room, "%.*s %.*s\n", (int)m->topic_len, m->topic, (int)m->payload_len,
-                     m->payload ? (const char *)m->payload : "");
+    int n = snprintf(st->published + st->published_len, room, "%.*s %.*s\n", (int)m->topic_len, m->topic,
+                     (int)m->payload_len, m->payload ? (const char *)m->payload : "");
     if (n > 0 && (size_t)n < room)
         st->published_len += (size_t)n;
     else
@@ -159,11 +159,13 @@ static inline struct stage *stage_open(const char *text)
 static inline struct stage *stage_behaviour(const char *body, unsigned count, const char *more)
 {
     char *text = NULL;
-    assert_true(asprintf(&text,
-                         "local iotix = require 'iotix'\nlocal shared = {}\n"
-                         "return iotix.scenario { name = 't', duration = '1h', groups = { iotix.group { name = 'g', count = %u, %s"
-                         "behaviour = function(dev)\n%s\nend } } }\n",
-                         count, more, body) > 0);
+    assert_true(
+        asprintf(
+            &text,
+            "local iotix = require 'iotix'\nlocal shared = {}\n"
+            "return iotix.scenario { name = 't', duration = '1h', groups = { iotix.group { name = 'g', count = %u, %s"
+            "behaviour = function(dev)\n%s\nend } } }\n",
+            count, more, body) > 0);
     struct stage *st = stage_open(text);
     free(text);
     return st;
@@ -266,7 +268,8 @@ static inline struct stage *stage_test(const char *body, double seconds)
     struct stage *st = stage_new();
     assert_true(asprintf(&text,
                          "local iotix = require 'iotix'\n"
-                         "return iotix.scenario { name = 't', groups = { iotix.group { name = 'g', count = 3, behaviour = function() end } },"
+                         "return iotix.scenario { name = 't', groups = { iotix.group { name = 'g', count = 3, "
+                         "behaviour = function() end } },"
                          " test = function(run)\n%s\nend }\n",
                          body) > 0);
     stage_load(st, text);

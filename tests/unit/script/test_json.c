@@ -1,5 +1,5 @@
-// The JSON encoder of payloads: script/json.c. Every case also checks that the Lua stack is as it was, and that a failure leaves
-// nothing in the buffer.
+// The JSON encoder of payloads: script/json.c. Every case also checks that the Lua stack is as it was, and that a
+// failure leaves nothing in the buffer.
 #include "world.h"
 #include <lualib.h>
 #include "script/internal.h"
@@ -166,7 +166,8 @@ static void test_tables(void **state)
     fails(c, "{a = {b = {1, function() end}}}", ERR_INVALID, "a function has no JSON form");
     fails(c, "{a = function() end}", ERR_INVALID, "a function has no JSON form");
     // Metamethods are not called.
-    gives(c, "setmetatable({a = 1}, {__index = error, __len = error, __pairs = error, __tostring = error})", "{\"a\":1}");
+    gives(c, "setmetatable({a = 1}, {__index = error, __len = error, __pairs = error, __tostring = error})",
+          "{\"a\":1}");
 }
 
 static void test_depth(void **state)
@@ -188,7 +189,8 @@ static void test_many_keys(void **state)
     static const unsigned counts[] = {16, 17, 24, 25, 100, 1024};
     for (unsigned i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
         char code[200];
-        snprintf(code, sizeof(code), "local t = {} for i = %u, 1, -1 do t[string.rep('k', i %% 7) .. i] = i end return t", counts[i]);
+        snprintf(code, sizeof(code),
+                 "local t = {} for i = %u, 1, -1 do t[string.rep('k', i %% 7) .. i] = i end return t", counts[i]);
         value_of(c, code);
         assert_int_equal(encode_top(c), 0);
         // Sorted by bytes, each once.
@@ -208,15 +210,19 @@ static void test_many_keys(void **state)
     }
     fails(c, "local t = {} for i = 1, 1025 do t['k' .. i] = i end return t", ERR_LIMIT, "more than 1024 keys");
     fails(c, "local t = {} for i = 1, 1025 do t['k' .. i] = i end return {{a = t}}", ERR_LIMIT, "more than 1024 keys");
-    fails(c, "local t = {} for i = 1, 100 do t['k' .. i] = i end t.x = print or function() end return {t}", ERR_INVALID, "function");
+    fails(c, "local t = {} for i = 1, 100 do t['k' .. i] = i end t.x = print or function() end return {t}", ERR_INVALID,
+          "function");
 }
 
 static void test_buffer_cap(void **state)
 {
     struct coder *c = *state;
-    static const char *const values[] = {"'0123456789012345678901234567890123456789'", "{'0123456789', '0123456789', '0123456789'}",
-                                         "{a = '0123456789', b = '0123456789', c = 1, d = true}", "{{{{{{{{{{{{{{{{{{}}}}}}}}}}}}}}}}}}",
-                                         "{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}", "{true, false, nil, 1.5e-9, 0/0, true}"};
+    static const char *const values[] = {"'0123456789012345678901234567890123456789'",
+                                         "{'0123456789', '0123456789', '0123456789'}",
+                                         "{a = '0123456789', b = '0123456789', c = 1, d = true}",
+                                         "{{{{{{{{{{{{{{{{{{}}}}}}}}}}}}}}}}}}",
+                                         "{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}",
+                                         "{true, false, nil, 1.5e-9, 0/0, true}"};
     for (unsigned i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
         value_of(c, values[i]);
         assert_int_equal(encode_top(c), 0);

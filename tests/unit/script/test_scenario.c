@@ -10,7 +10,8 @@ static void test_load_good(void **state)
     st->params[0] = "RATE=7";
     st->n_params = 1;
     stage_load(st, "local iotix = require 'iotix'\n"
-                   "local p = iotix.params { RATE = { type = 'integer', default = 5 }, SIZE = { type = 'integer', default = '2k' } }\n"
+                   "local p = iotix.params { RATE = { type = 'integer', default = 5 }, SIZE = { type = 'integer', "
+                   "default = '2k' } }\n"
                    "assert(p.RATE == 7 and p.SIZE == 2000)\n"
                    "local g = iotix.group { name = 'g', count = '2k', behaviour = function() end }\n"
                    "assert(not pcall(function() g.count = -1 end))\n"
@@ -45,21 +46,35 @@ static void test_load_bad(void **state)
         {HEAD "error({})", "IOTX002", "not text", 0, 107},
         {HEAD "return 5", "IOTX010", "must end with: return iotix.scenario", 0, 104},
         {HEAD "return {}", "IOTX010", "must end with: return iotix.scenario", 0, 104},
-        {HEAD "return iotix.scenario { name = 's', duration = '1s', groups = { " GROUP ", " GROUP " } }", "IOTX010", "two groups are named", 2, 104},
-        {HEAD "return iotix.scenario { name = 's', duration = '1s', groups = { " GROUP ", 5 } }", "IOTX010", "groups[2]: expected what iotix.group returns", 2, 104},
-        {HEAD "return iotix.scenario { name = 's', duration = '1s', groups = { " GROUP ", nil, " GROUP " } }", "IOTX010", "groups[2]: expected what iotix.group returns, got a nil", 2, 104},
-        {HEAD "return iotix.scenario { name = 's', duration = '1s', groups = { g = " GROUP " } }", "IOTX010", "expected a list", 2, 104},
-        {HEAD "return iotix.scenario { name = 's', groups = { " GROUP " } }", "IOTX010", "a duration, a test, or both", 2, 104},
-        {HEAD "return iotix.scenario { name = 's', duration = '1s', groups = { " GROUP " }, seed = 0/0 }", "IOTX010", "seed: expected a number", 2, 104},
+        {HEAD "return iotix.scenario { name = 's', duration = '1s', groups = { " GROUP ", " GROUP " } }", "IOTX010",
+         "two groups are named", 2, 104},
+        {HEAD "return iotix.scenario { name = 's', duration = '1s', groups = { " GROUP ", 5 } }", "IOTX010",
+         "groups[2]: expected what iotix.group returns", 2, 104},
+        {HEAD "return iotix.scenario { name = 's', duration = '1s', groups = { " GROUP ", nil, " GROUP " } }",
+         "IOTX010", "groups[2]: expected what iotix.group returns, got a nil", 2, 104},
+        {HEAD "return iotix.scenario { name = 's', duration = '1s', groups = { g = " GROUP " } }", "IOTX010",
+         "expected a list", 2, 104},
+        {HEAD "return iotix.scenario { name = 's', groups = { " GROUP " } }", "IOTX010", "a duration, a test, or both",
+         2, 104},
+        {HEAD "return iotix.scenario { name = 's', duration = '1s', groups = { " GROUP " }, seed = 0/0 }", "IOTX010",
+         "seed: expected a number", 2, 104},
         {HEAD "\n\nlocal g = iotix.group { name = 'g', cuont = 2 }", "IOTX010", "did you mean \"count\"?", 4, 104},
-        {HEAD "local g = iotix.group { name = 'g', behaviour = print, max_restarts = -1 }", "IOTX010", "max_restarts: expected a whole number", 2, 104},
-        {HEAD "local g = iotix.group { name = 'g', behaviour = print, memory = 1/0 }", "IOTX010", "memory: expected a size", 2, 104},
-        {HEAD "local g = iotix.group { name = 'g', behaviour = print, launch = { strategy = 'linaer' } }", "IOTX010", "launch: strategy: expected one of: immediate, linear", 2, 104},
-        {HEAD "local g = iotix.group { name = 'g', behaviour = print, launch = { strategy = 'batch', rate = 2 } }", "IOTX010", "has no rate; it has: strategy, batch_size, delay", 2, 104},
-        {HEAD "local c = iotix.mqtt { will = { topic = 'a', pyload = 'x' } }", "IOTX010", "will: unknown key \"pyload\"; valid: payload, qos, retain, topic; did you mean \"payload\"?", 2, 104},
-        {HEAD "local c = iotix.mqtt { reconnect = 5 }", "IOTX010", "reconnect: expected true, false or a table", 2, 104},
-        {HEAD "local p = iotix.params { A = { type = 'nubmer' } }", "IOTX010", "expected one of: string, number", 2, 104},
-        {HEAD "local p = iotix.params { A = { type = 'number', default = '0/0' } }", "IOTX010", "the default 0/0 is not a number", 2, 104},
+        {HEAD "local g = iotix.group { name = 'g', behaviour = print, max_restarts = -1 }", "IOTX010",
+         "max_restarts: expected a whole number", 2, 104},
+        {HEAD "local g = iotix.group { name = 'g', behaviour = print, memory = 1/0 }", "IOTX010",
+         "memory: expected a size", 2, 104},
+        {HEAD "local g = iotix.group { name = 'g', behaviour = print, launch = { strategy = 'linaer' } }", "IOTX010",
+         "launch: strategy: expected one of: immediate, linear", 2, 104},
+        {HEAD "local g = iotix.group { name = 'g', behaviour = print, launch = { strategy = 'batch', rate = 2 } }",
+         "IOTX010", "has no rate; it has: strategy, batch_size, delay", 2, 104},
+        {HEAD "local c = iotix.mqtt { will = { topic = 'a', pyload = 'x' } }", "IOTX010",
+         "will: unknown key \"pyload\"; valid: payload, qos, retain, topic; did you mean \"payload\"?", 2, 104},
+        {HEAD "local c = iotix.mqtt { reconnect = 5 }", "IOTX010", "reconnect: expected true, false or a table", 2,
+         104},
+        {HEAD "local p = iotix.params { A = { type = 'nubmer' } }", "IOTX010", "expected one of: string, number", 2,
+         104},
+        {HEAD "local p = iotix.params { A = { type = 'number', default = '0/0' } }", "IOTX010",
+         "the default 0/0 is not a number", 2, 104},
         {HEAD "local g = iotix.gen.uniform { min = 1, mx = 2 }", "IOTX010", "iotix.gen.uniform", 2, 104},
         {HEAD "local g = iotix.gen.uniform(5)", "IOTX010", "expected a table of options, got number", 2, 104},
         {HEAD "iotix.sleep(1)", "IOTX010", "cannot block here", 2, 104},
@@ -75,9 +90,10 @@ static void test_load_bad(void **state)
         if (st->plan || st->n_diagnostics != 1)
             fail_msg("%s: %u diagnostics", b->text, st->n_diagnostics);
         const struct diagnostic *d = &st->diagnostics[0];
-        if (strcmp(d->code, b->code) || d->line != b->line || d->exit_code != b->exit_code || !strstr(d->message, b->message))
-            fail_msg("%s:\nexpected %s line %d exit %d: %s\ngot      %s line %d exit %d: %s", b->text, b->code, b->line, b->exit_code,
-                     b->message, d->code, d->line, d->exit_code, d->message);
+        if (strcmp(d->code, b->code) || d->line != b->line || d->exit_code != b->exit_code ||
+            !strstr(d->message, b->message))
+            fail_msg("%s:\nexpected %s line %d exit %d: %s\ngot      %s line %d exit %d: %s", b->text, b->code, b->line,
+                     b->exit_code, b->message, d->code, d->line, d->exit_code, d->message);
         stage_close(st);
     }
 }
@@ -119,7 +135,8 @@ static void test_command_before_connect(void **state)
     assert_int_equal(fake.subscribes, 1);
     assert_string_equal(fake.last_filter, "g/g-1/command");
     assert_int_equal(stage_device(st, 1)->state, DEVICE_RUNNING); // the handler keeps it
-    struct adapter_message m = {.topic = "g/g-1/command", .topic_len = 13, .payload = (const uint8_t *)"{\"x\":5,\"id\":9}", .payload_len = 14};
+    struct adapter_message m = {
+        .topic = "g/g-1/command", .topic_len = 13, .payload = (const uint8_t *)"{\"x\":5,\"id\":9}", .payload_len = 14};
     fake.conns->events->on_message(fake.conns->owner, &m);
     stage_run(st, 1);
     assert_string_equal(st->published, "g/g-1/response {\"got\":5,\"id\":9}\n");
@@ -150,18 +167,25 @@ static void test_command_answers(void **state)
                                        "dev:sleep('1h')\n",
                                        1, "");
     stage_run(st, 1);
-    static const char *const commands[] = {"{\"command\":\"list\",\"id\":1}", "{\"command\":\"function\",\"id\":2}",
-                                           "{\"command\":\"raise\",\"id\":3}", "{\"command\":\"table\",\"id\":4}", "{\"command\":\"plain\"}",
-                                           "nonsense", "{\"command\":5}"};
-    static const char *const answers[] = {"{\"id\":1,\"ok\":true,\"result\":[1,2]}",
-                                          "{\"error\":\"the result of the command handler: a function has no JSON form\",\"id\":2,\"ok\":false}",
-                                          "{\"error\":\"no way\",\"id\":3,\"ok\":false}",
-                                          "\"id\":4,\"ok\":false}",
-                                          "{\"ok\":true,\"result\":\"plain\"}",
-                                          "a command is a JSON object",
-                                          "must be a string"};
+    static const char *const commands[] = {"{\"command\":\"list\",\"id\":1}",
+                                           "{\"command\":\"function\",\"id\":2}",
+                                           "{\"command\":\"raise\",\"id\":3}",
+                                           "{\"command\":\"table\",\"id\":4}",
+                                           "{\"command\":\"plain\"}",
+                                           "nonsense",
+                                           "{\"command\":5}"};
+    static const char *const answers[] = {
+        "{\"id\":1,\"ok\":true,\"result\":[1,2]}",
+        "{\"error\":\"the result of the command handler: a function has no JSON form\",\"id\":2,\"ok\":false}",
+        "{\"error\":\"no way\",\"id\":3,\"ok\":false}",
+        "\"id\":4,\"ok\":false}",
+        "{\"ok\":true,\"result\":\"plain\"}",
+        "a command is a JSON object",
+        "must be a string"};
     for (unsigned i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
-        struct adapter_message m = {.topic = "g/g-1/command", .topic_len = 13, .payload = (const uint8_t *)commands[i],
+        struct adapter_message m = {.topic = "g/g-1/command",
+                                    .topic_len = 13,
+                                    .payload = (const uint8_t *)commands[i],
                                     .payload_len = strlen(commands[i])};
         st->published_len = 0;
         st->published[0] = '\0';
@@ -242,13 +266,14 @@ static void test_stop_while_blocked(void **state)
 static void test_timeouts(void **state)
 {
     (void)state;
-    struct stage *st = stage_behaviour("local ok, why, code = dev:wait('message', '1s')\n"
-                                       "assert(ok == nil and why == 'nothing came in time' and code == 'timeout')\n"
-                                       "ok, why, code = dev:connect { timeout = '1s' }\n"
-                                       "assert(ok == nil and why == 'not connected in time' and code == 'timeout', why)\n"
-                                       "assert(dev.connection ~= 'connected')\n"
-                                       "print('fine')\n",
-                                       1, "");
+    struct stage *st =
+        stage_behaviour("local ok, why, code = dev:wait('message', '1s')\n"
+                        "assert(ok == nil and why == 'nothing came in time' and code == 'timeout')\n"
+                        "ok, why, code = dev:connect { timeout = '1s' }\n"
+                        "assert(ok == nil and why == 'not connected in time' and code == 'timeout', why)\n"
+                        "assert(dev.connection ~= 'connected')\n"
+                        "print('fine')\n",
+                        1, "");
     fake.auto_online = false;
     stage_run(st, 5);
     stage_says(st, "fine");
@@ -269,8 +294,10 @@ static void test_stopped_inside(void **state)
         "dev:publish('x', 1) print('resumed')",
         "pcall(dev.publish, dev, 'x', 1) while true do end",
         "dev:publish('x', 1, { qos = 1, wait = true }) print('resumed')",
-        "table.sort({ 3, 2, 1 }, function(a, b) pcall(dev.publish, dev, 'x', 1) pcall(dev.log, dev, 'resumed') return a < b end)",
-        "table.sort({ 2, 1 }, function() pcall(dev.publish, dev, 'x', 1) iotix.spawn(function() dev:sleep(1) print('resumed') end) end)",
+        "table.sort({ 3, 2, 1 }, function(a, b) pcall(dev.publish, dev, 'x', 1) pcall(dev.log, dev, 'resumed') return "
+        "a < b end)",
+        "table.sort({ 2, 1 }, function() pcall(dev.publish, dev, 'x', 1) iotix.spawn(function() dev:sleep(1) "
+        "print('resumed') end) end)",
         "table.sort({ 2, 1 }, function() pcall(dev.publish, dev, 'x', 1) while true do end end)",
     };
     for (unsigned i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
@@ -298,8 +325,10 @@ static void test_foreign_handles(void **state)
         "else\n"
         "  dev:sleep('1s')\n"
         "  assert(shared.dev.id == 'g-1')\n" // reading is harmless
-        "  for _, call in ipairs { { 'wait', 'message' }, { 'connect' }, { 'publish', 'x' }, { 'on', 'connect', print }, { 'sleep', 1 },\n"
-        "      { 'every', 1 }, { 'log', 'x' }, { 'telemetry' }, { 'subscribe', 'x' }, { 'unsubscribe', 'x' }, { 'disconnect' }, { 'topic', 'x' } } do\n"
+        "  for _, call in ipairs { { 'wait', 'message' }, { 'connect' }, { 'publish', 'x' }, { 'on', 'connect', print "
+        "}, { 'sleep', 1 },\n"
+        "      { 'every', 1 }, { 'log', 'x' }, { 'telemetry' }, { 'subscribe', 'x' }, { 'unsubscribe', 'x' }, { "
+        "'disconnect' }, { 'topic', 'x' } } do\n"
         "    local ok, why = pcall(shared.dev[call[1]], shared.dev, unpack(call, 2))\n"
         "    assert(not ok and why:find('handle of another device', 1, true), call[1] .. ': ' .. tostring(why))\n"
         "  end\n"
@@ -329,7 +358,8 @@ static void test_errors_name_the_authors_line(void **state)
     static const char *const calls[][2] = {
         {"dev.sleep(1)", "call it as dev:name(...), with a colon"},
         {"dev:connect(5)", "table expected, got number"},
-        {"dev:connect { timout = 1 }", "dev:connect: unknown key \"timout\"; valid: timeout, retry; did you mean \"timeout\"?"},
+        {"dev:connect { timout = 1 }",
+         "dev:connect: unknown key \"timout\"; valid: timeout, retry; did you mean \"timeout\"?"},
         {"dev:connect { retry = 1 }", "retry: expected true or false"},
         {"dev:disconnect('brutal')", "dev:disconnect: expected one of graceful, abrupt, got \"brutal\""},
         {"dev:publish()", "string expected, got no value"},
@@ -341,7 +371,8 @@ static void test_errors_name_the_authors_line(void **state)
         {"dev:publish('a', 1, { 1 })", "unknown key \"(list item)\""},
         {"dev:subscribe('a', 5)", "expected a table of options or a function, got number"},
         {"dev:subscribe('a', {}, 5)", "expected a function, got number"},
-        {"dev:on('comand', print)", "dev:on: expected one of command, message, connect, disconnect, got \"comand\"; did you mean \"command\"?"},
+        {"dev:on('comand', print)",
+         "dev:on: expected one of command, message, connect, disconnect, got \"comand\"; did you mean \"command\"?"},
         {"dev:on(nil, print)", "expected one of command, message, connect, disconnect, got nil"},
         {"dev:on('message')", "function expected"},
         {"dev:wait('command')", "dev:wait: expected one of message, connect, disconnect, got \"command\""},
@@ -354,7 +385,8 @@ static void test_errors_name_the_authors_line(void **state)
         {"dev:sleep('5 parsecs')", "5 parsecs"},
         {"dev:sleep('5s\\0')", "holds no NUL"},
         {"dev:sleep({})", "expected a duration such as \"500ms\""},
-        {"dev:log('wran', 'x')", "dev:log: expected one of error, warn, info, debug, got \"wran\"; did you mean \"warn\"?"},
+        {"dev:log('wran', 'x')",
+         "dev:log: expected one of error, warn, info, debug, got \"wran\"; did you mean \"warn\"?"},
         {"dev:telemetry(1)", "boolean expected"},
         {"dev:pubish('x')", "did you mean \"publish\"?"},
         {"dev.x = 1", "a device's fields cannot be set"},
@@ -367,7 +399,8 @@ static void test_errors_name_the_authors_line(void **state)
         {"iotix.abort()", "iotix.abort works in the test function of a scenario only"},
         {"iotix.env(5)", "expected the name of a variable"},
         {"iotix.json.decode(5)", "expected a string"},
-        {"coroutine.wrap(function() dev:sleep(1) end)()", "cannot block inside a coroutine of your own; use iotix.spawn"},
+        {"coroutine.wrap(function() dev:sleep(1) end)()",
+         "cannot block inside a coroutine of your own; use iotix.spawn"},
     };
     for (unsigned i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
         char body[512];
@@ -386,12 +419,13 @@ static void test_errors_name_the_authors_line(void **state)
 static void test_log_is_bounded(void **state)
 {
     (void)state;
-    struct stage *st = stage_behaviour("if dev.index == 2 then dev:sleep(1) print('innocent') return end\n"
-                                       "for i = 1, 10000 do\n"
-                                       "  local f = i % 3\n"
-                                       "  if f == 0 then print('x') elseif f == 1 then dev:log('x') else iotix.log('warn', 'x') end\n"
-                                       "end dev:sleep(2) print('later')",
-                                       2, "");
+    struct stage *st =
+        stage_behaviour("if dev.index == 2 then dev:sleep(1) print('innocent') return end\n"
+                        "for i = 1, 10000 do\n"
+                        "  local f = i % 3\n"
+                        "  if f == 0 then print('x') elseif f == 1 then dev:log('x') else iotix.log('warn', 'x') end\n"
+                        "end dev:sleep(2) print('later')",
+                        2, "");
     stage_run(st, 0.2);
     assert_in_range(st->n_lines, LOG_LINES_MAX, 2 * LOG_LINES_MAX + 2); // may have crossed into another second
     stage_says(st, "the rest of this second is dropped");
@@ -407,7 +441,8 @@ static void test_tasks_and_generators_are_bounded(void **state)
     struct stage *st = stage_behaviour("local many = {} for i = 1, 300 do many[i] = i end\n"
                                        "print(iotix.spawn(print, unpack(many)))\n"
                                        "local n, why, code = 0\n"
-                                       "for i = 1, 100 do local t, w, c = iotix.spawn(dev.sleep, dev, '1h') if t then n = n + 1 else why, code = w, c end end\n"
+                                       "for i = 1, 100 do local t, w, c = iotix.spawn(dev.sleep, dev, '1h') if t then "
+                                       "n = n + 1 else why, code = w, c end end\n"
                                        "print(n, why, code)\n"
                                        "local ok\n"
                                        "for i = 1, 101 do ok, why = pcall(iotix.gen.constant, i) end\n"
@@ -424,7 +459,8 @@ static void test_tasks_and_generators_are_bounded(void **state)
 static void test_telemetry_keeps_the_device(void **state)
 {
     (void)state;
-    struct stage *st = stage_behaviour("local ok, why, code = dev:telemetry() assert(ok == nil and code == 'unsupported', why)", 1, "");
+    struct stage *st = stage_behaviour(
+        "local ok, why, code = dev:telemetry() assert(ok == nil and code == 'unsupported', why)", 1, "");
     stage_run(st, 1);
     assert_string_equal(st->lines, "");
     assert_int_equal(stage_device(st, 1)->state, DEVICE_STOPPED);
@@ -435,7 +471,8 @@ static void test_telemetry_keeps_the_device(void **state)
 static void test_last_task_cancelled(void **state)
 {
     (void)state;
-    struct stage *st = stage_behaviour("local t t = iotix.spawn(function() dev:sleep(1) t:cancel() while true do end end)", 1, "");
+    struct stage *st =
+        stage_behaviour("local t t = iotix.spawn(function() dev:sleep(1) t:cancel() while true do end end)", 1, "");
     stage_run(st, 5);
     assert_int_equal(stage_device(st, 1)->state, DEVICE_STOPPED);
     assert_int_equal(st->device_errors, 0);
@@ -484,18 +521,22 @@ static void test_outcomes(void **state)
         {"iotix.spawn(function() run:fail('from a task') end) iotix.sleep('1h')", 110, "from a task"},
         {"iotix.spawn(function() iotix.expect(1).above(2) end) iotix.sleep('1h')", 110, "value above 2: is 1"},
         {"iotix.spawn(function() error('in a task') end) iotix.sleep('1h')", 107, "test.lua:3: in a task"},
-        {"local n, why, code = run:group('g'):wait('online', 3, '1s') assert(n == nil and code == 'timeout') error(why, 0)", 107,
-         "only 2 of 3 devices of g are online"},
+        {"local n, why, code = run:group('g'):wait('online', 3, '1s') assert(n == nil and code == 'timeout') "
+         "error(why, 0)",
+         107, "only 2 of 3 devices of g are online"},
         {"run:group('x')", 107, "test.lua:3: run:group: no group \"x\"; valid: g"},
-        {"run:group('g'):count('onlin')", 107, "test.lua:3: group:count: unknown state \"onlin\"; valid: count, started"},
+        {"run:group('g'):count('onlin')", 107,
+         "test.lua:3: group:count: unknown state \"onlin\"; valid: count, started"},
         {"run:group('g'):wait('onlin', 1)", 107, "test.lua:3: group:wait: unknown state"},
         {"run:group('g'):wait('online')", 107, "test.lua:3: group:wait: expected a number of devices, got a nil"},
         {"run:group('g'):wait('online', 1, 'soon')", 107, "test.lua:3: group:wait: within: "},
         {"run:group('g'):topic(0, 'x')", 107, "test.lua:3: group:topic: the device's index"},
         {"run:group('g'):topic(1)", 107, "test.lua:3: group:topic: expected the name of a channel"},
-        {"assert(run:group('g'):topic(1, 'state') == 'g/g-1/state' and run:group('g'):topic(1, '/a/b') == 'a/b')", 0, ""},
+        {"assert(run:group('g'):topic(1, 'state') == 'g/g-1/state' and run:group('g'):topic(1, '/a/b') == 'a/b')", 0,
+         ""},
         {"run:group('g'):command(1)", 107, "test.lua:3: group:command: expected the name of a command"},
-        {"run:group('g'):command(1, 'x', { f = print })", 107, "test.lua:3: group:command: a function has no JSON form"},
+        {"run:group('g'):command(1, 'x', { f = print })", 107,
+         "test.lua:3: group:command: a function has no JSON form"},
         {"run:publish()", 107, "test.lua:3: run:publish: expected a topic"},
         {"run:publish('a', print)", 107, "test.lua:3: run:publish: a function has no JSON form"},
         {"run:publish('a', 1, { qos = 5 })", 107, "test.lua:3: run:publish: qos: expected 0, 1 or 2, got 5"},
@@ -506,7 +547,8 @@ static void test_outcomes(void **state)
         {"iotix.expect(1).at_most('x')", 107, "test.lua:3: iotix.expect(…).at_most: expected a number"},
         {"iotix.expect(1).between(1, 'x')", 107, "test.lua:3: iotix.expect(…).between: expected a number"},
         {"iotix.expect(1).matches(nil)", 107, "test.lua:3: iotix.expect(…).matches: expected a Lua pattern"},
-        {"local x = iotix.expect(1).at_lest", 107, "test.lua:3: iotix.expect: there is no \"at_lest\"; valid: above, at_least"},
+        {"local x = iotix.expect(1).at_lest", 107,
+         "test.lua:3: iotix.expect: there is no \"at_lest\"; valid: above, at_least"},
         {"iotix.expect(1, 2)", 107, "test.lua:3: iotix.expect: the label is a string"},
         {"iotix.expect.message { topc = 'x' }", 107, "test.lua:3: iotix.expect.message: unknown key \"topc\""},
         {"iotix.expect.message { topic = 'x' }", 110, "the observer could not connect: there is no broker"},
@@ -515,8 +557,8 @@ static void test_outcomes(void **state)
         struct stage *st = stage_test(cases[i].body, 30);
         if (st->n_done != 1 || st->done_code != cases[i].code || !strstr(st->done_error, cases[i].error) ||
             (!cases[i].error[0] && st->done_error[0]))
-            fail_msg("%s:\nexpected %d \"%s\"\ngot      %d \"%s\" (%u outcomes)", cases[i].body, cases[i].code, cases[i].error,
-                     st->done_code, st->done_error, st->n_done);
+            fail_msg("%s:\nexpected %d \"%s\"\ngot      %d \"%s\" (%u outcomes)", cases[i].body, cases[i].code,
+                     cases[i].error, st->done_code, st->done_error, st->n_done);
         stage_close(st);
     }
 }

@@ -1,41 +1,56 @@
-// A walk over the whole library with random arguments: 100,000 calls of every function and method that an author can reach, from
-// devices that get random answers, messages and losses, beside healthy ones. Nothing crashes or leaks (run it under ASan), nobody
-// is held up. IOTIX_WALK=SEED:CALLS repeats or lengthens one.
+// A walk over the whole library with random arguments: 100,000 calls of every function and method that an author can
+// reach, from devices that get random answers, messages and losses, beside healthy ones. Nothing crashes or leaks (run
+// it under ASan), nobody is held up. IOTIX_WALK=SEED:CALLS repeats or lengthens one.
 #include "stage.h"
 
 #define HEALTHY 10
 
 static const char walk_text[] =
     "local iotix = require 'iotix'\n"
-    "local p = iotix.params { SEED = { type = 'integer', default = 1 }, CALLS = { type = 'integer', default = 100000 } }\n"
+    "local p = iotix.params { SEED = { type = 'integer', default = 1 }, CALLS = { type = 'integer', default = 100000 } "
+    "}\n"
     "local shared, calls = {}, 0\n"
     "local functions = {}\n"
     // What the library offers cannot be walked through its read-only view: the names are those of the annotations.
-    "local library = { 'group', 'scenario', 'env', 'params', 'mqtt', 'sleep', 'spawn', 'now', 'elapsed', 'log', 'abort',\n"
-    "  'expect', gen = { 'uniform', 'normal', 'exponential', 'walk', 'sequence', 'constant', 'choice' }, json = { 'encode', 'decode' } }\n"
+    "local library = { 'group', 'scenario', 'env', 'params', 'mqtt', 'sleep', 'spawn', 'now', 'elapsed', 'log', "
+    "'abort',\n"
+    "  'expect', gen = { 'uniform', 'normal', 'exponential', 'walk', 'sequence', 'constant', 'choice' }, json = { "
+    "'encode', 'decode' } }\n"
     "for _, name in ipairs(library) do functions[#functions + 1] = iotix[name] end\n"
     "for _, name in ipairs(library.gen) do functions[#functions + 1] = iotix.gen[name] end\n"
     "for _, name in ipairs(library.json) do functions[#functions + 1] = iotix.json[name] end\n"
     "functions[#functions + 1] = iotix.expect.message\n"
-    "local methods = { 'connect', 'disconnect', 'publish', 'subscribe', 'unsubscribe', 'on', 'every', 'sleep', 'wait', 'log',\n"
+    "local methods = { 'connect', 'disconnect', 'publish', 'subscribe', 'unsubscribe', 'on', 'every', 'sleep', 'wait', "
+    "'log',\n"
     "  'telemetry', 'topic' }\n"
     "local function handler(m) if type(m) == 'table' then return m.json end end\n"
-    "local meant = { { 'connect' }, { 'connect', { timeout = '10ms' } }, { 'publish', 'a', 1, { qos = 1, wait = true } },\n"
-    "  { 'publish', 'a', { x = 1 } }, { 'subscribe', 'x/#', handler }, { 'subscribe', 'x/y', { qos = 1 }, handler }, { 'unsubscribe', 'x/#' },\n"
-    "  { 'on', 'command', handler }, { 'on', 'message', handler }, { 'on', 'disconnect', handler }, { 'wait', 'message' },\n"
+    "local meant = { { 'connect' }, { 'connect', { timeout = '10ms' } }, { 'publish', 'a', 1, { qos = 1, wait = true } "
+    "},\n"
+    "  { 'publish', 'a', { x = 1 } }, { 'subscribe', 'x/#', handler }, { 'subscribe', 'x/y', { qos = 1 }, handler }, { "
+    "'unsubscribe', 'x/#' },\n"
+    "  { 'on', 'command', handler }, { 'on', 'message', handler }, { 'on', 'disconnect', handler }, { 'wait', "
+    "'message' },\n"
     "  { 'wait', 'connect', '5ms' }, { 'sleep', '5ms' }, { 'every', '1ms' }, { 'disconnect', 'abrupt' } }\n"
     "local cyclic, deep, wide, long = {}, {}, {}, ('x'):rep(70000)\n"
     "cyclic.me = cyclic\n"
     "for _ = 1, 100 do deep = { deep } end\n"
     "for i = 1, 1100 do wide['k' .. i] = i end\n"
-    "local plain = { 'nil', true, false, 0, -0, -1, 1, 2, 0.5, 1e300, -1e300, 2 ^ 53, 2 ^ 31, -2 ^ 31, 0 / 0, 1 / 0, '', 'a', 'x/y',\n"
-    "  '#', 'x/+/z', '5s', '1ms', '-1s', '1h', 'a\\0b', 'a\\255', long, cyclic, deep, wide, {}, { 1, 2, 3 }, { 1, x = 1 }, { qos = 1 },\n"
-    "  { qos = 1, wait = true }, { qos = -1 }, { retain = true }, { timeout = '1s' }, { timeout = 0 }, { retry = false },\n"
-    "  { jitter = '1ms', phase = 0 }, { jitter = 5 }, { values = { 1, 'a', {} } }, { values = {}, weights = { 0 } }, { min = 1, max = 0 },\n"
-    "  { min = 0, max = 1, step = 0.1 }, { step = 0 }, { mean = 0 / 0, stddev = -1 }, { start = 1e308, step = 1e308 }, { value = cyclic },\n"
-    "  { topic = '#', within = 0 }, { name = 'g', behaviour = print }, 'message', 'connect', 'disconnect', 'command', 'warn', 'debug',\n"
-    "  'abrupt', 'graceful', '{\"a\":[1,null]}', '[[[[', iotix.json.null, function() end, function(...) return ... end, iotix,\n"
-    "  iotix.json, string, coroutine.create(function() coroutine.yield() end), setmetatable({}, { __index = function() return 1 end }) }\n"
+    "local plain = { 'nil', true, false, 0, -0, -1, 1, 2, 0.5, 1e300, -1e300, 2 ^ 53, 2 ^ 31, -2 ^ 31, 0 / 0, 1 / 0, "
+    "'', 'a', 'x/y',\n"
+    "  '#', 'x/+/z', '5s', '1ms', '-1s', '1h', 'a\\0b', 'a\\255', long, cyclic, deep, wide, {}, { 1, 2, 3 }, { 1, x = "
+    "1 }, { qos = 1 },\n"
+    "  { qos = 1, wait = true }, { qos = -1 }, { retain = true }, { timeout = '1s' }, { timeout = 0 }, { retry = false "
+    "},\n"
+    "  { jitter = '1ms', phase = 0 }, { jitter = 5 }, { values = { 1, 'a', {} } }, { values = {}, weights = { 0 } }, { "
+    "min = 1, max = 0 },\n"
+    "  { min = 0, max = 1, step = 0.1 }, { step = 0 }, { mean = 0 / 0, stddev = -1 }, { start = 1e308, step = 1e308 }, "
+    "{ value = cyclic },\n"
+    "  { topic = '#', within = 0 }, { name = 'g', behaviour = print }, 'message', 'connect', 'disconnect', 'command', "
+    "'warn', 'debug',\n"
+    "  'abrupt', 'graceful', '{\"a\":[1,null]}', '[[[[', iotix.json.null, function() end, function(...) return ... "
+    "end, iotix,\n"
+    "  iotix.json, string, coroutine.create(function() coroutine.yield() end), setmetatable({}, { __index = function() "
+    "return 1 end }) }\n"
     "local function walker(dev)\n"
     "  local state = (p.SEED * 7919 + dev.index * 104729) % 2147483647\n"
     "  local function draw(n)\n" // the sandbox's own generator is what is under test
@@ -120,7 +135,8 @@ static void on_publish(void *arg, struct device *d, const struct adapter_message
     char expected[32];
     int n = snprintf(expected, sizeof(expected), "{\"n\":%u}", ++w->beats[d->index - 1]);
     if ((size_t)n != m->payload_len || memcmp(expected, m->payload, m->payload_len))
-        fail_msg("healthy device %u: expected %s, got %.*s", (unsigned)d->index, expected, (int)m->payload_len, m->payload);
+        fail_msg("healthy device %u: expected %s, got %.*s", (unsigned)d->index, expected, (int)m->payload_len,
+                 m->payload);
 }
 
 // The world of the walkers: every turn one of their connections gets an answer, a message, a loss.
