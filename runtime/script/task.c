@@ -16,7 +16,7 @@
 #include "core/buf.h"
 #include "core/log.h"
 
-#define TURN_US 2500
+#define TURN_US 1500
 #define BACKLOG_US 5000
 #define QUANTUM_US 20
 #define LATE_QUANTUM_US 200
