@@ -146,14 +146,16 @@ static void make_ready(struct tasks *ts, struct task *t)
 // is not done.
 #define STATE_BASE 32
 #define STATE_TOP 40
+#define STATE_LIMIT 48
+#define STATE_STACK 56
 #define STACK_SLOTS 14
 #define GC_POINTER 0x7fffffffffffull
 
-static const char *stack_base(const struct task *t)
+static const char *state_pointer(const lua_State *L, unsigned offset)
 {
-    const char *base;
-    memcpy(&base, (const char *)t->co + STATE_BASE, sizeof base);
-    return base;
+    const char *p;
+    memcpy(&p, (const char *)L + offset, sizeof p);
+    return p;
 }
 
 static void fetch_second(struct tasks *ts, const struct task *t)
@@ -168,7 +170,7 @@ static void fetch_second(struct tasks *ts, const struct task *t)
     guard_fetch_account(ts->config.guard, o->account);
     if (!ts->layout_known)
         return;
-    const char *base = stack_base(t);
+    const char *base = state_pointer(t->co, STATE_BASE);
     __builtin_prefetch(base - 128);
     __builtin_prefetch(base - 64);
     __builtin_prefetch(base);
@@ -178,10 +180,13 @@ static void fetch_third(const struct tasks *ts, const struct task *t)
 {
     if (!ts->layout_known || !t->co || !t->started)
         return;
-    uint64_t slots[STACK_SLOTS];
-    memcpy(slots, stack_base(t) - sizeof slots, sizeof slots);
-    for (unsigned i = 0; i < STACK_SLOTS; i++)
-        __builtin_prefetch((const void *)(uintptr_t)(slots[i] & GC_POINTER));
+    // These are read, not only fetched: never from below the stack, where a large one may begin its page.
+    const char *base = state_pointer(t->co, STATE_BASE), *stack = state_pointer(t->co, STATE_STACK);
+    uint64_t slot;
+    for (unsigned i = 1; i <= STACK_SLOTS && base - stack >= (ptrdiff_t)(i * sizeof slot); i++) {
+        memcpy(&slot, base - i * sizeof slot, sizeof slot);
+        __builtin_prefetch((const void *)(uintptr_t)(slot & GC_POINTER));
+    }
 }
 
 static void fetch_ahead(struct tasks *ts, const struct queue *q)
@@ -196,14 +201,14 @@ static void fetch_ahead(struct tasks *ts, const struct queue *q)
 
 static bool layout_is_known(lua_State *L)
 {
-    const char *base, *top, *pushed;
-    memcpy(&base, (const char *)L + STATE_BASE, sizeof base);
-    memcpy(&top, (const char *)L + STATE_TOP, sizeof top);
+    const char *base = state_pointer(L, STATE_BASE), *top = state_pointer(L, STATE_TOP);
+    const char *stack = state_pointer(L, STATE_STACK), *limit = state_pointer(L, STATE_LIMIT);
     int n = lua_gettop(L);
     lua_pushboolean(L, 1);
-    memcpy(&pushed, (const char *)L + STATE_TOP, sizeof pushed);
+    const char *pushed = state_pointer(L, STATE_TOP);
     lua_pop(L, 1);
-    return top == base + 8 * n && pushed == top + 8;
+    return top == base + 8 * n && pushed == top + 8 && stack < base && base - stack < 1 << 20 && top < limit &&
+           limit - stack < 1 << 20;
 }
 
 // --- storage

@@ -349,6 +349,24 @@ static void test_many_tasks_in_order(void **state)
     assert_true(s.resumes >= 2000 * 4);
 }
 
+// A stack that once grew is one large block of malloc's, and the parked frame lies at its very beginning: what the
+// scheduler looks at ahead of a task's turn must not lie before it. (AddressSanitizer sees it.)
+static void test_looking_ahead_stays_within_the_stack(void **state)
+{
+    struct world *w = *state;
+    static struct task_owner owners[8];
+    memset(owners, 0, sizeof(owners));
+    for (unsigned i = 0; i < 8; i++)
+        start(w, &owners[i],
+              "local dev = ...\n"
+              "(function() local function deep(n) if n > 0 then return 1 + deep(n - 1) end return 0 end deep(3000) "
+              "end)()\n"
+              "dev.sleep(0.001) dev.sleep(0.001) dev.sleep(0.001) dev.note()");
+    WORLD_UNTIL(w, w->done == 8, 10000);
+    assert_int_equal(w->done, 8);
+    assert_int_equal(notes, 8);
+}
+
 static void test_deleted_with_tasks_in_every_state(void **state)
 {
     struct world *w = *state;
@@ -375,6 +393,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_yields_across_pcall, setup, teardown),
         cmocka_unit_test_setup_teardown(test_long_work_is_paused_not_broken, setup, teardown),
         cmocka_unit_test_setup_teardown(test_many_tasks_in_order, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_looking_ahead_stays_within_the_stack, setup, teardown),
         cmocka_unit_test_setup_teardown(test_deleted_with_tasks_in_every_state, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
