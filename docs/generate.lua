@@ -29,7 +29,8 @@ local function flush_fields(fields)
 end
 
 local names = {
-  dev = "dev", task = "task", gen = "iotix.gen", json = "iotix.json", run = "run", group = "group",
+  dev = "dev", task = "task", gen = "iotix.gen", json = "iotix.json", payload = "iotix.payload", run = "run", group = "group",
+  fsm = "fsm", machine = "machine", behaviour = "iotix.behaviour",
   expect = "iotix.expect", iotix = "iotix",
 }
 
@@ -77,7 +78,7 @@ for line in source:gmatch("[^\n]*") do
     doc[#doc + 1] = line:sub(4)
   elseif line:find("^function ") then
     close_class()
-    local owner, separator, name, arguments = line:match("^function (%w+)([%.:])(%w+)(%b())")
+    local owner, separator, name, arguments = line:match("^function (%w+)([%.:])([%w_]+)(%b())")
     put("### `" .. names[owner] .. separator .. name .. arguments .. "`")
     put()
     local text = take_doc()

@@ -9,6 +9,7 @@ n=0 bad=0
 check() { local found; found=$(cat); n=$((n + 1)); if [ -z "$found" ]; then echo "ok $n - $1"; else bad=1; echo "not ok $n - $1"; echo "$found" | head -n 30 | sed 's/^/# /'; fi; }
 
 { luajit docs/generate.lua >"$dir/api.md" 2>&1; diff "$dir/api.md" docs/reference/scenario-api.md >/dev/null || echo "run: luajit docs/generate.lua > docs/reference/scenario-api.md"; } | check "docs/reference/scenario-api.md is made from lua/iotix/_meta"
+{ luajit docs/generate_model.lua >"$dir/model.md" 2>&1; diff "$dir/model.md" docs/reference/device-model.md >/dev/null || echo "run: luajit docs/generate_model.lua > docs/reference/device-model.md"; } | check "docs/reference/device-model.md is made from the schema"
 { "$run" help --markdown >"$dir/cli.md" 2>&1; diff "$dir/cli.md" docs/reference/cli.md || echo "run: iotix-run help --markdown > docs/reference/cli.md"; } | check "docs/reference/cli.md is made from the option table"
 
 # Links [text](path) between files of the repository.
@@ -18,13 +19,19 @@ git ls-files --cached --others --exclude-standard '*.md' | while read -r page; d
   done
 done | check "links lead somewhere"
 
-# Every ```lua block that is a whole scenario (it returns iotix.scenario) passes --check.
+# Every ```lua block that is a whole scenario (it returns iotix.scenario) passes --check. Blocks of any language whose first line
+# names a file (```csv devices.csv) lie beside the scenarios of their page.
 i=0
 for page in README.md docs/*/*.md; do
   [ -e "$page" ] || continue
   i=$((i + 1))
-  awk -v dir="$dir" -v page="$i" '/^```lua/ {on=1; k++; next} /^```/ {on=0} on {print > (dir "/example-" page "-" k ".lua")}' "$page"
-  for example in "$dir"/example-"$i"-*.lua; do
+  beside=$dir/page-$i
+  mkdir -p "$beside"
+  awk -v dir="$beside" '
+    /^```/ { if (on) { on = 0; next } on = 1; lua = $1 == "```lua"; k += lua; file = NF == 2 ? dir "/" $2 : ""; next }
+    on && lua { print > (dir "/example-" k ".lua") }
+    on && file { print > file }' "$page"
+  for example in "$beside"/example-*.lua; do
     [ -e "$example" ] || continue
     grep -q 'return iotix.scenario' "$example" || continue
     "$run" --check --model-dir models "$example" >"$dir/out" 2>&1 || { echo "$page: an example does not pass --check:"; cat "$dir/out"; }

@@ -6,6 +6,10 @@ local mqtt = require "iotix.mqtt"
 local observer = require "iotix._core.observer"
 local params = require "iotix._core.params"
 local expect = require "iotix.expect"
+local data = require "iotix.data"
+local handlers = require "iotix._core.handlers"
+local launch = require "iotix._core.launch"
+local proxies = require "iotix._core.proxies"
 
 local M = {}
 
@@ -19,6 +23,10 @@ M.spawn = native.spawn
 M.now = native.now
 M.elapsed = native.elapsed
 M.json = require "iotix.json"
+M.payload = require "iotix.payload"
+M.data = data.open
+M.fsm = require("iotix.fsm").new
+M.behaviour = require "iotix.behaviour"
 M.args = native.args()
 
 --- A value of the environment: `-e NAME=value`, then the process environment, then the default.
@@ -42,46 +50,43 @@ function M.abort(reason)
   error({ iotix_abort = true, message = message }, 0)
 end
 
-local launch_spec = {
-  strategy = { options.choice("immediate", "linear", "batch", "exponential"), default = "immediate" },
-  rate = { "positive" },
-  delay = { "duration" },
-  batch_size = { "count" },
-  max_delay = { "duration" },
-  base = { "positive" },
-}
+-- A function, or a file beside the scenario that returns one.
+local function check_behaviour(v)
+  if type(v) == "function" then return v end
+  if type(v) == "string" and v:find("%.lua$") then return v end
+  return nil, "a function, or a file beside the scenario such as \"valve.lua\""
+end
 
-local valid_launch = {
-  immediate = {},
-  linear = { rate = true, delay = true },
-  batch = { batch_size = true, delay = true },
-  exponential = { delay = true, max_delay = true, base = true },
-}
+-- Path, text and function of a behaviour file. In a shard the text of the plan is what counts, whatever the file has become.
+local function load_behaviour(name, where)
+  local path, text = native.behaviour_read(name)
+  local fn, problem
+  if path then fn, problem = native.behaviour_compile(path, text) end
+  if fn then return path, text, fn end
+  if native.lenient then return name, "", function() end end
+  if not path then error(where .. ": behaviour: " .. text, 3) end
+  local file, line, column, rest = native.position(problem) -- the file's own, or that of a module it requires
+  native.diagnostic("IOTX001", file ~= "" and file or path, line, column, rest, "")
+  return path, text, function() end
+end
 
-local launch_table = options.nested(launch_spec, "launch")
-
-local function check_launch(t)
-  if type(t) ~= "table" then return nil, "a table such as { strategy = \"linear\", rate = 100 }" end
-  local launch, _, problem = launch_table(t)
-  if not launch then return nil, nil, problem end
-  for key in pairs(launch) do
-    if key ~= "strategy" and not valid_launch[launch.strategy][key] then
-      return nil, nil, "launch: strategy \"" .. launch.strategy .. "\" has no " .. key .. "; it has: strategy"
-        .. table.concat(options.sorted_keys(valid_launch[launch.strategy]), ", "):gsub("^(.)", ", %1")
-    end
-  end
-  if launch.strategy == "linear" and not launch.rate == not launch.delay then
-    return nil, nil, "launch: strategy \"linear\" needs either rate (devices a second) or delay"
-  end
-  return launch
+-- As _core/model.lua does; in a shard what it finds is the plan's business.
+local function load_model(name, where)
+  local model = require "iotix._core.model"
+  if not native.lenient then return model.load(name, where) end
+  local ok, path, text, doc = pcall(model.load, name, where)
+  if ok then return path, text, doc end
+  return name, "", {}
 end
 
 local group_spec = {
   name = { "name", required = true },
-  count = { "count", default = 1 },
+  count = { "count" },
   model = { "string" },
-  behaviour = { "function" },
-  launch = { check_launch, default = { strategy = "immediate" } },
+  behaviour = { check_behaviour },
+  launch = { launch.check, default = { strategy = "immediate" } },
+  dropout = { launch.dropouts },
+  proxies = { proxies.check },
   connection = { mqtt.is_connection },
   id = { "pattern" },
   topics = { "pattern" },
@@ -90,6 +95,8 @@ local group_spec = {
   max_restarts = { "times", default = 10 },
   memory = { "size", default = 1048576 },
   tags = { "table" },
+  data = { data.is_data },
+  handlers = { handlers.check },
 }
 
 --- A group of devices of one kind.
@@ -98,12 +105,26 @@ function M.group(t)
   local where = "iotix.group"
   if type(t) == "table" and type(t.name) == "string" then where = where .. " \"" .. t.name .. "\"" end
   local g = options.check(t, group_spec, where, 2)
-  if not g.model and not g.behaviour then
+  if not g.model and not g.behaviour and not g.proxies then
     error(where .. ": give it a model, a behaviour, or both", 2)
   end
+  if g.handlers and not g.model then error(where .. ": handlers: they are for a model, and there is none", 2) end
   if g.memory < 16384 then error(where .. ": memory: at least 16KB a device", 2) end
   if g.model then
-    g.model_path, g.model_text, g.model_doc = require("iotix._core.model").load(g.model, where)
+    g.model_path, g.model_text, g.model_doc = load_model(g.model, where)
+  end
+  if type(g.behaviour) == "string" then
+    g.behaviour_file = g.behaviour
+    g.behaviour_path, g.behaviour_text, g.behaviour = load_behaviour(g.behaviour, where)
+  end
+  local peak = launch.peak(g.launch)
+  if peak and g.count and peak > g.count then
+    error(where .. ": launch: a stage wants " .. peak .. " devices, count is " .. g.count
+      .. "; without count there are as many as the largest stage wants", 2)
+  end
+  g.count = g.count or peak or proxies.count(g.proxies) or 1
+  if g.proxies and proxies.count(g.proxies) > g.count then
+    error(where .. ": proxies: " .. proxies.count(g.proxies) .. " of them, and count is " .. g.count, 2)
   end
   g.line = native.caller_line(2)
   return options.seal(g, "a group")
@@ -113,7 +134,7 @@ local scenario_spec = {
   name = { "name", required = true },
   description = { "text" },
   duration = { "duration" },
-  broker = { "string", default = "embedded" },
+  broker = { "string" },
   connection = { mqtt.is_connection },
   groups = { "table", required = true },
   thresholds = { "table", default = {} },

@@ -6,6 +6,7 @@
 #pragma once
 #include <jansson.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include "core/buf.h"
 #include "core/error.h"
@@ -60,6 +61,14 @@ struct adapter_env {
     struct resolver *resolver;
     struct metrics *metrics;
     struct log *log;
+    const struct adapter_capture *capture; // NULL but in virtual time
+};
+
+// Virtual time: who takes what the devices publish (see virtual/virtual.h).
+struct adapter_capture {
+    // owner: of the connection. Pointers are valid during the call only. -1: not taken; publish fails with err.
+    int (*publish)(void *arg, void *owner, const struct adapter_message *message, struct error *err);
+    void *arg;
 };
 
 enum adapter_close { ADAPTER_GRACEFUL, ADAPTER_ABRUPT }; // DISCONNECT then FIN; RST without a word
@@ -97,7 +106,17 @@ struct adapter_ops {
     unsigned (*pending)(const struct adapter_conn *conn);
     // Bytes of user-space memory this connection holds, for the memory report.
     size_t (*footprint)(const struct adapter_conn *conn);
+    // From here on an adapter may lack what its size does not reach, or leave it NULL.
+    //
+    // Frozen, an open connection neither reads nor writes, keeps no time, and its socket stays: what the peer of a
+    // half-open connection sees. A connection that is not open is not frozen; a new one never is.
+    void (*conn_freeze)(struct adapter_conn *conn, bool frozen);
 };
+#define ADAPTER_MIN_SIZE offsetof(struct adapter_ops, conn_freeze)
+static inline bool adapter_has_freeze(const struct adapter_ops *ops)
+{
+    return ops->size >= offsetof(struct adapter_ops, conn_freeze) + sizeof(ops->conn_freeze) && ops->conn_freeze;
+}
 
 // Built-in adapter for a URL scheme or protocol name; NULL when there is none. adapter_names: NULL-terminated.
 const struct adapter_ops *adapter_find(const char *scheme_or_name);

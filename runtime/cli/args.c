@@ -101,10 +101,12 @@ static int positional(struct words *w, const char *word)
     if (spec->max_words == 0)
         return error_set(w->err, ERR_INVALID, "unexpected argument \"%s\": `iotix-run %s` takes none", word,
                          spec->name);
-    if (w->out->word)
+    if (w->out->n_words == spec->max_words)
         return error_set(w->err, ERR_INVALID, "unexpected argument \"%s\" behind \"%s\"%s", word, w->out->word,
                          w->out->command == CMD_RUN ? ": arguments of the scenario go behind --" : "");
-    w->out->word = word;
+    if (!w->out->word)
+        w->out->word = word;
+    w->out->words[w->out->n_words++] = word;
     return 0;
 }
 

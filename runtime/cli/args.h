@@ -2,10 +2,14 @@
 #pragma once
 #include "cli/option.h"
 
+#define ARGS_WORDS_MAX 256
+
 struct args {
     enum command command;
-    const char *word; // the positional argument, NULL: none
-    char **rest;      // behind "--": the scenario's
+    const char *word;                  // the first positional argument, NULL: none
+    const char *words[ARGS_WORDS_MAX]; // all of them
+    unsigned n_words;
+    char **rest; // behind "--": the scenario's
     unsigned n_rest;
 };
 

@@ -1,11 +1,13 @@
 // iotix-run, the command line: options in, wiring, exit code out. No logic of a run lives here.
 #pragma once
+#include "engine/model_tool.h"
 #include "engine/run.h"
 
 // What the executable gives the command line; tests give something else.
 struct cli_env {
     const struct scenario_ops *ops;
-    const char *lua_version; // "2.1.0-beta3", for `version`; NULL: unknown
+    const struct model_tool_ops *models; // of `model`; NULL: there is no such command
+    const char *lua_version;             // "2.1.0-beta3", for `version`; NULL: unknown
     // The run itself; NULL: run_execute.
     int (*execute)(const struct run_config *config, struct run **running, struct run_result *out, struct error *err);
     // Configuration files, lowest precedence first; NULL: /etc/iotix/run.toml, $XDG_CONFIG_HOME/iotix/run.toml,
@@ -17,7 +19,6 @@ struct cli_env {
 // Exit codes that are the command line's own; the others are enum run_exit.
 enum cli_exit {
     EXIT_MACHINE = 1, // the machine could not do it: no memory, fork failed
-    EXIT_OUTPUT = 109 // the verdict was 0, but an output that was asked for could not be written
 };
 
 // The whole program but for main(): parses, does what the command says, returns the exit code. Results go to stdout,

@@ -15,6 +15,7 @@ struct session { // what every command gets
 int command_run(struct session *s);
 int command_check(struct session *s);
 int command_inspect(struct session *s);
+int command_model(struct session *s);
 int command_new(struct session *s);
 int command_doctor(struct session *s);
 int command_version(struct session *s);

@@ -25,21 +25,21 @@ struct running {
 // ── outputs, checked before the first device connects ──
 
 // A result that cannot be written is worth knowing before the run, not after its last minute.
-static int check_output(const char *path, struct error *err)
+static int check_output(const char *option, const char *path, struct error *err)
 {
     char dir[4096], probe[4200];
     struct stat st;
     if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
         if (S_ISDIR(st.st_mode))
-            return error_set(err, ERR_INVALID, "--summary-json: %s is a directory", path);
-        return access(path, W_OK) ? error_set_errno(err, "--summary-json: cannot write %s", path) : 0;
+            return error_set(err, ERR_INVALID, "--%s: %s is a directory", option, path);
+        return access(path, W_OK) ? error_set_errno(err, "--%s: cannot write %s", option, path) : 0;
     }
     if (path_dirname(path, dir, sizeof(dir)))
-        return error_set(err, ERR_INVALID, "--summary-json: the path is too long");
+        return error_set(err, ERR_INVALID, "--%s: the path is too long", option);
     snprintf(probe, sizeof(probe), "%s/.iotix-probe-%d", dir, (int)getpid());
     int fd = open(probe, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
-        return error_set_errno(err, "--summary-json: cannot write into the directory %s", dir);
+        return error_set_errno(err, "--%s: cannot write into the directory %s", option, dir);
     close(fd);
     unlink(probe);
     return 0;
@@ -58,7 +58,11 @@ static int prepare_outputs(struct running *r)
 {
     struct error err;
     const char *json = option_text(&r->session->options, OPT_SUMMARY_JSON);
-    if ((json && strcmp(json, "-") != 0 && check_output(json, &err)) || open_log_file(r, &err)) {
+    int bad = json && strcmp(json, "-") != 0 ? check_output("summary-json", json, &err) : 0;
+    for (unsigned i = 0; i < r->launch.n_outputs && !bad; i++)
+        if (!output_is_stdout(&r->launch.outputs[i]))
+            bad = check_output("out", r->launch.outputs[i].path, &err);
+    if (bad || open_log_file(r, &err)) {
         complain(r->session, "%s", err.text);
         return EXIT_USAGE;
     }
@@ -198,10 +202,12 @@ static int finish(struct running *r)
     const char *wrote[3] = {0};
     unsigned n = 0;
     int verdict = r->result.exit_code, code = exit_code_of(s, verdict), failed = 0;
-    bool to_stdout = json && strcmp(json, "-") == 0;
+    bool json_to_stdout = json && strcmp(json, "-") == 0, to_stdout = json_to_stdout;
+    for (unsigned i = 0; i < r->launch.n_outputs; i++)
+        to_stdout |= output_is_stdout(&r->launch.outputs[i]);
     if (json) {
         failed = write_json(r, json);
-        if (!failed && !to_stdout)
+        if (!failed && !json_to_stdout)
             wrote[n++] = json;
     }
     if (r->log_fd >= 0)

@@ -56,6 +56,8 @@ static int bash(struct buf *out)
     }
     rc |= buf_append_str(out, "        esac\n        return\n    fi\n    case $command in\n"
                               "    completion) COMPREPLY=($(compgen -W 'bash zsh fish' -- \"$cur\")) ;;\n"
+                              "    model)\n        COMPREPLY=($(compgen -W 'check show list' -- \"$cur\") "
+                              "$(compgen -f -X '!*.json' -- \"$cur\") $(compgen -d -S / -- \"$cur\")) ;;\n"
                               "    run|check|inspect)\n        COMPREPLY=($(compgen -f -X '!*.lua' -- \"$cur\") "
                               "$(compgen -d -S / -- \"$cur\"))\n"
                               "        ((COMP_CWORD == 1)) && COMPREPLY+=($(compgen -W '");
@@ -121,6 +123,8 @@ static int zsh(struct buf *out)
                 rc |= zsh_option(out, &option_specs[id]);
         if (c == CMD_COMPLETION)
             rc |= buf_append_str(out, "        '*:shell:(completion bash zsh fish)' ;;\n");
+        else if (c == CMD_MODEL)
+            rc |= buf_append_str(out, "        '1:what:(check show list)' '*:model:_files -g \"*.json\"' ;;\n");
         else if (c == CMD_RUN)
             rc |= buf_append_str(
                 out, "        '1:command or scenario:_iotix_run_first' '*:scenario:_files -g \"*.lua\"' ;;\n");

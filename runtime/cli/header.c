@@ -33,6 +33,12 @@ static void first_line(struct line *l, const struct header_info *info)
 
 static void target_line(struct line *l, const struct header_info *info)
 {
+    if (info->so_far && info->so_far->virtual_time) {
+        label(l, "target");
+        line_put(l, PLAIN, "files, in virtual time: nothing connects to a network");
+        line_end(l);
+        return;
+    }
     const char *broker = info->plan->broker ? info->plan->broker : "embedded";
     char shown[600] = "";
     struct url url;
@@ -101,6 +107,26 @@ static void shape_line(struct line *l, const struct header_info *info)
     line_end(l);
 }
 
+static void virtual_line(struct line *l, const struct header_info *info)
+{
+    const struct run_result *r = info->so_far;
+    char from[RECORD_TIME_LEN], until[RECORD_TIME_LEN];
+    if (!r || !r->virtual_time)
+        return;
+    record_time(r->virtual_from_us, from);
+    record_time(r->virtual_from_us + info->plan->duration_us, until);
+    label(l, "virtual");
+    line_printf(l, PLAIN, "%.*s → %.*s", RECORD_TIME_LEN, from, RECORD_TIME_LEN, until);
+    put_origin(l, info, OPT_FROM);
+    put_origin(l, info, OPT_FOR);
+    line_end(l);
+    if (r->test_skipped) {
+        label(l, "");
+        line_put(l, YELLOW, "the test is not run: there is nothing to observe in virtual time");
+        line_end(l);
+    }
+}
+
 static void put_limit(struct line *l, const char *name, uint64_t needed, uint64_t available)
 {
     char a[32], b[32];
@@ -143,9 +169,16 @@ static void run_line(struct line *l, const struct header_info *info)
 static void output_line(struct line *l, const struct header_info *info)
 {
     const char *json = option_text(info->options, OPT_SUMMARY_JSON), *log = option_text(info->options, OPT_LOG_FILE);
+    const struct option_value *outs = &info->options->of[OPT_OUT];
+    for (unsigned i = 0; i < outs->n; i++) {
+        label(l, i ? "" : "output");
+        line_put(l, PLAIN, outs->items[i]);
+        put_origin(l, info, OPT_OUT);
+        line_end(l);
+    }
     if (!json && !log)
         return;
-    label(l, "output");
+    label(l, outs->n ? "" : "output");
     if (json) {
         line_put(l, PLAIN, strcmp(json, "-") == 0 ? "summary JSON on stdout" : json);
         put_origin(l, info, OPT_SUMMARY_JSON);
@@ -189,6 +222,7 @@ int header_render(struct buf *out, const struct style *style, const struct heade
     target_line(&l, info);
     groups_line(&l, info);
     shape_line(&l, info);
+    virtual_line(&l, info);
     limits_line(&l, info);
     run_line(&l, info);
     output_line(&l, info);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cli/view.h"
+#include "cli/virtual.h"
 #include "core/file.h"
 #include "core/jsonx.h"
 #include "core/units.h"
@@ -42,6 +43,12 @@ int launch_read(struct session *s, struct launch_plan *l)
     }
     if (strcmp(path, "-") == 0 && isatty(STDIN_FILENO))
         complain(s, "reading the scenario from the terminal; Ctrl-D ends it");
+    l->secrets =
+        secrets_load(option_text(&s->options, OPT_SECRETS), option_yes(&s->options, OPT_INSECURE_SECRETS), &err);
+    if (!l->secrets) {
+        complain(s, "%s", err.text);
+        return EXIT_USAGE;
+    }
     int rc = strcmp(path, "-") == 0 ? read_stdin(&l->text, &err) : file_read(path, SCENARIO_MAX_BYTES, &l->text, &err);
     if (rc == 0)
         return 0;
@@ -56,6 +63,8 @@ int launch_read(struct session *s, struct launch_plan *l)
 void launch_destroy(struct launch_plan *l)
 {
     buf_destroy(&l->text);
+    secrets_delete(l->secrets);
+    l->secrets = NULL;
 }
 
 static bool use(const struct session *s, enum option_id id, int min_layer)
@@ -82,6 +91,10 @@ static void fill_overrides(struct session *s, struct plan_overrides *to, int min
     if (use(s, OPT_DURATION, min)) {
         to->duration_us = v[OPT_DURATION].us;
         to->duration_from = v[OPT_DURATION].from;
+    }
+    if (use(s, OPT_FOR, min)) {
+        to->duration_us = v[OPT_FOR].us;
+        to->duration_from = v[OPT_FOR].from;
     }
     if (use(s, OPT_BROKER, min)) {
         to->broker = option_text(&s->options, OPT_BROKER);
@@ -120,12 +133,15 @@ void launch_configure(struct session *s, struct launch_plan *l, int min)
     c->n_env = v[OPT_ENV].n;
     c->args = (const char *const *)s->args.rest;
     c->n_args = s->args.n_rest;
+    c->secrets = l->secrets;
     c->jit = option_yes(&s->options, OPT_JIT);
+    c->watch = option_yes(&s->options, OPT_WATCH);
     if (use(s, OPT_THRESHOLD, min)) {
         c->extra_thresholds = (const char *const *)v[OPT_THRESHOLD].items;
         c->n_extra_thresholds = v[OPT_THRESHOLD].n;
     }
     c->no_thresholds = option_yes(&s->options, OPT_NO_THRESHOLDS);
+    virtual_configure(s, l);
     c->ops = s->env->ops;
 }
 
@@ -317,6 +333,8 @@ int launch_resolve(struct session *s, struct launch_plan *l, struct run_result *
     struct error err;
     bool changed;
     int rc = launch_read(s, l);
+    if (!rc)
+        rc = virtual_resolve(s, l);
     if (rc) {
         memset(out, 0, sizeof(*out));
         return rc;

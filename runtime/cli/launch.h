@@ -8,6 +8,10 @@
 struct launch_plan {
     struct run_config config; // strings point into the session's options and `text`
     struct buf text;          // the scenario
+    int64_t from_us;          // virtual time
+    struct output outputs[OUTPUTS_MAX];
+    unsigned n_outputs;
+    struct secrets *secrets; // of --secrets
 };
 // Reads the scenario (a file, "-": stdin). EXIT code on failure after complaining, 0 otherwise.
 int launch_read(struct session *s, struct launch_plan *l) WARN_UNUSED_RESULT;

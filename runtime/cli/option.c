@@ -309,6 +309,8 @@ int options_from_environment(struct options *o, const char *const *environ_, voi
                 return -1;
             continue;
         }
+        if (len > 13 && strncmp(*environ_, "IOTIX_SECRET_", 13) == 0)
+            continue; // of secrets_find
         char name[64], text[256];
         snprintf(name, sizeof(name), "%.*s", (int)len, *environ_);
         const char *near = strlen(name) == len ? suggest(name + 6, candidates) : NULL;
@@ -333,6 +335,7 @@ static const struct {
     {OPT_PROGRESS_INTERVAL, OPT_QUIET, -1, "-q shows no progress"},
     {OPT_PROGRESS_INTERVAL, OPT_PROGRESS, 1, "the live block repaints four times a second"},
     {OPT_PROGRESS_INTERVAL, OPT_PROGRESS, 4, "there is no progress"},
+    {OPT_DURATION, OPT_FOR, -1, "both say how long to run"},
     {OPT_DEVICES, OPT_SCALE, -1, "the first sets the number that the second would multiply"},
 };
 

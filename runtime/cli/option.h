@@ -9,7 +9,18 @@
 #include <stdint.h>
 #include "core/error.h"
 
-enum command { CMD_RUN, CMD_CHECK, CMD_INSPECT, CMD_NEW, CMD_DOCTOR, CMD_VERSION, CMD_COMPLETION, CMD_HELP, CMD_MAX };
+enum command {
+    CMD_RUN,
+    CMD_CHECK,
+    CMD_INSPECT,
+    CMD_MODEL,
+    CMD_NEW,
+    CMD_DOCTOR,
+    CMD_VERSION,
+    CMD_COMPLETION,
+    CMD_HELP,
+    CMD_MAX
+};
 
 struct command_spec {
     const char *name;
@@ -32,10 +43,17 @@ enum option_id {
     OPT_SEED,
     OPT_STOP_TIMEOUT, // load
     OPT_BROKER,       // target
+    OPT_VIRTUAL,
+    OPT_FROM,
+    OPT_FOR,
+    OPT_OUT, // virtual time
     OPT_PARAM,
     OPT_ENV,
     OPT_MODEL_DIR,
+    OPT_SECRETS,
+    OPT_INSECURE_SECRETS,
     OPT_JIT, // script
+    OPT_WATCH,
     OPT_THRESHOLD,
     OPT_NO_THRESHOLDS,
     OPT_EXIT_ZERO, // verdict
@@ -79,6 +97,7 @@ enum option_type {
 enum option_group {
     GROUP_LOAD,
     GROUP_TARGET,
+    GROUP_VIRTUAL,
     GROUP_SCRIPT,
     GROUP_VERDICT,
     GROUP_OUTPUT,

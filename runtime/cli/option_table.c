@@ -1,8 +1,9 @@
+#include "cli/args.h"
 #include "cli/option.h"
 
 #define RUNS (1u << CMD_RUN)
 #define LOADS (1u << CMD_RUN | 1u << CMD_CHECK | 1u << CMD_INSPECT)
-#define FORMATS (1u << CMD_CHECK | 1u << CMD_INSPECT | 1u << CMD_VERSION | 1u << CMD_DOCTOR)
+#define FORMATS (1u << CMD_CHECK | 1u << CMD_INSPECT | 1u << CMD_MODEL | 1u << CMD_VERSION | 1u << CMD_DOCTOR)
 #define ALL ((1u << CMD_MAX) - 1)
 
 static const char *const run_examples[] = {"iotix-run scenarios/quickstart.lua",
@@ -13,12 +14,21 @@ static const char *const run_examples[] = {"iotix-run scenarios/quickstart.lua",
                                            "a tenth of every group, one threshold more",
                                            "iotix-run fleet.lua --summary-json summary.json --progress plain",
                                            "for a CI job",
+                                           "iotix-run fleet.lua --virtual --for 7d --out ndjson=week.ndjson",
+                                           "a week of messages into a file, in virtual time",
                                            0};
 static const char *const check_examples[] = {"iotix-run check fleet.lua",
                                              "is it a valid scenario that fits this machine?",
                                              "iotix-run --check fleet.lua --format json", "the same for an editor", 0};
 static const char *const inspect_examples[] = {"iotix-run inspect fleet.lua --origins",
                                                "the resolved plan, what it needs, and where each option came from", 0};
+static const char *const model_examples[] = {"iotix-run model check models/*.json",
+                                             "everything that is wrong with them, as file:line:column",
+                                             "iotix-run model show valve@1.2",
+                                             "a model with all that it extends",
+                                             "iotix-run model list",
+                                             "the models that a scenario here can name",
+                                             0};
 static const char *const new_examples[] = {"iotix-run new fleet --template mqtt", "writes fleet.lua", 0};
 static const char *const doctor_examples[] = {"iotix-run doctor", "limits of this machine and how to raise them", 0};
 static const char *const version_examples[] = {"iotix-run version --json", "for a bug report", 0};
@@ -39,6 +49,8 @@ const struct command_spec command_specs[CMD_MAX] = {
                    check_examples},
     [CMD_INSPECT] = {"inspect", "inspect SCENARIO.lua [options]", "Print the resolved plan and what it needs, as JSON",
                      1, inspect_examples},
+    [CMD_MODEL] = {"model", "model check FILE... | show MODEL | list [options]",
+                   "Check device models, print one with what it extends, list them", ARGS_WORDS_MAX, model_examples},
     [CMD_NEW] = {"new", "new [NAME] [--template T] [--force]", "Write a new scenario from a template", 1, new_examples},
     [CMD_DOCTOR] = {"doctor", "doctor [--format text|json]", "Check the limits of this machine", 0, doctor_examples},
     [CMD_VERSION] = {"version", "version [--json]", "Print the version and those of the libraries", 0,
@@ -49,8 +61,9 @@ const struct command_spec command_specs[CMD_MAX] = {
 };
 
 const char *const option_group_names[GROUP_MAX] = {
-    [GROUP_LOAD] = "Load",     [GROUP_TARGET] = "Target",   [GROUP_SCRIPT] = "Script",   [GROUP_VERDICT] = "Verdict",
-    [GROUP_OUTPUT] = "Output", [GROUP_DISPLAY] = "Display", [GROUP_COMMAND] = "Command",
+    [GROUP_LOAD] = "Load",       [GROUP_TARGET] = "Target",   [GROUP_VIRTUAL] = "Virtual time",
+    [GROUP_SCRIPT] = "Script",   [GROUP_VERDICT] = "Verdict", [GROUP_OUTPUT] = "Output",
+    [GROUP_DISPLAY] = "Display", [GROUP_COMMAND] = "Command",
 };
 
 const struct option_spec option_specs[OPT_MAX] = {
@@ -73,12 +86,29 @@ const struct option_spec option_specs[OPT_MAX] = {
     [OPT_BROKER] =
         {"broker", 'b', TYPE_URL, "URL", 0, GROUP_TARGET, LOADS, 0, 0,
          "mqtt://host:1883, or `embedded` for one that lives as long as the run. Pass passwords by IOTIX_BROKER"},
+    [OPT_VIRTUAL] =
+        {"virtual", 0, TYPE_BOOL, 0, 0, GROUP_VIRTUAL, LOADS, OPTION_ONLY_FLAG, "off",
+         "Run in virtual time, as fast as the CPU allows, without a network: what devices publish goes into "
+         "files"},
+    [OPT_FROM] = {"from", 0, TYPE_TEXT, "TIME", 0, GROUP_VIRTUAL, LOADS, OPTION_ONLY_FLAG, "now less --for",
+                  "Time at which the virtual run begins: 2026-01-31 or 2026-01-31T12:00:00Z (UTC)"},
+    [OPT_FOR] = {"for", 0, TYPE_DURATION, "D", 0, GROUP_VIRTUAL, LOADS, OPTION_ONLY_FLAG, "the scenario's duration",
+                 "How much virtual time to run: 1h, 7d"},
+    [OPT_OUT] = {"out", 'o', TYPE_TEXT, "FORMAT=FILE", 0, GROUP_VIRTUAL, LOADS, OPTION_ONLY_FLAG | OPTION_REPEAT, 0,
+                 "Write the messages of a virtual run as ndjson=FILE, csv=FILE or influx=FILE; `-` is stdout (repeat)"},
     [OPT_PARAM] = {"param", 'p', TYPE_KEY_VALUE, "K=V", 0, GROUP_SCRIPT, LOADS, OPTION_REPEAT | OPTION_MERGE, 0,
                    "Set a parameter that the scenario declares (repeat)"},
     [OPT_ENV] = {"env", 'e', TYPE_KEY_VALUE, "K=V", 0, GROUP_SCRIPT, LOADS, OPTION_REPEAT | OPTION_MERGE, 0,
                  "What iotix.env(K) returns, before the environment (repeat)"},
-    [OPT_MODEL_DIR] = {"model-dir", 0, TYPE_TEXT, "DIR", 0, GROUP_SCRIPT, LOADS, OPTION_REPEAT, 0,
+    [OPT_MODEL_DIR] = {"model-dir", 0, TYPE_TEXT, "DIR", 0, GROUP_SCRIPT, LOADS | 1u << CMD_MODEL, OPTION_REPEAT, 0,
                        "Look for models here after the scenario's directory (repeat)"},
+    [OPT_SECRETS] = {"secrets", 0, TYPE_TEXT, "FILE", 0, GROUP_SCRIPT, LOADS, 0, 0,
+                     "Passwords that models refer to (passwordRef): NAME=VALUE lines or a JSON object. Without it, or "
+                     "for names that it does not have: IOTIX_SECRET_NAME"},
+    [OPT_INSECURE_SECRETS] = {"insecure-secrets", 0, TYPE_BOOL, 0, 0, GROUP_SCRIPT, LOADS, 0, "off",
+                              "Take a secrets file that others can read"},
+    [OPT_WATCH] = {"watch", 0, TYPE_BOOL, 0, 0, GROUP_SCRIPT, RUNS, 0, "off",
+                   "Reload models and behaviour files when they change on disk (SIGHUP does it once)"},
     [OPT_JIT] = {"jit", 0, TYPE_BOOL, 0, 0, GROUP_SCRIPT, LOADS, 0, "off",
                  "Compile the scenario's Lua. Only for scenarios you trust: an endless loop costs its shard"},
     [OPT_THRESHOLD] = {"threshold", 0, TYPE_THRESHOLD, "'METRIC: EXPR'", 0, GROUP_VERDICT, LOADS, OPTION_REPEAT, 0,
@@ -95,7 +125,8 @@ const struct option_spec option_specs[OPT_MAX] = {
                     "Form of the result"},
     [OPT_ORIGINS] = {"origins", 0, TYPE_BOOL, 0, 0, GROUP_OUTPUT, 1u << CMD_INSPECT, OPTION_ONLY_FLAG, 0,
                      "Add where the value of each option came from"},
-    [OPT_JSON] = {"json", 0, TYPE_BOOL, 0, 0, GROUP_OUTPUT, 1u << CMD_VERSION, OPTION_ONLY_FLAG, 0, "As --format json"},
+    [OPT_JSON] = {"json", 0, TYPE_BOOL, 0, 0, GROUP_OUTPUT, 1u << CMD_VERSION | 1u << CMD_MODEL, OPTION_ONLY_FLAG, 0,
+                  "As --format json"},
     [OPT_PROGRESS] = {"progress", 0, TYPE_CHOICE, "HOW", "auto|tty|plain|json|none", GROUP_DISPLAY, RUNS,
                       OPTION_SCENARIO, "auto", "Progress on stderr: a live block, lines, NDJSON or nothing"},
     [OPT_PROGRESS_INTERVAL] = {"progress-interval", 0, TYPE_DURATION, "D", 0, GROUP_DISPLAY, RUNS, OPTION_SCENARIO,

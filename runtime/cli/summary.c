@@ -123,7 +123,12 @@ static void totals(struct line *l, const struct run_result *r)
     double seconds = (double)(r->measured_us > 0 ? r->measured_us : r->elapsed_us) / 1e6;
     line_put(l, PLAIN, "  ");
     line_cell(l, BOLD, "TOTALS", 12, false);
-    line_printf(l, PLAIN, "%s measured", duration_format(r->measured_us, a, sizeof(a)));
+    if (r->virtual_time) {
+        line_printf(l, PLAIN, "%s of virtual time", duration_format(r->measured_us, a, sizeof(a)));
+        line_printf(l, PLAIN, " in %s", duration_format(r->elapsed_us, b, sizeof(b)));
+    } else {
+        line_printf(l, PLAIN, "%s measured", duration_format(r->measured_us, a, sizeof(a)));
+    }
     if (r->plan)
         line_printf(l, PLAIN, " · %u %s", r->shards, r->shards == 1 ? "shard" : "shards");
     more(l, RED, r->shards_lost, "lost");
@@ -268,6 +273,28 @@ static void generator(struct line *l, const struct run_result *r, bool full)
     line_end(l);
 }
 
+static void outputs(struct line *l, const struct run_result *r)
+{
+    char count[32], bytes[32];
+    for (unsigned i = 0; i < r->n_outputs; i++) {
+        const struct run_output *o = &r->outputs[i];
+        label(l, o->format);
+        line_printf(l, PLAIN, "%s %s, ", count_format(o->records, count, sizeof(count)),
+                    o->records == 1 ? "record" : "records");
+        line_printf(l, PLAIN, "%s in %s", size_format((double)o->bytes, bytes, sizeof(bytes)),
+                    strcmp(o->path, "-") == 0 ? "stdout" : o->path);
+        more(l, YELLOW, o->skipped, "messages have no line in this format");
+        if (!o->complete)
+            line_put(l, RED, " · incomplete");
+        line_end(l);
+    }
+    if (r->test_skipped) {
+        label(l, "test");
+        line_put(l, YELLOW, "not run: there is nothing to observe in virtual time");
+        line_end(l);
+    }
+}
+
 static void groups(struct line *l, const struct run_result *r)
 {
     static const char *const heads[] = {"devices", "started", "online", "running", "error"};
@@ -382,6 +409,7 @@ int summary_render(struct buf *out, const struct style *style, const struct summ
         thresholds(&l, r, style->width);
         expectations(&l, r, info->full);
         totals(&l, r);
+        outputs(&l, r);
         latencies(&l, r, info->full);
         errors(&l, r, info->full);
         generator(&l, r, info->full);

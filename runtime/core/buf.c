@@ -275,6 +275,27 @@ int buf_append_json_string(struct buf *b, const char *s, size_t n)
     return 0;
 }
 
+int buf_append_base64(struct buf *b, const void *bytes, size_t n)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const uint8_t *in = bytes;
+    if (n > b->cap)
+        return -1;
+    uint8_t *to = buf_reserve(b, (uint32_t)((n + 2) / 3 * 4));
+    if (!to)
+        return -1;
+    for (size_t i = 0; i < n; i += 3) {
+        size_t left = n - i;
+        uint32_t bits = (uint32_t)in[i] << 16 | (left > 1 ? (uint32_t)in[i + 1] << 8 : 0) | (left > 2 ? in[i + 2] : 0);
+        *to++ = (uint8_t)digits[bits >> 18];
+        *to++ = (uint8_t)digits[bits >> 12 & 63];
+        *to++ = left > 1 ? (uint8_t)digits[bits >> 6 & 63] : '=';
+        *to++ = left > 2 ? (uint8_t)digits[bits & 63] : '=';
+    }
+    b->len += (uint32_t)((n + 2) / 3 * 4);
+    return 0;
+}
+
 int buf_append_varint(struct buf *b, uint64_t v)
 {
     uint8_t bytes[10];

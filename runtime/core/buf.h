@@ -48,6 +48,8 @@ int buf_append_int(struct buf *b, int64_t v) WARN_UNUSED_RESULT;
 int buf_append_number(struct buf *b, double v, int decimals) WARN_UNUSED_RESULT;
 // "…" with JSON escapes. Invalid UTF-8 bytes become U+FFFD, so that the result is always valid JSON.
 int buf_append_json_string(struct buf *b, const char *s, size_t n) WARN_UNUSED_RESULT;
+// Base64 (RFC 4648, with padding).
+int buf_append_base64(struct buf *b, const void *bytes, size_t n) WARN_UNUSED_RESULT;
 // Unsigned LEB128 varint (used by the binary snapshots), and its reader: returns bytes consumed, 0 if malformed.
 int buf_append_varint(struct buf *b, uint64_t v) WARN_UNUSED_RESULT;
 size_t varint_read(const uint8_t *p, size_t n, uint64_t *out);

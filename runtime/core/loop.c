@@ -30,6 +30,12 @@ struct loop {
     struct loop_hook *hooks;     // ascending priority
     struct loop_hook *next_hook; // while hooks run: the one after this, kept valid by loop_hook_remove
     struct loop_stats stats;
+    // a run in virtual time
+    bool simulating, held;
+    int64_t poll_every_us, polled_us; // by `steady`
+    int64_t end_us;
+    void (*end_fn)(void *arg);
+    void *end_arg;
 };
 
 static void wake_cb(struct ev_loop *ev, ev_timer *watcher, int events)
@@ -121,6 +127,8 @@ int64_t loop_wall_us(const struct loop *loop)
 void loop_timer_start(struct loop *loop, struct timer *t, int64_t delay_us, timer_fn *fn)
 {
     int64_t now_us = loop_now_us(loop), at_us;
+    if (delay_us <= 0 && loop->simulating)
+        delay_us = 1; // the next tick
     if (delay_us <= 0) {
         wheel_start_now(loop->wheel, t, now_us, fn);
         return;
@@ -190,6 +198,8 @@ static int64_t wait_until(const struct loop *loop, int64_t now_us, int64_t max_w
     if (__builtin_add_overflow(now_us, max_wait_us, &until))
         until = INT64_MAX;
     int64_t timer_us = wheel_next_us(loop->wheel);
+    if (loop->end_fn && loop->end_us < timer_us)
+        timer_us = loop->end_us;
     return timer_us < until ? timer_us : until;
 }
 
@@ -205,16 +215,70 @@ static void poll_real(struct loop *loop, int64_t max_wait_us, bool again)
     ev_run(loop->ev, EVRUN_ONCE);
 }
 
+// Real waiting, with a clock that does not move: what is due is due now, the rest is not waited for.
+static void poll_held(struct loop *loop, int64_t max_wait_us, bool again)
+{
+    if (again || max_wait_us == 0 || wheel_next_us(loop->wheel) <= loop->clock.now_us) {
+        ev_run(loop->ev, EVRUN_NOWAIT);
+        return;
+    }
+    set_wake(loop, INT64_MAX);
+    ev_run(loop->ev, EVRUN_ONCE);
+}
+
+// Whether descriptors are looked at in this turn. `until`: where the clock would jump; nowhere, and nothing else is
+// left.
+static bool poll_is_due(struct loop *loop, int64_t until)
+{
+    if (!loop->simulating)
+        return true;
+    int64_t now_us = clock_now_us(&loop->steady);
+    if (until != INT64_MAX && now_us - loop->polled_us < loop->poll_every_us) {
+        int64_t work_us = now_us - loop->work_from_us; // of the last turn: there is no waiting in between
+        if (work_us > loop->stats.longest_turn_us)
+            loop->stats.longest_turn_us = work_us;
+        loop->work_from_us = now_us;
+        return false;
+    }
+    loop->polled_us = now_us;
+    return true;
+}
+
+static void begin_unpolled(struct loop *loop)
+{
+    loop->now_us = loop->clock.now_us;
+    loop->in_turn = true;
+}
+
+static void jump(struct loop *loop, int64_t until_us)
+{
+    bool ends = loop->end_fn && until_us >= loop->end_us; // wait_until goes no further
+    clock_advance(&loop->clock, until_us);
+    loop->now_us = loop->clock.now_us;
+    if (!ends)
+        return;
+    void (*fn)(void *arg) = loop->end_fn;
+    loop->end_fn = NULL;
+    fn(loop->end_arg);
+}
+
 static void poll_virtual(struct loop *loop, int64_t max_wait_us, bool again)
 {
-    ev_run(loop->ev, EVRUN_NOWAIT);
-    if (loop->ready || again || loop->again)
+    if (loop->held) {
+        poll_held(loop, max_wait_us, again);
         return;
-    int64_t until = wait_until(loop, loop->now_us, max_wait_us);
-    if (until == INT64_MAX || until <= loop->now_us)
+    }
+    int64_t until = wait_until(loop, loop->clock.now_us, max_wait_us);
+    if (poll_is_due(loop, until))
+        ev_run(loop->ev, EVRUN_NOWAIT);
+    else
+        begin_unpolled(loop);
+    // A callback may have started timers.
+    if (loop->ready)
         return;
-    clock_advance(&loop->clock, until);
-    loop->now_us = until;
+    bool over = loop->end_fn && loop->end_us <= loop->now_us; // set after the fact
+    if (!again && !loop->again && until != INT64_MAX && (until > loop->now_us || over))
+        jump(loop, until);
 }
 
 static void run_hooks(struct loop *loop)
@@ -237,10 +301,12 @@ static unsigned turn(struct loop *loop, int64_t max_wait_us)
         poll_virtual(loop, max_wait_us, again);
     else
         poll_real(loop, max_wait_us, again);
-    unsigned fired = wheel_run(loop->wheel, loop->now_us, TIMER_BUDGET);
+    unsigned fired = wheel_run(loop->wheel, loop->now_us, loop->simulating ? 0 : TIMER_BUDGET);
     run_hooks(loop);
     loop->stats.turns++;
     loop->in_turn = false;
+    if (loop->simulating)
+        return fired + loop->ready; // measured from turn to turn
     int64_t work_us = clock_now_us(&loop->steady) - loop->work_from_us;
     if (work_us > loop->stats.longest_turn_us)
         loop->stats.longest_turn_us = work_us;
@@ -252,6 +318,33 @@ void loop_turn(struct loop *loop, int64_t max_wait_us)
     turn(loop, max_wait_us > 0 ? max_wait_us : 0);
 }
 
+void loop_simulate(struct loop *loop, int64_t poll_us)
+{
+    if (!loop->clock.is_virtual)
+        return;
+    loop->simulating = true;
+    loop->poll_every_us = poll_us;
+}
+
+bool loop_simulating(const struct loop *loop)
+{
+    return loop->simulating;
+}
+
+void loop_hold(struct loop *loop, bool held)
+{
+    loop->held = held && loop->clock.is_virtual;
+}
+
+void loop_virtual_end(struct loop *loop, int64_t at_us, void (*fn)(void *arg), void *arg)
+{
+    if (!loop->clock.is_virtual)
+        return;
+    loop->end_us = at_us;
+    loop->end_fn = fn;
+    loop->end_arg = arg;
+}
+
 int loop_run(struct loop *loop, struct error *err)
 {
     if (loop->running)
@@ -259,7 +352,8 @@ int loop_run(struct loop *loop, struct error *err)
     loop->running = true;
     while (!loop->stop) {
         unsigned done = turn(loop, INT64_MAX);
-        if (loop->clock.is_virtual && done == 0 && !loop->again && wheel_count(loop->wheel) == 0)
+        if (loop->clock.is_virtual && done == 0 && !loop->again && !loop->held && !loop->end_fn &&
+            wheel_count(loop->wheel) == 0)
             break;
     }
     loop->stop = false;

@@ -52,6 +52,20 @@ void loop_hook_remove(struct loop *loop, struct loop_hook *hook);
 // The next epoll does not wait.
 void loop_again(struct loop *loop);
 
+// --- a whole run in virtual time (no-ops for a real clock)
+
+// From here on the clock runs as fast as the work allows. Descriptors are looked at every poll_us of real time only,
+// and an instant is done as a whole: there is no budget of timers a turn, and whoever else spreads work over turns asks
+// loop_simulating and does not. So what a device does in an instant, and in which order, does not depend on how many
+// others share its loop or on the speed of the CPU. A delay of 0 is the next tick (1 ms): time cannot stand still.
+void loop_simulate(struct loop *loop, int64_t poll_us);
+bool loop_simulating(const struct loop *loop);
+// Held, the clock stands still: the loop waits for descriptors in real time, fires what is due already, and does not
+// end for want of timers.
+void loop_hold(struct loop *loop, bool held);
+// The clock stops at at_us on its way: fn(arg) runs there once, before any timer of that time. NULL: nothing is set.
+void loop_virtual_end(struct loop *loop, int64_t at_us, void (*fn)(void *arg), void *arg);
+
 // Runs until loop_stop (one that came before counts too); -1 when it is running already. Virtual: also ends when no
 // timer is left, nothing is ready and no hook asked for another turn.
 int loop_run(struct loop *loop, struct error *err) WARN_UNUSED_RESULT;

@@ -5,7 +5,11 @@
 // in flags, the device joins the fleet's end-of-turn list, and device_settle does the rest.
 #include <assert.h>
 #include <stdlib.h>
+#include "device/command.h"
+#include "device/gateway.h"
 #include "device/internal.h"
+#include "device/proxy.h"
+#include "device/rule.h"
 
 #define RETRY_FIRST_US 1000000
 #define RETRY_MAX_US 30000000
@@ -22,12 +26,12 @@ static bool has(const struct device *d, enum device_flag flag)
 
 static void raise_flag(struct device *d, unsigned flag)
 {
-    d->flags |= (uint16_t)flag;
+    d->flags |= flag;
 }
 
 static void drop_flag(struct device *d, unsigned flag)
 {
-    d->flags &= (uint16_t)~flag;
+    d->flags &= ~flag;
 }
 
 static bool active(const struct device *d)
@@ -58,6 +62,12 @@ static const struct device_ops *ops(const struct device *d)
 static void *ops_arg(const struct device *d)
 {
     return d->group->fleet->config.ops_arg;
+}
+
+int64_t device_wall_us(const struct device *d)
+{
+    struct loop *loop = d->group->fleet->config.env.loop;
+    return loop_wall_us(loop) + (d->failures ? failure_clock_us(d, loop_now_us(loop)) : 0);
 }
 
 // --- connection ---------------------------------------------------------------------------------------------------
@@ -92,6 +102,8 @@ static int may_connect(const struct device *d, struct error *err)
         return error_set(err, ERR_CANCELLED, "the run is stopping");
     if (!active(d))
         return error_set(err, ERR_STATE, "the device is %s", device_state_name(d->state));
+    if (d->failures && failure_forbids(d, err))
+        return -1;
     if (has(d, FLAG_OPEN))
         return error_set(err, ERR_STATE, "already connecting");
     if (d->conn_state != CONN_DISCONNECTED && !has(d, FLAG_CLOSING))
@@ -130,6 +142,8 @@ void device_disconnect(struct device *d, enum adapter_close mode)
     }
     if (d->conn_state == CONN_DISCONNECTED || has(d, FLAG_CLOSING | FLAG_OPEN_GIVEN_UP))
         return;
+    if (mode == ADAPTER_GRACEFUL)
+        sparkplug_leave(d);
     raise_flag(d, FLAG_CLOSING);
     streams_stop(d);
     d->group->adapter->conn_close(d->conn, mode);
@@ -143,9 +157,18 @@ static int usable(const struct device *d, struct error *err)
     return 0;
 }
 
-int device_publish(struct device *d, const struct adapter_message *m, uint32_t token, struct error *err)
+int device_transmit(struct device *d, const struct adapter_message *m, uint32_t token, struct error *err)
 {
     return usable(d, err) ? -1 : d->group->adapter->publish(d->conn, m, token, err);
+}
+
+int device_publish(struct device *d, const struct adapter_message *m, uint32_t token, struct error *err)
+{
+    if (!d->failures)
+        return device_transmit(d, m, token, err);
+    struct adapter_message out = *m;
+    int taken = usable(d, err) ? -1 : failure_publish(d, &out, token, false, err);
+    return taken > 0 ? 0 : taken ? -1 : device_transmit(d, &out, token, err);
 }
 
 int device_subscribe(struct device *d, const char *filter, int qos, uint32_t token, struct error *err)
@@ -194,6 +217,23 @@ static void start_model(struct device *d)
         device_fail(d, err.text);
 }
 
+static void start_proxy(struct device *d)
+{
+    struct error err = {0};
+    if (proxy_launch(d, &err) || device_connect(d, &err))
+        device_fail(d, err.text);
+}
+
+static bool may_start(struct device *d)
+{
+    const struct fleet_config *config = &d->group->fleet->config;
+    struct error err = {0};
+    if (!config->may_start || !config->may_start(config->on_device_error_arg, d, &err))
+        return true;
+    device_fail(d, err.text);
+    return false;
+}
+
 void device_launch(struct device *d)
 {
     struct group *g = d->group;
@@ -203,9 +243,21 @@ void device_launch(struct device *d)
     if (has(d, FLAG_FAILED))
         g->failed--;
     raise_flag(d, FLAG_COUNTED);
-    drop_flag(d, FLAG_FAILED | FLAG_RESTART | FLAG_TELEMETRY);
+    drop_flag(d, FLAG_FAILED | FLAG_RESTART | FLAG_TELEMETRY | FLAG_PLAN_DOWN | FLAG_RENEW);
+    device_undrop(d);
     if (++d->starts == 0)
         d->starts = 1;
+    if (!may_start(d))
+        return;
+    if (device_is_proxy(d)) {
+        start_proxy(d);
+        return;
+    }
+    struct error err = {0};
+    if (rules_started(d, &err) || gateway_launch(d, &err)) {
+        device_fail(d, err.text);
+        return;
+    }
     if (g->config.behaviour)
         start_behaviour(d);
     else
@@ -214,16 +266,31 @@ void device_launch(struct device *d)
 
 // --- stop ---------------------------------------------------------------------------------------------------------
 
+static void release_hooks(struct device *d)
+{
+    if (d->behaviour && ops(d) && ops(d)->release)
+        ops(d)->release(ops_arg(d), d);
+}
+
 void device_silence(struct device *d)
 {
     drop_flag(d, FLAG_TELEMETRY);
     streams_stop(d);
+    commands_drop(d);
+    if (!active(d)) { // else only its behaviour begins anew
+        rules_stopped(d);
+        failures_drop(d);
+        gateway_stop(d);
+        proxy_stop(d);
+    }
     if (has(d, FLAG_IN_START)) {
         raise_flag(d, FLAG_STOP_BEHAVIOUR);
         return;
     }
-    if (!has(d, FLAG_BEHAVIOUR))
+    if (!has(d, FLAG_BEHAVIOUR)) {
+        release_hooks(d);
         return;
+    }
     drop_flag(d, FLAG_BEHAVIOUR);
     ops(d)->stop(ops_arg(d), d);
 }
@@ -283,7 +350,7 @@ static void stop_active(struct device *d, enum adapter_close mode)
 
 void device_stop(struct device *d, enum adapter_close mode)
 {
-    drop_flag(d, FLAG_RESTART);
+    drop_flag(d, FLAG_RESTART | FLAG_PLAN_DOWN);
     if (active(d)) {
         stop_active(d, mode);
     } else if (d->state == DEVICE_CREATED) {
@@ -301,6 +368,8 @@ int device_restart(struct device *d, struct error *err)
 {
     if (d->group->fleet->stopping)
         return error_set(err, ERR_CANCELLED, "the run is stopping");
+    if (has(d, FLAG_DESTROY))
+        return error_set(err, ERR_STATE, "the device is being removed");
     device_cancel_retry(d);
     raise_flag(d, FLAG_RESTART);
     if (active(d))
@@ -308,6 +377,23 @@ int device_restart(struct device *d, struct error *err)
     else
         fleet_defer(d->group->fleet, d);
     return 0;
+}
+
+void device_destroy(struct device *d)
+{
+    if (has(d, FLAG_DESTROY))
+        return;
+    raise_flag(d, FLAG_DESTROY);
+    device_stop(d, ADAPTER_GRACEFUL);
+    fleet_defer(d->group->fleet, d); // also what was stopped before, or is in error
+}
+
+void device_renew(struct device *d)
+{
+    if (!has(d, FLAG_BEHAVIOUR) || !active(d))
+        return;
+    raise_flag(d, FLAG_RENEW);
+    fleet_defer(d->group->fleet, d);
 }
 
 void device_begin_drain(struct device *d)
@@ -383,15 +469,16 @@ void device_finished(struct device *d, const char *error_text)
 
 void device_free_parts(struct device *d)
 {
+    failures_drop(d);
+    rules_free(d);
     if (d->conn)
         d->group->adapter->conn_delete(d->conn);
     d->conn = NULL;
     drop_flag(d, FLAG_CLOSING | FLAG_OPEN | FLAG_OPEN_GIVEN_UP | FLAG_SUBSCRIBED);
     if (d->conn_state != CONN_DISCONNECTED)
         device_set_conn(d, CONN_DISCONNECTED);
-    streams_stop(d);
-    free(d->streams);
-    d->streams = NULL;
+    streams_free(d);
+    release_hooks(d);
 }
 
 // The device asked for a connection that cannot be, or no longer wants one.
@@ -403,15 +490,31 @@ static void tell_offline(struct device *d, const struct error *why)
         device_fail(d, why->text);
 }
 
+static void renew(struct device *d)
+{
+    drop_flag(d, FLAG_RENEW);
+    if (!has(d, FLAG_BEHAVIOUR) || !active(d))
+        return;
+    device_silence(d);
+    if (active(d) && !has(d, FLAG_RESTART | FLAG_BEHAVIOUR)) // ops.stop may have done more
+        start_behaviour(d);
+}
+
 void device_settle(struct device *d)
 {
     struct error err = {0};
     if (d->state == DEVICE_STOPPED || d->state == DEVICE_ERROR || d->state == DEVICE_CREATED) {
         device_free_parts(d);
+        if (has(d, FLAG_DESTROY)) {
+            group_forget(d->group, d);
+            return;
+        }
         if (has(d, FLAG_RESTART) && !d->group->fleet->stopping)
             device_launch(d);
         return;
     }
+    if (has(d, FLAG_RENEW))
+        renew(d);
     if (has(d, FLAG_OPEN_GIVEN_UP)) {
         drop_flag(d, FLAG_OPEN_GIVEN_UP);
         device_set_conn(d, CONN_DISCONNECTED);
@@ -426,49 +529,36 @@ void device_settle(struct device *d)
 
 // --- events of the adapter ----------------------------------------------------------------------------------------
 
-static void subscribe_command(struct device *d, const struct model_command *c)
+// Whoever acts for the device: its behaviour, or what a hook of its model has made.
+static bool has_ear(const struct device *d)
 {
-    struct fleet *fleet = d->group->fleet;
-    struct error err = {0};
-    buf_clear(&fleet->topic);
-    int failed =
-        device_render(d, c->topic_template ? c->topic_template : d->group->base_template, NULL, &fleet->topic, &err);
-    if (!failed && !c->topic_template)
-        failed = buf_append_str(&fleet->topic, "/commands/") || buf_append_str(&fleet->topic, c->name);
-    if (failed)
-        device_fail(d, err.code ? err.text : "the topic of a command is too long");
-    else if (device_subscribe(d, buf_cstr(&fleet->topic), d->group->config.model->qos, 0, &err) &&
-             err.code == ERR_INVALID)
-        device_fail(d, err.text);
-}
-
-static void subscribe_commands(struct device *d)
-{
-    const struct model *m = d->group->config.model;
-    if (has(d, FLAG_SUBSCRIBED)) // adapters renew subscriptions of a connection by themselves
-        return;
-    raise_flag(d, FLAG_SUBSCRIBED);
-    for (unsigned i = 0; m && i < m->n_commands && active(d); i++)
-        subscribe_command(d, &m->commands[i]);
+    return has(d, FLAG_BEHAVIOUR) || d->behaviour;
 }
 
 static void online(struct device *d, bool session_present)
 {
     device_set_conn(d, CONN_CONNECTED);
+    device_undrop(d);
     if (!d->ever_online)
         d->group->ever_online++;
     d->ever_online = 1;
     if (!active(d) || has(d, FLAG_CLOSING))
         return;
-    if (has(d, FLAG_TELEMETRY))
+    sparkplug_online(d);
+    if (d->failures)
+        failure_online(d);
+    if (has(d, FLAG_TELEMETRY) && active(d))
         streams_start(d);
-    if (!has(d, FLAG_BEHAVIOUR)) {
-        if (d->state == DEVICE_STARTING)
-            set_state(d, DEVICE_RUNNING);
-        return;
-    }
-    subscribe_commands(d);
-    if (has(d, FLAG_BEHAVIOUR))
+    if (!has(d, FLAG_BEHAVIOUR) && d->state == DEVICE_STARTING)
+        set_state(d, DEVICE_RUNNING);
+    if (d->proxy)
+        proxy_online(d);
+    else
+        commands_subscribe(d);
+    gateway_online(d);
+    if (d->rules)
+        rules_online(d);
+    if (active(d) && has_ear(d))
         ops(d)->online(ops_arg(d), d, session_present);
 }
 
@@ -477,21 +567,26 @@ static void offline(struct device *d, const struct error *why, bool will_retry)
     static const struct error asked = {0};
     if (!why || has(d, FLAG_CLOSING)) // whatever else happened to it meanwhile
         why = &asked;
+    bool was_online = d->conn_state == CONN_CONNECTED;
     device_set_conn(d, will_retry ? CONN_RECONNECTING : CONN_DISCONNECTED);
     streams_stop(d);
     if (!will_retry) {
-        drop_flag(d, FLAG_CLOSING);
+        drop_flag(d, FLAG_CLOSING | FLAG_SUBSCRIBED); // subscriptions end with their connection
         if (has(d, FLAG_OPEN))
             fleet_defer(d->group->fleet, d);
     }
+    gateway_offline(d, will_retry);
+    proxy_offline(d, will_retry);
     if (d->state == DEVICE_STOPPING) {
         if (!will_retry)
             stopped(d);
         return;
     }
-    if (has(d, FLAG_BEHAVIOUR))
+    if (has_ear(d))
         ops(d)->offline(ops_arg(d), d, why, will_retry);
-    else if (!will_retry && why->code)
+    if (was_online && d->rules)
+        rules_offline(d);
+    if (!has(d, FLAG_BEHAVIOUR) && active(d) && !will_retry && why->code && !failure_expected(d))
         device_fail(d, why->text);
 }
 
@@ -532,7 +627,9 @@ static void on_message(void *owner, const struct adapter_message *message)
 {
     struct device *d = owner;
     bool inside = enter(d);
-    if (has(d, FLAG_BEHAVIOUR))
+    if (!proxy_command(d, message) && !gateway_message(d, message) && !sparkplug_message(d, message))
+        commands_message(d, message);
+    if (has_ear(d))
         ops(d)->message(ops_arg(d), d, message);
     leave(d, inside);
 }
@@ -541,7 +638,7 @@ static void on_done(void *owner, uint32_t token, int granted_qos, const struct e
 {
     struct device *d = owner;
     bool inside = enter(d);
-    if (has(d, FLAG_BEHAVIOUR))
+    if (has_ear(d))
         ops(d)->done(ops_arg(d), d, token, granted_qos, err);
     leave(d, inside);
 }
@@ -556,6 +653,7 @@ const struct adapter_events device_events = {
 size_t device_footprint(const struct device *d)
 {
     size_t size = sizeof(*d) + sizeof(d) + 16; // itself, its place in the group, its slot
-    size += streams_footprint(d) + (d->retry ? sizeof(*d->retry) : 0);
+    size += streams_footprint(d) + commands_footprint(d) + (d->retry ? sizeof(*d->retry) : 0);
+    size += rules_footprint(d) + failures_footprint(d) + gateway_footprint(d) + proxy_footprint(d);
     return d->conn ? size + d->group->adapter->footprint(d->conn) : size;
 }

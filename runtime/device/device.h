@@ -8,11 +8,23 @@
 #include "core/loop.h"
 #include "core/rng.h"
 #include "core/slots.h"
+#include "device/dropout.h"
 #include "device/launch.h"
 #include "device/model.h"
 
 struct device;
+struct device_command; // command.h
+struct command_run;    // command.c
+struct command_metrics;
+struct dataset;
 struct fleet;
+struct rules;   // rule.h
+struct failure; // failure.h
+struct gateway; // gateway.h
+struct relay;
+struct proxy; // proxy.h
+struct proxies;
+struct proxy_ops;
 
 // created → starting → running → stopping → stopped; any → error; stopped/error → starting (restart). Beside these,
 // created → stopped (stopped before it was launched) and starting → stopping (stopped before it was online).
@@ -48,11 +60,20 @@ struct group_config {
     const char *topic_base;        // "${groupId}/${deviceId}"; a topic without "/" hangs below it
     const char *username;          // patterns, may be NULL
     const char *password;
+    const char *secret;                    // password as it stands, where `password` is NULL: no pattern. May be NULL
     const char *will_topic, *will_payload; // patterns, may be NULL
     int qos;                               // default for publishes of this group
     enum on_error on_error;
-    unsigned max_restarts; // of one device, ON_ERROR_RESTART
+    unsigned max_restarts;          // of one device, ON_ERROR_RESTART
+    const struct dataset *data;     // one row a device: ${data.COLUMN} in the patterns; outlives the group. NULL: none
+    const json_t *proxies;          // which devices are proxies, and of what (proxy.h); NULL: as the model says
+    const struct dropout *dropouts; // declared ones, copied
+    unsigned n_dropouts;
 };
+
+struct device_block;  // group.c: what devices[] points into
+struct launch_wave;   // group_launch.c
+struct group_dropout; // group_dropout.c
 
 struct group {
     struct group_config config;
@@ -61,19 +82,40 @@ struct group {
     struct adapter_target *target;
     struct payload *id_template, *client_id_template, *base_template;
     struct payload *username_template, *password_template, *will_topic_template, *will_payload_template;
+    bool ids_from_data; // and from nothing else that differs
     // launch
     struct timer launch_timer;
-    uint64_t launch_next;    // 0-based place of the next device of this shard to start
-    uint64_t owned;          // devices of this shard
-    struct device **devices; // by local number
+    uint64_t launch_next;      // local number of the next device to start; stages: how many the plan has up
+    struct launch_wave *waves; // places whose launch is not over, oldest first
+    int64_t launch_end_us;     // when that of the last wave is over, from the start of the run
+    uint64_t owned;            // length of devices[]
+    struct device **devices;   // by local number; NULL: removed
+    struct device_block *blocks;
+    struct group_dropout *dropouts; // not over yet
+    uint64_t dropped;               // devices that a dropout took offline and that are not back
+    struct model *own_model;        // config.model, once a change gave the group a model of its own
+    struct retired_model *retired;  // earlier ones, while something under way may still look at them
     uint64_t by_state[DEVICE_STATE_MAX];
     uint64_t by_conn[CONN_STATE_MAX];
-    uint64_t started, ever_online, failed; // devices that were started, were online at least once, ended in error
-    struct metric *generated;              // samples generated
-    struct metric *late_ticks;             // tick_late: see late_ticks_count
+    // Devices that were started and that ended in error, of those that are there; that were ever online, of all.
+    uint64_t started, failed, ever_online;
+    struct relay *relay;                           // of gateways with children, else NULL
+    const struct group *behind;                    // of children: the group of their gateways; else NULL
+    struct proxies *proxies;                       // NULL: none of its devices is a proxy
+    struct rule_metrics *rule_metrics;             // rule.c, NULL: nothing counted yet
+    struct metric *generated;                      // samples generated
+    struct metric *late_ticks;                     // tick_late: see late_ticks_count
     struct metric *state_gauges[DEVICE_STATE_MAX]; // devices{group,state}
+    struct command_metrics *command_metrics;       // NULL until a command arrives
     struct metric *conn_gauges[CONN_STATE_MAX];    // connections{group,state}
-    struct device *block;                          // what devices[] points into
+    struct metric *dropouts_counter;               // dropouts{group}
+};
+
+// The latest value of an attribute; where `fixed` (setState) it takes the place of what the generator makes.
+struct kept {
+    struct value value;
+    char *text; // owned copy of value.str, or NULL
+    bool fixed;
 };
 
 struct device_stream { // one timer a stream of a model-driven device
@@ -83,7 +125,8 @@ struct device_stream { // one timer a stream of a model-driven device
     struct rng rng; // own generator: values do not depend on how streams interleave
     int64_t next_us;
     uint64_t sent;             // messages made so far
-    struct gen_state states[]; // n_attributes
+    int64_t first_us;          // loop time that the first one belongs to
+    struct gen_state states[]; // n_states
 };
 
 struct device_retry; // the timer of a device that waits to be restarted after an error; device.c
@@ -95,23 +138,33 @@ struct device {
     struct adapter_conn *conn;      // NULL until first wanted
     void *behaviour;                // owned by device_ops
     struct device_stream **streams; // n of the model, NULL when telemetry was never on
+    struct kept *kept;              // latest values by slot, NULL unless the model keeps them
+    struct rules *rules;            // of the model's behaviors, NULL: none
+    struct failure *failures;       // those that go on now, NULL: none
+    struct command_run *commands;   // under way, NULL: none
     struct rng rng;                 // of the behaviour
     struct device *deferred;        // next in the fleet's end-of-turn list
     struct device_retry *retry;     // NULL unless it waits to be restarted
+    struct gateway *gateway;        // with children: since it was first started
+    struct proxy *proxy;            // while it is started
     uint8_t state;                  // enum device_state
     uint8_t conn_state;             // enum conn_state
     uint8_t ever_online;
-    uint16_t flags;    // of device.c
     uint16_t starts;   // how often it was started; seeds its values anew at each
+    uint32_t flags;    // of internal.h
     uint32_t restarts; // after errors
     uint32_t next_token;
-    uint32_t overruns; // kept by the guard
+    uint32_t overruns;       // kept by the guard
+    uint8_t sparkplug_seq;   // of the next message
+    uint8_t sparkplug_birth; // bdSeq of this connection
 };
 
 // What a behaviour must do. Every function may be NULL only if no group has a behaviour. For each start that returned 0
 // stop is called exactly once, also after device_finished; nothing else is called after it until the next start. All of
 // them may call any device_* function. online is told again after every reconnect. Before the first one of a connection
-// the model's commands are subscribed: their topics, or BASE/commands/NAME.
+// the model's commands are subscribed: their topics or BASE/commands/NAME, and BASE/command. message is told of a
+// command too, after it went to hook_command or was answered.
+// A device without a behaviour whose `behaviour` pointer a hook has set is told online, offline, message and done too.
 struct device_ops {
     // The device was launched (or restarted). -1: the device goes to error.
     int (*start)(void *arg, struct device *device, struct error *err);
@@ -121,6 +174,32 @@ struct device_ops {
     void (*offline)(void *arg, struct device *device, const struct error *why, bool will_retry);
     void (*message)(void *arg, struct device *device, const struct adapter_message *message);
     void (*done)(void *arg, struct device *device, uint32_t token, int granted_qos, const struct error *err);
+
+    // Hooks: what a model leaves to Lua, by the numbers of model->hooks, for devices with a behaviour and without. All
+    // may be NULL when no model has hooks. The implementer makes what it needs for a device at its first hook and frees
+    // it in `release`, which is called for a device without a behaviour whose `behaviour` pointer is set when it stops,
+    // and cancels the tasks of its hooks. No hook is called for a device that is neither starting nor running.
+    //
+    // At once and bounded; nothing in it may block. -1: it raised or ran too long: err. Texts of *out:
+    // context->scratch.
+    int (*hook_generate)(void *arg, struct device *device, int hook, const json_t *params,
+                         const struct gen_context *context, struct value *out, struct error *err);
+    // Appends the message of one stream; scope->values by position of stream->attributes.
+    int (*hook_encode)(void *arg, struct device *device, int hook, const struct model_stream *stream,
+                       const struct payload_scope *scope, struct buf *out, struct error *err);
+    // Carries a command out in a task of its own, which may block, and ends with device_answer (command.h). hook -1:
+    // the behaviour's own handler. -1: nobody takes it (err ERR_NOT_FOUND), or the task could not be made.
+    int (*hook_command)(void *arg, struct device *device, int hook, const struct device_command *command,
+                        struct error *err);
+    // An action of a model in a task of its own. what: name of the behavior and its params, as an object.
+    int (*hook_custom)(void *arg, struct device *device, int hook, const json_t *params, const json_t *what,
+                       struct error *err);
+    void (*release)(void *arg, struct device *device);
+    // A command was not answered in time: its handler's task is to end. The behaviour's own handler may go on.
+    void (*hook_cancel)(void *arg, struct device *device, uint32_t command);
+    // The hooks of a model that the group is about to use, before it does and before its first device starts. -1: one
+    // of them is not to be found; the group keeps the model it has.
+    int (*hook_resolve)(void *arg, struct group *group, const struct model *model, struct error *err);
 };
 
 // Which devices of a group belong to this process: those whose 0-based place p has p % partitions == partition and
@@ -137,6 +216,8 @@ struct fleet_config {
     void *ops_arg;
     uint64_t seed;
     struct ownership owner;
+    // Whether a device may start at all; -1: it goes to error. Arg: on_device_error_arg. May be NULL.
+    int (*may_start)(void *arg, struct device *device, struct error *err);
     // A device failed (behaviour error, or its group says fail): for the report. May be NULL.
     void (*on_device_error)(void *arg, struct device *device, const char *text, bool fail_run);
     void *on_device_error_arg;
@@ -145,7 +226,15 @@ struct fleet_config {
     void (*on_conn_error)(void *arg, struct device *device, const struct error *why, bool was_online);
     // Where adapters come from; NULL: adapter_find and adapter_names. For plugins and tests.
     const struct adapter_ops *(*find_adapter)(const char *scheme_or_name);
-    const char *const *adapter_names; // NULL-terminated, for error texts
+    const char *const *adapter_names;  // NULL-terminated, for error texts
+    const struct model_env *model_env; // for models that a change brings; may be NULL
+    // How physical devices are reached, and the broker that a proxy without one of its own means; ops NULL: groups with
+    // proxies are refused.
+    const struct proxy_ops *proxy;
+    void *proxy_arg;
+    const char *proxy_url;
+    // In place of a process that was lost: dropouts that began before fleet_start keep their devices from starting.
+    bool resumed;
 };
 struct fleet *fleet_new(const struct fleet_config *config, struct error *err);
 // Stops everything abruptly and frees it.
@@ -161,6 +250,10 @@ int64_t fleet_elapsed_us(const struct fleet *fleet);
 // == 0) or deadline_us (loop time), then disconnect gracefully. At most 256 devices a turn, so that a large fleet does
 // not stall the loop. Called again it moves the deadline. What is not gone a second after the deadline is cut off.
 void fleet_stop(struct fleet *fleet, int64_t deadline_us);
+// Whether its launch plan is not over: a device is still to be started, or a stage has not ended.
+bool group_launching(const struct group *group);
+// Devices that are there in this process: owned less those that were removed.
+uint64_t group_population(const struct group *group);
 // True when no device is active or waits to be started, now or (before fleet_stop) later.
 bool fleet_idle(const struct fleet *fleet);
 struct loop *fleet_loop(const struct fleet *fleet);
@@ -176,6 +269,26 @@ int device_name(const struct device *device, struct buf *out) WARN_UNUSED_RESULT
 // A topic as the author writes it: without "/" → base + "/" + topic; a leading "/" is cut and the rest taken as it is;
 // otherwise as it is. ${…} of the scope are not expanded here.
 int device_topic(const struct device *device, const char *topic, size_t n, struct buf *out) WARN_UNUSED_RESULT;
+// Wall time as the device's clock shows it.
+int64_t device_wall_us(const struct device *device);
+// Publishes what the model makes, as the model's streams do: QoS of the model, failures that go on applied. -1: only
+// what will never get better (ERR_INVALID, a bad topic); a full queue or a lost connection is counted by the adapter.
+int device_emit(struct device *device, const char *topic, size_t topic_len, const void *payload, size_t n,
+                struct error *err) WARN_UNUSED_RESULT;
+// The latest value of an attribute, VALUE_NULL when there is none (or the model keeps none).
+void device_value(const struct device *device, unsigned slot, struct value *out);
+// Fixes an attribute to a JSON value (converted to its type), or with NULL or null lets its generator go on. The model
+// must keep values. -1: the value does not fit the type.
+int device_fix(struct device *device, unsigned slot, const json_t *value, struct error *err) WARN_UNUSED_RESULT;
+// Several attributes at once, as setState of a model's behavior: behaviors hear "stateChanged", conditions are looked
+// at. state: object of names and values; an unknown name is an error.
+int device_set_state(struct device *device, const json_t *state, struct error *err) WARN_UNUSED_RESULT;
+// Makes a failure begin (kinds and params: failure.h). duration_us 0: it stays until healed. -1: unknown kind or
+// parameter, not possible for this device.
+int device_fail_inject(struct device *device, const char *kind, const json_t *params, int64_t duration_us,
+                       struct error *err) WARN_UNUSED_RESULT;
+// Ends a failure (NULL: all) now, as if its duration were over. Nothing to end is fine; -1: an unknown kind.
+int device_heal(struct device *device, const char *kind, struct error *err);
 // Opens the connection (makes it first). ERR_STATE when already open or opening, or when the device is not started;
 // ERR_CANCELLED when the fleet is stopping. While a close is under way, or from inside an event of the same connection,
 // it opens at the end of the turn: what fails then comes as ops.offline.
@@ -204,5 +317,11 @@ void device_stop(struct device *device, enum adapter_close mode);
 // Stops it if need be and starts it anew (new connection, values from their beginning) at the end of a turn.
 // ERR_CANCELLED when the fleet is stopping.
 int device_restart(struct device *device, struct error *err) WARN_UNUSED_RESULT;
+// Stops it gracefully if need be and takes it out of its group at the end of the turn in which it is stopped: its id is
+// no longer found, its place in group->devices is NULL. Safe at any moment; the pointer is good until the turn ends.
+void device_destroy(struct device *device);
+// Ends the tasks of its behaviour and begins the behaviour anew at the end of the turn, on the connection it has. A
+// no-op for a device without a behaviour that runs.
+void device_renew(struct device *device);
 // Bytes of user-space memory, connection included, Lua excluded.
 size_t device_footprint(const struct device *device);

@@ -1,8 +1,17 @@
 // All devices of one process: its end-of-turn work, its drain, its report.
+#include <limits.h>
 #include <stdlib.h>
+#include "device/gateway.h"
 #include "device/internal.h"
+#include "device/proxy.h"
 
 static void settle_hook(struct loop_hook *hook, struct loop *loop);
+
+// Work is spread over turns, but for virtual time: there an instant is done as a whole (loop_simulate).
+static unsigned a_turn(const struct fleet *fleet, unsigned n)
+{
+    return loop_simulating(fleet->config.env.loop) ? UINT_MAX : n;
+}
 
 static int check_owner(const struct ownership *o, struct error *err)
 {
@@ -26,10 +35,12 @@ struct fleet *fleet_new(const struct fleet_config *config, struct error *err)
     }
     fleet->config = *config;
     fleet->slots = slots;
-    fleet->starts_left = FLEET_STARTS_A_TURN;
+    fleet->starts_left = a_turn(fleet, FLEET_STARTS_A_TURN);
     buf_create(&fleet->id, FLEET_MAX_TEXT);
     buf_create(&fleet->topic, FLEET_MAX_TEXT);
+    buf_create(&fleet->gateway_id, FLEET_MAX_TEXT);
     buf_create(&fleet->payload, FLEET_MAX_PAYLOAD);
+    scratch_create(&fleet->texts, 4 * FLEET_MAX_PAYLOAD);
     fleet->hook = (struct loop_hook){.priority = 25, .fn = settle_hook};
     loop_hook_add(config->env.loop, &fleet->hook);
     return fleet;
@@ -41,17 +52,23 @@ void fleet_delete(struct fleet *fleet)
         return;
     fleet->stopping = true;
     for (unsigned i = 0; i < fleet->n_groups; i++) {
-        for (uint64_t k = 0; k < fleet->groups[i]->owned; k++)
-            device_silence(fleet->groups[i]->devices[k]);
+        for (uint64_t k = 0; k < fleet->groups[i]->owned; k++) {
+            if (fleet->groups[i]->devices[k])
+                device_silence(fleet->groups[i]->devices[k]);
+        }
     }
+    changes_cancel(fleet);
     loop_hook_remove(fleet->config.env.loop, &fleet->hook);
     loop_timer_stop(fleet->config.env.loop, &fleet->drain_timer);
     for (unsigned i = 0; i < fleet->n_groups; i++)
         group_delete(fleet->groups[i]);
     free(fleet->groups);
     free(fleet->values);
+    free(fleet->latest);
+    scratch_destroy(&fleet->texts);
     buf_destroy(&fleet->id);
     buf_destroy(&fleet->topic);
+    buf_destroy(&fleet->gateway_id);
     buf_destroy(&fleet->payload);
     slots_delete(fleet->slots);
     free(fleet);
@@ -68,8 +85,10 @@ void fleet_start(struct fleet *fleet, int64_t start_us)
         return;
     fleet->started = true;
     fleet->start_us = start_us;
-    for (unsigned i = 0; i < fleet->n_groups; i++)
+    for (unsigned i = 0; i < fleet->n_groups; i++) {
         group_launch(fleet->groups[i]);
+        group_dropouts_start(fleet->groups[i]);
+    }
 }
 
 // --- end of turn --------------------------------------------------------------------------------------------------
@@ -91,9 +110,10 @@ void fleet_defer(struct fleet *fleet, struct device *d)
 static void settle_hook(struct loop_hook *hook, struct loop *loop)
 {
     struct fleet *fleet = container_of(hook, struct fleet, hook);
-    for (unsigned n = 0; fleet->deferred_first && n < FLEET_SETTLES_A_TURN; n++) {
+    unsigned most = a_turn(fleet, FLEET_SETTLES_A_TURN);
+    for (unsigned n = 0; fleet->deferred_first && n < most; n++) {
         struct device *d = fleet->deferred_first;
-        if (d->flags & FLAG_RESTART) {
+        if (d->flags & FLAG_RESTART && !(d->flags & FLAG_DESTROY)) {
             if (!fleet->starts_left)
                 break;
             fleet->starts_left--;
@@ -101,10 +121,10 @@ static void settle_hook(struct loop_hook *hook, struct loop *loop)
         fleet->deferred_first = d->deferred;
         if (!d->deferred)
             fleet->deferred_last = NULL;
-        d->flags &= (uint16_t)~FLAG_DEFERRED;
+        d->flags &= ~(uint32_t)FLAG_DEFERRED;
         device_settle(d);
     }
-    fleet->starts_left = FLEET_STARTS_A_TURN;
+    fleet->starts_left = a_turn(fleet, FLEET_STARTS_A_TURN);
     if (fleet->deferred_first)
         loop_again(loop);
 }
@@ -118,13 +138,14 @@ static bool drain_begin(struct fleet *fleet, unsigned *budget)
         struct group *g = fleet->groups[fleet->drain_group];
         while (fleet->drain_local < g->owned) {
             struct device *d = g->devices[fleet->drain_local];
-            if (d->state == DEVICE_STARTING || d->state == DEVICE_RUNNING) {
+            if (d && (d->state == DEVICE_STARTING || d->state == DEVICE_RUNNING)) {
                 if (!*budget)
                     return false;
                 --*budget;
             }
             fleet->drain_local++;
-            device_begin_drain(d);
+            if (d)
+                device_begin_drain(d);
         }
     }
     return true;
@@ -138,7 +159,7 @@ static bool drain_close(struct fleet *fleet, int64_t now_us, unsigned *budget)
         struct group *g = fleet->groups[i];
         for (uint64_t k = 0; k < g->owned && g->by_state[DEVICE_STOPPING]; k++) {
             struct device *d = g->devices[k];
-            if (d->state != DEVICE_STOPPING || (d->flags & FLAG_CLOSING && !cut))
+            if (!d || d->state != DEVICE_STOPPING || (d->flags & FLAG_CLOSING && !cut))
                 continue;
             if (!late && d->conn && g->adapter->pending(d->conn))
                 continue;
@@ -166,7 +187,7 @@ static void drain(struct timer *t, void *arg)
 {
     struct fleet *fleet = container_of(t, struct fleet, drain_timer);
     int64_t now_us = loop_now_us(arg);
-    unsigned budget = FLEET_STOPS_A_TURN;
+    unsigned budget = a_turn(fleet, FLEET_STOPS_A_TURN);
     bool done = drain_begin(fleet, &budget) && drain_close(fleet, now_us, &budget);
     if (!done)
         loop_timer_at(arg, t, now_us, drain);
@@ -180,8 +201,11 @@ void fleet_stop(struct fleet *fleet, int64_t deadline_us)
     fleet->deadline_us = deadline_us;
     if (!fleet->stopping) {
         fleet->stopping = true;
-        for (unsigned i = 0; i < fleet->n_groups; i++)
-            loop_timer_stop(loop, &fleet->groups[i]->launch_timer);
+        changes_cancel(fleet);
+        for (unsigned i = 0; i < fleet->n_groups; i++) {
+            group_launch_stop(fleet->groups[i]);
+            group_dropouts_stop(fleet->groups[i]);
+        }
     }
     loop_timer_at(loop, &fleet->drain_timer, loop_now_us(loop), drain);
 }
@@ -233,5 +257,7 @@ void fleet_report(struct fleet *fleet)
             gauge_set(g->state_gauges[s], (double)g->by_state[s]);
         for (int s = 0; s < CONN_STATE_MAX; s++)
             gauge_set(g->conn_gauges[s], (double)g->by_conn[s]);
+        relay_report(g);
+        proxies_report(g);
     }
 }

@@ -3,7 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include "core/units.h"
+#include "device/gateway.h"
 #include "device/internal.h"
+#include "device/proxy.h"
+#include "device/rule.h"
 
 // --- configuration ------------------------------------------------------------------------------------------------
 
@@ -21,7 +24,7 @@ static int own_config(struct group *g, const struct group_config *config, struct
     g->config = *config;
     struct group_config *c = &g->config;
     const char **strings[] = {&c->name,     &c->url,      &c->id_pattern, &c->client_id_pattern, &c->topic_base,
-                              &c->username, &c->password, &c->will_topic, &c->will_payload};
+                              &c->username, &c->password, &c->will_topic, &c->will_payload,      &c->secret};
     int failed = 0;
     for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++) {
         if (failed)
@@ -30,7 +33,18 @@ static int own_config(struct group *g, const struct group_config *config, struct
             failed = copy(strings[i], err);
     }
     c->options = NULL; // only for target_new
-    return failed;
+    c->proxies = NULL; // only for proxies_new
+    c->dropouts = NULL;
+    c->n_dropouts = 0;
+    if (failed || !config->n_dropouts)
+        return failed;
+    struct dropout *dropouts = malloc(config->n_dropouts * sizeof(*dropouts));
+    if (!dropouts)
+        return error_set(err, ERR_NO_MEMORY, "out of memory");
+    memcpy(dropouts, config->dropouts, config->n_dropouts * sizeof(*dropouts));
+    c->dropouts = dropouts;
+    c->n_dropouts = config->n_dropouts;
+    return 0;
 }
 
 static int check_config(const struct fleet *fleet, const struct group_config *c, struct error *err)
@@ -41,7 +55,7 @@ static int check_config(const struct fleet *fleet, const struct group_config *c,
         if (!strcmp(fleet->groups[i]->config.name, c->name))
             return error_set(err, ERR_INVALID, "there are two groups named %s", c->name);
     }
-    if (!c->model && !c->behaviour)
+    if (!c->model && !c->behaviour && !c->proxies)
         return error_set(err, ERR_INVALID, "it needs a model or a behaviour: nothing would happen");
     if (c->behaviour && !fleet->config.ops)
         return error_set(err, ERR_INTERNAL, "it has a behaviour, but nobody runs behaviours here");
@@ -94,10 +108,10 @@ static int choose_adapter(struct group *g, struct error *err)
     g->adapter = find(g->fleet, scheme);
     if (!g->adapter)
         return unknown_scheme(g->fleet, scheme, err);
-    if (g->adapter->abi != ADAPTER_ABI || g->adapter->size < sizeof(struct adapter_ops))
+    if (g->adapter->abi != ADAPTER_ABI || g->adapter->size < ADAPTER_MIN_SIZE)
         return error_set(err, ERR_UNSUPPORTED,
                          "the adapter for \"%s\" was built for ABI %u (%u bytes), this is %d (%zu)", scheme,
-                         g->adapter->abi, g->adapter->size, ADAPTER_ABI, sizeof(struct adapter_ops));
+                         g->adapter->abi, g->adapter->size, ADAPTER_ABI, ADAPTER_MIN_SIZE);
     if (!protocol || find(g->fleet, protocol) == g->adapter)
         return 0;
     return error_set(err, ERR_INVALID, "its model %s speaks %s, but its target is %s", g->config.model->id, protocol,
@@ -129,7 +143,8 @@ static json_t *merged_options(const struct group *g, const json_t *given, struct
         return NULL;
     }
     if ((m && m->keep_alive_s != 60 && set_default(options, "keepAlive", json_integer(m->keep_alive_s), err)) ||
-        (m && !m->clean_session && set_default(options, "cleanSession", json_false(), err))) {
+        (m && !m->clean_session && set_default(options, "cleanSession", json_false(), err)) ||
+        (m && m->sparkplug && set_default(options, "willQos", json_integer(1), err))) {
         json_decref(options);
         return NULL;
     }
@@ -150,11 +165,11 @@ static int open_target(struct group *g, const json_t *given, struct error *err)
 
 // --- templates ----------------------------------------------------------------------------------------------------
 
-static int compile(struct payload **out, const char *what, const char *text, struct error *err)
+static int compile(const struct group *g, struct payload **out, const char *what, const char *text, struct error *err)
 {
     if (!text)
         return 0;
-    *out = payload_compile(text, NULL, NULL, 0, false, err);
+    *out = payload_compile_data(text, NULL, NULL, 0, false, g->config.data, err);
     return *out ? 0 : error_prefix(err, "%s \"%s\"", what, text);
 }
 
@@ -176,25 +191,27 @@ static int compile_templates(struct group *g, struct error *err)
     const char *client_id = c->client_id_pattern ? c->client_id_pattern : m ? m->client_id_pattern : NULL;
     if (mentions(id, "deviceId"))
         return error_set(err, ERR_INVALID, "id \"%s\" cannot contain ${deviceId}, it makes it", id);
-    if (c->count > 1 && !mentions(id, "index"))
+    bool has_index = mentions(id, "index");
+    g->ids_from_data = c->data && !has_index && strstr(id, "{data.");
+    if (c->count > 1 && !has_index && !g->ids_from_data)
         return error_set(err, ERR_INVALID, "id \"%s\" must contain ${index}: %llu devices would have the same id", id,
                          (unsigned long long)c->count);
     if (c->will_payload && !c->will_topic)
         return error_set(err, ERR_INVALID, "the will has a payload but no topic");
-    if (compile(&g->id_template, "id", id, err) ||
-        compile(&g->client_id_template, "client id", client_id ? client_id : "${deviceId}", err) ||
-        compile(&g->base_template, "topic base", c->topic_base ? c->topic_base : "${groupId}/${deviceId}", err) ||
-        compile(&g->username_template, "username",
+    if (compile(g, &g->id_template, "id", id, err) ||
+        compile(g, &g->client_id_template, "client id", client_id ? client_id : "${deviceId}", err) ||
+        compile(g, &g->base_template, "topic base", c->topic_base ? c->topic_base : "${groupId}/${deviceId}", err) ||
+        compile(g, &g->username_template, "username",
                 c->username ? c->username
                 : m         ? m->username
                             : NULL,
                 err) ||
-        compile(&g->will_topic_template, "topic of the will", c->will_topic, err) ||
-        compile(&g->will_payload_template, "payload of the will", c->will_payload, err))
+        compile(g, &g->will_topic_template, "topic of the will", c->will_topic, err) ||
+        compile(g, &g->will_payload_template, "payload of the will", c->will_payload, err))
         return -1;
     if (!c->password)
         return 0;
-    g->password_template = payload_compile(c->password, NULL, NULL, 0, false, err);
+    g->password_template = payload_compile_data(c->password, NULL, NULL, 0, false, c->data, err);
     return g->password_template ? 0 : error_prefix(err, "password"); // never quoted
 }
 
@@ -234,8 +251,9 @@ static int find_series(struct group *g, struct error *err)
     }
     g->generated = series(g, "samples_generated", METRIC_COUNTER, buf_cstr(&tags), err);
     g->late_ticks = g->generated ? series(g, "tick_late", METRIC_RATE, buf_cstr(&tags), err) : NULL;
+    g->dropouts_counter = g->late_ticks ? series(g, "dropouts", METRIC_COUNTER, buf_cstr(&tags), err) : NULL;
     buf_destroy(&tags);
-    if (!g->late_ticks)
+    if (!g->dropouts_counter)
         return -1;
     for (int s = 0; s < DEVICE_STATE_MAX; s++) {
         if (!(g->state_gauges[s] = state_series(g, "devices", device_state_name((enum device_state)s), err)))
@@ -245,40 +263,130 @@ static int find_series(struct group *g, struct error *err)
         if (!(g->conn_gauges[s] = state_series(g, "connections", conn_state_name((enum conn_state)s), err)))
             return -1;
     }
-    return 0;
+    return rules_series(g, err);
 }
 
 // --- devices ------------------------------------------------------------------------------------------------------
 
-static int make_devices(struct group *g, struct error *err)
+// Devices lie in blocks: all that a group begins with in one, those of each later growth in one more. A block goes when
+// its last device has gone.
+struct device_block {
+    struct device_block *next;
+    uint64_t n, live;
+    struct device devices[];
+};
+
+static void delete_blocks(struct group *g)
 {
-    struct fleet *fleet = g->fleet;
-    const struct ownership *o = &fleet->config.owner;
-    uint64_t n = ownership_count(o, g->config.count);
-    if (n > UINT32_MAX)
-        return error_set(err, ERR_LIMIT, "%llu devices are too many for one process", (unsigned long long)n);
-    g->block = calloc(n ? n : 1, sizeof(*g->block));
-    g->devices = calloc(n ? n : 1, sizeof(*g->devices));
-    if (!g->block || !g->devices)
-        return error_set(err, ERR_NO_MEMORY, "no memory for %llu devices", (unsigned long long)n);
-    for (uint64_t i = 0; i < n; i++) {
-        struct device *d = g->devices[i] = &g->block[i];
-        d->group = g;
-        d->index = ownership_place(o, i) + 1;
-        d->id = slots_add(fleet->slots, d);
-        if (!d->id)
-            return error_set(err, ERR_LIMIT, "no room for %llu devices", (unsigned long long)n);
-        rng_seed_device(&d->rng, fleet->config.seed, g->config.name, d->index, 4);
-        g->owned++; // group_delete looks at these
+    while (g->blocks) {
+        struct device_block *block = g->blocks;
+        g->blocks = block->next;
+        free(block);
     }
-    g->by_state[DEVICE_CREATED] = n;
-    g->by_conn[CONN_DISCONNECTED] = n;
+}
+
+static int make_device(struct group *g, struct device *d, uint64_t place, struct error *err)
+{
+    d->group = g;
+    d->index = place + 1;
+    d->id = slots_add(g->fleet->slots, d);
+    if (!d->id)
+        return error_set(err, ERR_LIMIT, "no room for another device");
+    device_seed(d, 4, &d->rng);
+    g->by_state[DEVICE_CREATED]++;
+    g->by_conn[CONN_DISCONNECTED]++;
     return 0;
 }
 
-static int reserve_values(struct fleet *fleet, const struct model *m, struct error *err)
+int group_make_devices(struct group *g, uint64_t count, struct error *err)
+{
+    const struct ownership *o = &g->fleet->config.owner;
+    uint64_t n = ownership_count(o, count), more = n > g->owned ? n - g->owned : 0;
+    if (n > UINT32_MAX)
+        return error_set(err, ERR_LIMIT, "%llu devices are too many for one process", (unsigned long long)n);
+    if (!more && g->devices)
+        return 0;
+    if (group_check_data(g, count, err))
+        return -1;
+    struct device **devices = realloc(g->devices, (n ? n : 1) * sizeof(struct device *));
+    if (devices)
+        g->devices = devices;
+    struct device_block *block = calloc(1, sizeof(*block) + more * sizeof(struct device));
+    if (!devices || !block) {
+        free(block);
+        return error_set(err, ERR_NO_MEMORY, "no memory for %llu devices", (unsigned long long)more);
+    }
+    block->n = more;
+    block->next = g->blocks;
+    g->blocks = block;
+    for (uint64_t i = 0; i < more; i++) {
+        struct device *d = g->devices[g->owned] = &block->devices[i];
+        if (make_device(g, d, ownership_place(o, g->owned), err))
+            return -1;
+        block->live++;
+        g->owned++; // group_delete looks at these
+    }
+    return 0;
+}
+
+uint64_t group_population(const struct group *g)
+{
+    uint64_t n = 0;
+    for (unsigned s = 0; s < DEVICE_STATE_MAX; s++)
+        n += g->by_state[s];
+    return n;
+}
+
+static void leave_block(struct group *g, const struct device *d)
+{
+    struct device_block **at = &g->blocks;
+    while (*at && !(d >= (*at)->devices && d < (*at)->devices + (*at)->n))
+        at = &(*at)->next;
+    struct device_block *block = *at;
+    if (!block || --block->live)
+        return;
+    *at = block->next;
+    free(block);
+}
+
+void group_forget(struct group *g, struct device *d)
+{
+    const struct ownership *o = &g->fleet->config.owner;
+    if (d->flags & FLAG_DEFERRED) // something of its end asked for one more look
+        return;
+    if (!gateway_at_rest(d)) {
+        fleet_defer(g->fleet, d);
+        return;
+    }
+    gateway_free(d);
+    device_cancel_retry(d);
+    device_undrop(d);
+    if (d->flags & FLAG_FAILED)
+        g->failed--;
+    if (d->flags & FLAG_COUNTED)
+        g->started--;
+    g->by_state[d->state]--;
+    g->by_conn[d->conn_state]--;
+    slots_remove(g->fleet->slots, d->id);
+    g->devices[ownership_count(o, d->index) - 1] = NULL;
+    // A group that was made smaller has no places above its count: they may come back with new devices.
+    while (g->owned > ownership_count(o, g->config.count) && !g->devices[g->owned - 1])
+        g->owned--;
+    if (g->launch_next > g->owned)
+        g->launch_next = g->owned;
+    leave_block(g, d);
+}
+
+int group_reserve_values(struct fleet *fleet, const struct model *m, struct error *err)
 {
     unsigned n = 0;
+    if (m && m->keeps_values && m->n_attributes > fleet->n_latest) {
+        struct value *latest = realloc(fleet->latest, m->n_attributes * sizeof(*latest));
+        if (!latest)
+            return error_set(err, ERR_NO_MEMORY, "out of memory");
+        fleet->latest = latest;
+        fleet->n_latest = m->n_attributes;
+    }
     for (unsigned i = 0; m && i < m->n_streams; i++)
         n = m->streams[i].n_attributes > n ? m->streams[i].n_attributes : n;
     if (n <= fleet->n_values)
@@ -294,7 +402,8 @@ static int reserve_values(struct fleet *fleet, const struct model *m, struct err
 static int build(struct group *g, const struct group_config *config, struct error *err)
 {
     return compile_templates(g, err) || find_series(g, err) || open_target(g, config->options, err) ||
-                   reserve_values(g->fleet, config->model, err) || make_devices(g, err)
+                   group_reserve_values(g->fleet, config->model, err) || relay_new(g, err) ||
+                   proxies_new(g, config->proxies, err) || group_make_devices(g, config->count, err)
                ? -1
                : 0;
 }
@@ -335,11 +444,18 @@ struct group *fleet_add_group(struct fleet *fleet, const struct group_config *co
 void group_delete(struct group *g)
 {
     for (uint64_t i = 0; i < g->owned; i++) {
+        if (!g->devices[i])
+            continue;
+        gateway_free(g->devices[i]);
+        proxy_stop(g->devices[i]);
         device_cancel_retry(g->devices[i]);
         device_free_parts(g->devices[i]);
         slots_remove(g->fleet->slots, g->devices[i]->id);
     }
-    loop_timer_stop(g->fleet->config.env.loop, &g->launch_timer);
+    relay_delete(g);
+    proxies_delete(g);
+    group_launch_stop(g);
+    group_dropouts_delete(g);
     if (g->target)
         g->adapter->target_delete(g->target);
     struct payload *templates[] = {g->id_template,          g->client_id_template, g->base_template,
@@ -350,44 +466,16 @@ void group_delete(struct group *g)
     struct group_config *c = &g->config;
     const char *strings[] = {c->name,     c->url,      c->id_pattern, c->client_id_pattern, c->topic_base,
                              c->username, c->password, c->will_topic, c->will_payload};
+    if (c->secret)
+        explicit_bzero((char *)(uintptr_t)c->secret, strlen(c->secret));
+    free((char *)(uintptr_t)c->secret);
     for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++)
         free((char *)strings[i]);
+    free((struct dropout *)(uintptr_t)c->dropouts);
+    delete_blocks(g);
+    commands_group_free(g);
+    rules_group_free(g);
     free(g->devices);
-    free(g->block);
+    group_models_delete(g);
     free(g);
-}
-
-// --- launch -------------------------------------------------------------------------------------------------------
-
-bool group_launched(const struct group *g)
-{
-    return g->launch_next >= g->owned;
-}
-
-static void launch_due(struct timer *t, void *arg)
-{
-    struct group *g = container_of(t, struct group, launch_timer);
-    int64_t now_us = loop_now_us(arg);
-    while (!group_launched(g) && !g->fleet->stopping) {
-        uint64_t place = ownership_place(&g->fleet->config.owner, g->launch_next);
-        int64_t at_us = g->fleet->start_us + launch_delay_us(&g->config.launch, place);
-        if (at_us > now_us || !g->fleet->starts_left) {
-            // Out of starts: the next turn goes on.
-            loop_timer_at(arg, t, at_us > now_us ? at_us : now_us, launch_due);
-            return;
-        }
-        struct device *d = g->devices[g->launch_next++];
-        if (d->state != DEVICE_CREATED) // stopped or started by hand before
-            continue;
-        g->fleet->starts_left--;
-        device_launch(d);
-    }
-}
-
-void group_launch(struct group *g)
-{
-    if (group_launched(g))
-        return;
-    int64_t first_us = launch_delay_us(&g->config.launch, ownership_place(&g->fleet->config.owner, 0));
-    loop_timer_at(g->fleet->config.env.loop, &g->launch_timer, g->fleet->start_us + first_us, launch_due);
 }

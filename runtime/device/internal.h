@@ -26,6 +26,10 @@ enum device_flag {
     FLAG_FAILED = 1 << 10,        // counted in group->failed
     FLAG_SUBSCRIBED = 1 << 12,    // the model's commands, on this connection
     FLAG_COUNTED = 1 << 11,       // counted in group->started
+    FLAG_DESTROY = 1 << 16,       // leaves its group once stopped
+    FLAG_DROPPED = 1 << 17,       // counted in group->dropped
+    FLAG_PLAN_DOWN = 1 << 18,     // stopped by a falling stage of the launch plan
+    FLAG_RENEW = 1 << 19,         // its behaviour begins anew when the turn ends
 };
 
 struct fleet {
@@ -40,21 +44,50 @@ struct fleet {
     bool started, stopping;
     int64_t start_us, deadline_us;
     struct timer drain_timer;
+    struct change_job *jobs; // group_change.c: asked for and not carried out, in order
+    struct timer job_timer;
     unsigned drain_group; // cursor of the first pass of a drain
     uint64_t drain_local;
     // Scratch of one render; nothing in it outlives a call.
     struct buf id, topic, payload;
-    struct value *values; // of the model with the most attributes in one stream
+    struct buf gateway_id; // of the device whose id is in `id`, if it is a child
+    struct value *values;  // of the model with the most attributes in one stream
     unsigned n_values;
+    struct value *latest; // a device's latest values by slot, for expressions
+    unsigned n_latest;
+    struct scratch texts;  // of the values of one message
     struct metric nowhere; // series when there is no registry
 };
 
 // fleet.c
 void fleet_defer(struct fleet *fleet, struct device *d);
+// group_data.c: whether there is a row for each of `count` devices, and an id of its own.
+int group_check_data(struct group *group, uint64_t count, struct error *err);
 // group.c
 void group_delete(struct group *group);
-void group_launch(struct group *group); // arms the launch timer
-bool group_launched(const struct group *group);
+int group_reserve_values(struct fleet *fleet, const struct model *m, struct error *err);
+// Makes the devices whose place is below `count` and that devices[] has no room for yet.
+int group_make_devices(struct group *group, uint64_t count, struct error *err);
+void group_forget(struct group *group, struct device *d); // destroyed: nothing of it may be used any more
+// group_launch.c
+void group_launch(struct group *group); // the fleet has started
+void group_launch_stop(struct group *group);
+bool group_launched(const struct group *group); // no device is still to be started
+// Places first … first + count - 1 are launched by the group's plan from at_us on (of the run), behind those that are.
+int group_launch_more(struct group *group, uint64_t first, uint64_t count, int64_t at_us, struct error *err);
+// group_dropout.c
+// number: of the dropout in the run; it and the group's name draw the devices. *n: how many will drop out here.
+int group_dropout(struct group *group, const struct dropout *spec, uint64_t number, int64_t at_us, uint64_t *n,
+                  struct error *err);
+void group_dropouts_start(struct group *group); // the fleet has started
+void group_dropouts_stop(struct group *group);
+void group_dropouts_delete(struct group *group);
+void device_undrop(struct device *d); // back, or gone for another reason
+// group_model.c
+int group_set_model(struct group *group, struct model *stolen, struct error *err);
+void group_models_delete(struct group *group);
+// group_change.c
+void changes_cancel(struct fleet *fleet); // those that wait are answered: the run is stopping
 // device.c
 void device_set_conn(struct device *d, enum conn_state to);
 void device_launch(struct device *d); // created, stopped or error → starting
@@ -66,12 +99,32 @@ void device_silence(struct device *d);    // ops.stop if due, streams stop
 void device_free_parts(struct device *d); // connection, streams, retry; not from inside events
 void device_cancel_retry(struct device *d);
 extern const struct adapter_events device_events;
+int device_transmit(struct device *d, const struct adapter_message *m, uint32_t token, struct error *err);
+// rule.c
+void rules_group_free(struct group *g);
 // stream.c
+int device_keep_values(struct device *d, struct error *err); // from now on, if the model has it so
 int streams_new(struct device *d, struct error *err);
 void streams_start(struct device *d);
 void streams_stop(struct device *d);
+void stream_arm(struct device_stream *s); // its timer, at next_us
 size_t streams_footprint(const struct device *d);
+void streams_free(struct device *d);
+// sparkplug.c; nothing happens unless the model is a Sparkplug node
+void sparkplug_online(struct device *d);
+void sparkplug_born(struct device *d);  // a birth certificate
+void sparkplug_leave(struct device *d); // before a clean DISCONNECT: the death certificate
+bool sparkplug_message(struct device *d, const struct adapter_message *m); // whether it was a command of the host
+// command.c
+void commands_group_free(struct group *g);
+size_t commands_footprint(const struct device *d);
 // identity.c
+// The topics of a device hang below it: the group's pattern rendered; of a child its gateway's and the child's id.
+int device_base(const struct device *d, struct buf *out, struct error *err);
+// Random numbers of a device: the same in every run of that seed, on any number of shards.
+void device_seed(const struct device *d, uint32_t salt, struct rng *out);
+// What placeholders of a template of this device stand for. The id lies in fleet->id: one scope at a time.
+int device_scope(const struct device *d, const struct value *values, struct payload_scope *out, struct error *err);
 int device_render(const struct device *d, const struct payload *p, const struct value *values, struct buf *out,
                   struct error *err);
 extern const struct adapter_identity device_identity;

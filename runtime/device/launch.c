@@ -1,140 +1,12 @@
-// Launch plans as closed formulas: a shard can ask for any place without walking over the others.
+// Launch plans as closed formulas: a shard can ask for any place without walking over the others. (Poisson arrivals are
+// the exception: see launch.h.) Stages are computed in whole numbers, so that the number of devices at a time and the
+// time at which it changes always agree.
 #include "device/launch.h"
 
 #include <math.h>
 #include <stdbool.h>
-#include <string.h>
-#include "core/jsonx.h"
-#include "core/units.h"
 
-#define MS 1000
 #define LAUNCH_MAX_US (INT64_MAX / 4) // far beyond any run, and safe to add to a time
-
-static const char *const strategy_names[] = {"immediate", "linear", "batch", "exponential", NULL};
-static const char *const keys[] = {"strategy", "rate",      "delay",      "batch_size",   "max_delay", "base",
-                                   "delayMs",  "batchSize", "maxDelayMs", "exponentBase", NULL};
-
-const char *launch_strategy_name(enum launch_strategy s)
-{
-    return (unsigned)s <= LAUNCH_EXPONENTIAL ? strategy_names[s] : "unknown";
-}
-
-static bool known(const char *key)
-{
-    for (unsigned i = 0; keys[i]; i++) {
-        if (!strcmp(key, keys[i]))
-            return true;
-    }
-    return false;
-}
-
-static int check_keys(const json_t *spec, struct error *err)
-{
-    const char *key;
-    json_t *value;
-    json_object_foreach((json_t *)spec, key, value)
-    {
-        if (known(key))
-            continue;
-        const char *near = suggest(key, keys);
-        return error_set(err, ERR_INVALID,
-                         "launch: unknown key \"%s\"%s%s%s; valid: strategy, rate, delay, batch_size, max_delay, base "
-                         "(or delayMs, batchSize, maxDelayMs, exponentBase)",
-                         key, near ? ", did you mean \"" : "", near ? near : "", near ? "\"?" : "");
-    }
-    return 0;
-}
-
-// One value under either of its two names.
-static int get(const json_t *spec, const char *key, const char *published, double dflt, double *out, struct error *err)
-{
-    if (json_object_get(spec, key) && json_object_get(spec, published))
-        return error_set(err, ERR_INVALID, "launch: \"%s\" and \"%s\" say the same: give one of them", key, published);
-    const char *used = json_object_get(spec, published) ? published : key;
-    if (json_get_num(spec, used, dflt, out, err))
-        return error_prefix(err, "launch");
-    return 0;
-}
-
-static int get_delay(const json_t *spec, const char *key, const char *published, double dflt_us, int64_t *out,
-                     struct error *err)
-{
-    double v;
-    bool ms = json_object_get(spec, published) != NULL;
-    if (get(spec, key, published, dflt_us, &v, err))
-        return -1;
-    if (ms)
-        v *= MS;
-    if (!(v >= 0 && v <= (double)LAUNCH_MAX_US))
-        return error_set(err, ERR_INVALID, "launch: %s must be a duration of 0 or more", ms ? published : key);
-    *out = (int64_t)llround(v);
-    return 0;
-}
-
-static int parse_strategy(const json_t *spec, enum launch_strategy *out, struct error *err)
-{
-    const char *name;
-    if (json_get_str(spec, "strategy", NULL, &name, err))
-        return error_prefix(err, "launch");
-    if (!name) // a rate alone says enough
-        name = json_object_get(spec, "rate") ? "linear" : "immediate";
-    for (unsigned i = 0; strategy_names[i]; i++) {
-        if (!strcmp(name, strategy_names[i])) {
-            *out = (enum launch_strategy)i;
-            return 0;
-        }
-    }
-    const char *near = suggest(name, strategy_names);
-    return error_set(err, ERR_INVALID,
-                     "launch: unknown strategy \"%s\"%s%s%s; valid: immediate, linear, batch, exponential", name,
-                     near ? ", did you mean \"" : "", near ? near : "", near ? "\"?" : "");
-}
-
-static int parse_rate(const json_t *spec, struct launch *l, struct error *err)
-{
-    if (!json_object_get(spec, "rate"))
-        return 0;
-    if (l->strategy != LAUNCH_LINEAR)
-        return error_set(err, ERR_INVALID, "launch: \"rate\" is for the strategy linear, not %s",
-                         launch_strategy_name(l->strategy));
-    if (json_object_get(spec, "delay") || json_object_get(spec, "delayMs"))
-        return error_set(err, ERR_INVALID, "launch: give \"rate\" or a delay, not both");
-    if (json_get_num(spec, "rate", 0, &l->rate, err))
-        return error_prefix(err, "launch");
-    if (!(l->rate >= 1e-6 && l->rate <= 1e9))
-        return error_set(err, ERR_INVALID, "launch: rate must be between 0.000001 and 1e9 devices a second, is %g",
-                         l->rate);
-    return 0;
-}
-
-int launch_parse(const json_t *spec, struct launch *out, struct error *err)
-{
-    struct launch l = {.strategy = LAUNCH_IMMEDIATE,
-                       .delay_us = 1000 * MS,
-                       .batch_size = 100,
-                       .max_delay_us = 60000 * (int64_t)MS,
-                       .base = 1.5};
-    double batch;
-    if (!spec || json_is_null(spec)) {
-        *out = l;
-        return 0;
-    }
-    if (!json_is_object(spec))
-        return error_set(err, ERR_INVALID,
-                         "launch: expected an object such as {\"strategy\": \"linear\", \"rate\": 200}");
-    if (check_keys(spec, err) || parse_strategy(spec, &l.strategy, err) || parse_rate(spec, &l, err) ||
-        get_delay(spec, "delay", "delayMs", (double)l.delay_us, &l.delay_us, err) ||
-        get_delay(spec, "max_delay", "maxDelayMs", (double)l.max_delay_us, &l.max_delay_us, err) ||
-        get(spec, "batch_size", "batchSize", 100, &batch, err) || get(spec, "base", "exponentBase", 1.5, &l.base, err))
-        return -1;
-    if (!(batch >= 1 && batch <= 1e9) || batch != floor(batch))
-        return error_set(err, ERR_INVALID, "launch: batch_size must be a whole number of 1 or more, is %g", batch);
-    if (!(l.base >= 1 && l.base <= 1000))
-        return error_set(err, ERR_INVALID, "launch: base must be between 1 and 1000, is %g", l.base);
-    l.batch_size = (uint64_t)batch;
-    *out = l;
-    return 0;
-}
 
 static int64_t clamp_us(double us)
 {
@@ -158,7 +30,14 @@ static int64_t exponential_us(const struct launch *l, uint64_t i)
     return clamp_us(sum + ((double)i - k) * cap);
 }
 
-int64_t launch_delay_us(const struct launch *l, uint64_t i)
+static int64_t ramp_us(const struct launch *l, uint64_t count, uint64_t i)
+{
+    if (i + 1 >= count)
+        return l->over_us;
+    return clamp_us((double)l->over_us * sqrt((double)(i + 1) / (double)count));
+}
+
+int64_t launch_delay_us(const struct launch *l, uint64_t count, uint64_t i)
 {
     switch (l->strategy) {
     case LAUNCH_IMMEDIATE:
@@ -169,11 +48,98 @@ int64_t launch_delay_us(const struct launch *l, uint64_t i)
         return clamp_us((double)(i / (l->batch_size ? l->batch_size : 1)) * (double)l->delay_us);
     case LAUNCH_EXPONENTIAL:
         return exponential_us(l, i);
+    case LAUNCH_RAMP:
+        return ramp_us(l, count, i);
+    case LAUNCH_STAGES:
+        return launch_change_us(l, i, UINT64_MAX, -1);
+    case LAUNCH_POISSON:
+        return clamp_us((double)(i + 1) * 1e6 / l->rate);
     }
     return 0;
 }
 
 int64_t launch_total_us(const struct launch *l, uint64_t count)
 {
-    return count ? launch_delay_us(l, count - 1) : 0;
+    int64_t sum = 0;
+    if (l->strategy != LAUNCH_STAGES)
+        return count ? launch_delay_us(l, count, count - 1) : 0;
+    for (unsigned i = 0; i < l->n_stages; i++)
+        sum += l->stages[i].duration_us;
+    return sum;
+}
+
+// --- stages -------------------------------------------------------------------------------------------------------
+
+uint64_t launch_peak(const struct launch *l)
+{
+    uint64_t peak = 0;
+    for (unsigned i = 0; i < l->n_stages; i++)
+        peak = l->stages[i].target > peak ? l->stages[i].target : peak;
+    return peak;
+}
+
+// a × b / c without overflow, up: rounded up.
+static uint64_t scale(uint64_t a, uint64_t b, uint64_t c, bool up)
+{
+    unsigned __int128 product = (unsigned __int128)a * b;
+    return (uint64_t)((product + (up ? c - 1 : 0)) / c);
+}
+
+uint64_t launch_up(const struct launch *l, int64_t at_us)
+{
+    uint64_t from = 0;
+    int64_t start = 0;
+    for (unsigned i = 0; i < l->n_stages; i++) {
+        const struct launch_stage *s = &l->stages[i];
+        if (at_us < start + s->duration_us) {
+            uint64_t past = at_us > start ? (uint64_t)(at_us - start) : 0, of = (uint64_t)s->duration_us;
+            return s->target >= from ? from + scale(s->target - from, past, of, false)
+                                     : from - scale(from - s->target, past, of, false);
+        }
+        start += s->duration_us;
+        from = s->target;
+    }
+    return from;
+}
+
+// Within one stage, from `from` places at its start: when `place` changes, -1 when it does not.
+static int64_t change_in(const struct launch_stage *s, uint64_t from, uint64_t rising, uint64_t falling)
+{
+    uint64_t of = (uint64_t)s->duration_us;
+    if (s->target > from && rising < s->target)
+        return rising < from ? 0 : (int64_t)scale(rising + 1 - from, of, s->target - from, true);
+    if (s->target < from && falling != UINT64_MAX && falling >= s->target)
+        return falling >= from ? 0 : (int64_t)scale(from - falling, of, from - s->target, true);
+    return -1;
+}
+
+int64_t launch_change_us(const struct launch *l, uint64_t rising, uint64_t falling, int64_t after_us)
+{
+    uint64_t from = 0;
+    int64_t start = 0;
+    for (unsigned i = 0; i < l->n_stages; i++) {
+        const struct launch_stage *s = &l->stages[i];
+        int64_t at = change_in(s, from, rising, falling);
+        if (at >= 0 && start + at > after_us)
+            return start + at;
+        start += s->duration_us;
+        from = s->target;
+    }
+    return INT64_MAX;
+}
+
+// --- Poisson ------------------------------------------------------------------------------------------------------
+
+void launch_arrivals_create(struct launch_arrivals *a, uint64_t seed, const char *group, uint64_t salt)
+{
+    rng_seed_device(&a->rng, seed, group, salt, 2);
+    a->n = 0;
+    a->at_us = 0;
+}
+
+int64_t launch_arrival_us(const struct launch *l, struct launch_arrivals *a, uint64_t i)
+{
+    for (; a->n <= i; a->n++)
+        a->at_us += rng_exponential(&a->rng) * 1e6 / l->rate;
+    return clamp_us(a->at_us);
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "core/jsonx.h"
+#include "engine/capture.h"
 
 #define LOG_WAITING_MAX (4u << 20) // beyond it log lines are dropped and counted: they must never close the channel
 #define SERIES_MAX 20000
@@ -77,10 +78,17 @@ int child_create(struct child *c, const struct child_start *start, int channel, 
 {
     static const struct channel_events events = {on_message, on_closed};
     struct clock clock;
-    clock_create_real(&clock);
+    if (start->capture)
+        clock_create_virtual(&clock, start->capture->from_us);
+    else
+        clock_create_real(&clock);
     c->start = start;
     prctl(PR_SET_NAME, start->name);
     c->loop = loop_new(&clock, err);
+    if (c->loop && start->capture) { // until GO time stands still
+        loop_simulate(c->loop, VIRTUAL_POLL_US);
+        loop_hold(c->loop, true);
+    }
     c->channel = c->loop ? channel_new(c->loop, channel, &events, c, err) : NULL;
     if (!c->channel)
         return -1;
@@ -144,6 +152,7 @@ json_t *child_load(struct child *c, bool director)
         .n_args = run->n_args,
         .jit = run->jit,
         .director = director,
+        .lenient = !director,
         .loop = c->loop,
         .log = c->log,
         .metrics = c->metrics,
@@ -174,9 +183,9 @@ void child_send_snapshot(struct child *c)
     buf_destroy(&bytes);
 }
 
-void child_done(struct child *c, int64_t undelivered)
+void child_done(struct child *c, int64_t undelivered, json_t *captured)
 {
     child_send_snapshot(c);
-    child_send(c, MSG_DONE, json_pack("{s:I}", "undelivered", (json_int_t)undelivered));
+    child_send(c, MSG_DONE, json_pack("{s:I, s:o*}", "undelivered", (json_int_t)undelivered, "captured", captured));
     loop_stop(c->loop);
 }

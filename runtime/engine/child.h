@@ -10,7 +10,8 @@ struct child_start { // given to shard_main and director_main, valid in the chil
     const struct run_config *run;
     const char *sha256;
     struct heartbeat *heartbeat;
-    char name[16]; // of the process, for ps: "iotix-shard-2", "iotix-director"
+    const struct capture_start *capture; // a shard in virtual time, else NULL
+    char name[16];                       // of the process, for ps: "iotix-shard-2", "iotix-director"
 };
 int shard_main(void *child_start, int channel);
 int director_main(void *child_start, int channel);
@@ -37,4 +38,5 @@ void child_diagnose(struct child *c, const char *code, int exit_code, const char
 void child_send(struct child *c, enum message_type type, json_t *stolen);
 void child_send_snapshot(struct child *c);
 // DONE, everything written, the loop ends.
-void child_done(struct child *c, int64_t undelivered);
+// captured: of a run in virtual time (capture_report, stolen), else NULL.
+void child_done(struct child *c, int64_t undelivered, json_t *captured);

@@ -9,8 +9,17 @@
 #define OBSERVERS_MAX 16
 #define SNAPSHOT_US 1000000
 
+struct request { // of the test, that has not been answered
+    struct request *next;
+    uint64_t id;
+    test_change_fn *fn;
+    void *arg;
+};
+
 struct director {
     struct child c;
+    struct request *requests;
+    uint64_t next_request;
     char *broker; // the run's URL
     uint64_t seed;
     json_t *status; // latest STATUS_DOWN
@@ -80,6 +89,73 @@ static void test_done(void *arg, int code, const char *error)
                json_pack("{s:b, s:o, s:i}", "ok", code == 0, "error", json_text_of(error), "code", code));
 }
 
+// --- changes of the run
+
+static struct request *take_request(struct director *d, uint64_t id)
+{
+    struct request **at = &d->requests;
+    while (*at && (*at)->id != id)
+        at = &(*at)->next;
+    struct request *r = *at;
+    if (!r)
+        return NULL;
+    *at = r->next;
+    return r;
+}
+
+static void answered(struct director *d, const json_t *m)
+{
+    struct request *r = take_request(d, (uint64_t)json_integer_value(json_object_get(m, "id")));
+    const char *text = json_string_value(json_object_get(m, "error"));
+    const char *code = json_string_value(json_object_get(m, "code"));
+    struct error err;
+    if (!r)
+        return;
+    if (text) {
+        enum error_code number = ERR_INTERNAL;
+        for (int i = 1; code && i < ERR_CODE_MAX; i++)
+            if (strcmp(code, error_code_name((enum error_code)i)) == 0)
+                number = (enum error_code)i;
+        error_set(&err, number, "%s", text);
+    }
+    r->fn(r->arg, text ? NULL : json_object_get(m, "answer"), text ? &err : NULL);
+    free(r);
+}
+
+// The supervisor bounds how many wait at once.
+static void test_change(void *arg, json_t *stolen, int64_t timeout_us, test_change_fn *fn, void *fn_arg)
+{
+    struct director *d = arg;
+    struct request *r = calloc(1, sizeof(*r));
+    if (!r) {
+        json_decref(stolen);
+        return; // the run is out of memory: the test ends with its deadline
+    }
+    *r = (struct request){d->requests, ++d->next_request, fn, fn_arg};
+    d->requests = r;
+    child_send(
+        &d->c, MSG_REQUEST,
+        json_pack("{s:I, s:o, s:I}", "id", (json_int_t)r->id, "change", stolen, "timeout_us", (json_int_t)timeout_us));
+}
+
+static void reload(struct director *d, const json_t *m)
+{
+    const struct scenario_ops *ops = d->c.start->run->ops;
+    struct error err = {0};
+    json_t *groups = NULL, *answer = json_pack("{s:O}", "number", json_object_get(m, "number"));
+    if (!ops->reload)
+        error_set(&err, ERR_UNSUPPORTED, "nothing can be reloaded here");
+    else
+        groups = ops->reload(d->c.scenario, json_string_value(json_object_get(m, "group")), &err);
+    if (groups) {
+        json_object_set_new(answer, "groups", groups);
+    } else {
+        json_object_set_new(answer, "error", json_text_of(err.text));
+        json_object_set_new(answer, "code", json_string(error_code_name(err.code)));
+    }
+    child_send(&d->c, MSG_RELOADED, answer);
+}
+
 static void on_tick(struct timer *t, void *loop)
 {
     (void)loop;
@@ -105,6 +181,7 @@ static void go(struct director *d, const json_t *message)
         .observer = test_observer,
         .check = test_check,
         .done = test_done,
+        .change = test_change,
     };
     loop_timer_start(d->c.loop, &d->tick, SNAPSHOT_US, on_tick);
     if (d->c.start->run->ops->test_start(d->c.scenario, &env, &err))
@@ -133,11 +210,15 @@ static void on_message(struct child *c, enum message_type type, const json_t *me
     } else if (type == MSG_STATUS_DOWN) {
         json_decref(d->status);
         d->status = json_incref((json_t *)(uintptr_t)message); // borrowed and kept: only the reference count changes
+    } else if (type == MSG_ANSWER) {
+        answered(d, message);
+    } else if (type == MSG_RELOAD) {
+        reload(d, message);
     } else if (type == MSG_STOP) {
         d->told = true; // what a cancelled test says is no verdict
         c->start->heartbeat->phase = PHASE_DRAIN;
         c->start->run->ops->stop(c->scenario);
-        child_done(c, 0);
+        child_done(c, 0, NULL);
     }
 }
 
@@ -163,6 +244,13 @@ int director_main(void *child_start, int channel)
     }
     int status = d->c.status;
     loop_timer_stop(d->c.loop, &d->tick);
+    struct error gone;
+    error_set(&gone, ERR_CANCELLED, "the run is over");
+    while (d->requests) {
+        struct request *r = take_request(d, d->requests->id);
+        r->fn(r->arg, NULL, &gone);
+        free(r);
+    }
     if (d->c.scenario) // before the observers it uses
         d->c.start->run->ops->close(d->c.scenario);
     d->c.scenario = NULL;

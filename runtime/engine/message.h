@@ -11,12 +11,17 @@ enum message_type {
     // supervisor → child
     MSG_ASSIGN = 1, // {"plan": overridden, "seed", "broker": resolved URL, "partition", "partitions", "shard", "shards"
                     // (from 0),
-                    //  "quarantine": [{"group": number, "index"}]}: devices that are not started but counted as failed
-    MSG_GO,         // {"elapsed_us": how far the run already is}: launch
+                    //  "quarantine": [{"group": number, "index"}]: devices that are not started but counted as failed,
+                    //  "resumed": in place of a lost shard}
+    MSG_GO,         // {"elapsed_us": how far the run already is, "changes": what it has seen (of MSG_CHANGE)}: launch
     MSG_STOP,       // {"deadline_us": drain for at most this long}
     MSG_PING,       // {"n"}
     MSG_STATUS_DOWN, // to the director: {"groups":{name:{"count":..,"online":..,"running":..,"error":..,...}},
                      // "elapsed_us"}
+    MSG_CHANGE,      // {"number","at_us","op",…}: to do to running groups, see device/change.h; or {"op":"reload",
+                     // "groups":[{"name", "model":{"path","text"}, "behaviour":{"path","text"}}]}
+    MSG_ANSWER,      // to the director: {"id", "answer"} or {"id","error","code"}
+    MSG_RELOAD,      // to the director: {"number", "group": name, absent: all}: read and check what lies on disk
     // child → supervisor
     MSG_PLAN = 32,  // director: the plan
     MSG_DIAGNOSTIC, // {"code":"IOTX…","file","line","col","message","hint","error_code"}: loading failed (several may
@@ -24,14 +29,17 @@ enum message_type {
     MSG_READY,      // instantiated
     MSG_PONG,       // {"n","turn"}
     MSG_SNAPSHOT,   // binary: metrics_encode
-    MSG_STATUS,     // {"groups":[{"state":[…],"conn":[…],"started","ever_online","failed"},…], "launching":bool,
-                    // "longest_turn_us"}
-    MSG_LOG,        // {"level","line"}
-    MSG_EVENT,      // {"kind":"device"|"conn", "reason","device","group","text","count","fail_run":bool,"t_us"}: errors
-                    // grouped by reason
-    MSG_CHECK,      // director: one expectation: {"name","ok","detail","t_us"}
-    MSG_TEST_DONE,  // director: {"ok","error","code": 0|107|108|110}
-    MSG_DONE,       // drained; the last message before exit: {"undelivered": n}
+    MSG_STATUS, // {"groups":[{"state":[…],"conn":[…],"started","ever_online","failed","dropped"},…], "launching":bool,
+                // "longest_turn_us", "elapsed_us": in virtual time}
+    MSG_LOG,       // {"level","line"}
+    MSG_EVENT,     // {"kind":"device"|"conn", "reason","device","group","text","count","fail_run":bool,"t_us"}: errors
+                   // grouped by reason
+    MSG_CHECK,     // director: one expectation: {"name","ok","detail","t_us"}
+    MSG_TEST_DONE, // director: {"ok","error","code": 0|107|108|110}
+    MSG_DONE,      // drained; the last message before exit: {"undelivered": n, "captured": virtual time: see capture.h}
+    MSG_REQUEST,   // director: {"id", "change": see change.h, "timeout_us"}
+    MSG_RELOADED,  // director: {"number", "groups": as in MSG_CHANGE, only what differs} or {"number","error","code"}
+    MSG_CHANGED,   // shard: {"number", "answer": see device/change.h} or {"number","error","code"}
 };
 #define MESSAGE_MAX (64u << 20)
 

@@ -10,8 +10,8 @@
 #include <sys/random.h>
 
 #include "adapter/mqtt/topic.h"
+#include "adapter/topic.h"
 #include "engine/observer_lane.h"
-#include "engine/topic.h"
 
 #define BATCH 1000u // messages handed out in one turn: the loop has other work
 

@@ -3,6 +3,7 @@
 // ev_async.
 #pragma once
 #include "adapter/adapter.h"
+#include "adapter/topic.h" // topic_matches
 #include "core/loop.h"
 
 struct observer;
@@ -40,5 +41,3 @@ int observer_publish(struct observer *o, const char *topic, const void *payload,
 uint64_t observer_dropped(const struct observer *o);
 // Other caps of the queue between threads, for messages that come from now on.
 void observer_limit(struct observer *o, unsigned max_messages, size_t max_bytes);
-// MQTT topic filter matching (section 4.7); used by tests too.
-bool topic_matches(const char *filter, const char *topic);

@@ -4,14 +4,19 @@
 // and parses that copy again, so that what a shard is sent, what is shown and what is run cannot drift apart, and a
 // refused override leaves the plan as it was.
 #include "engine/plan.h"
+#include "engine/plan_data.h"
+#include "engine/plan_launch.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/file.h"
 #include "core/jsonx.h"
 #include "core/units.h"
+#include "device/proxy.h"
 #include "link/url.h"
 
 #define GROUPS_MAX 10000u
@@ -183,8 +188,8 @@ static int fill_identity(const json_t *group, struct group_config *c, struct err
 static int fill_group(struct plan *p, struct plan_group *g, json_t *json, unsigned place, struct error *err)
 {
     struct group_config *c = &g->config;
-    json_t *launch;
     int64_t count, declared, number, memory, line, qos;
+    const char *model_url;
     if (get_range(json, "line", 0, 0, INT32_MAX, &line, err) != 0)
         return -1;
     g->line = (int)line;
@@ -202,12 +207,19 @@ static int fill_group(struct plan *p, struct plan_group *g, json_t *json, unsign
         get_range(json, "memory", DEFAULT_MEMORY, 1024, (int64_t)1 << 40, &memory, err) != 0 ||
         get_range(json, "qos", 0, 0, 2, &qos, err) != 0 || get_text(json, "model", NULL, &g->model_path, err) != 0 ||
         json_get_bool(json, "behaviour", false, &c->behaviour, err) != 0 ||
-        get_text(json, "broker", NULL, &c->url, err) != 0)
+        get_text(json, "broker", NULL, &c->url, err) != 0 || get_text(json, "model_broker", NULL, &model_url, err) != 0)
         return -1;
-    if (get_container(json, "launch", JSON_OBJECT, &launch, err) != 0 || launch_parse(launch, &c->launch, err) != 0 ||
-        fill_identity(json, c, err) != 0 || fill_will(p->json, json, c, err) != 0)
+    c->count = (uint64_t)count;
+    if (plan_parse_launch(g, json, err) != 0 || fill_identity(json, c, err) != 0 ||
+        fill_will(p->json, json, c, err) != 0 || plan_parse_data(g, json, err) != 0)
         return -1;
-    if (!g->model_path && !c->behaviour)
+    c->proxies = json_object_get(json, "proxies");
+    if (json_is_null(c->proxies))
+        c->proxies = NULL;
+    // ${data.…} is looked at when the file is open.
+    if (c->proxies && !g->data_path && proxies_check(c->proxies, c->count, err) != 0)
+        return -1;
+    if (!g->model_path && !c->behaviour && !c->proxies)
         return error_set(err, ERR_INVALID, "neither a model nor a behaviour: its devices would have nothing to do");
     if (g->model_path && !json_is_object(json_object_get(json_object_get(p->json, "models"), g->model_path)))
         return error_set(err, ERR_INVALID, "model \"%s\" is not among the plan's models", g->model_path);
@@ -223,9 +235,14 @@ static int fill_group(struct plan *p, struct plan_group *g, json_t *json, unsign
                                "broker: \"embedded\" is for the scenario; a group takes a URL, or none");
     if (!g->own_url && strcmp(p->broker, "embedded") != 0)
         c->url = p->broker;
+    else if (!g->own_url && model_url) {
+        if (check_broker(model_url, err) != 0)
+            return error_prefix(err, "model %s: connection", g->model_path);
+        c->url = model_url;
+        g->model_url = true;
+    }
     const json_t *options = json_object_get(json, "mqtt");
     c->options = json_is_object(options) ? options : NULL;
-    c->count = (uint64_t)count;
     c->number = (unsigned)number;
     c->qos = (int)qos;
     g->declared = (uint64_t)declared;
@@ -448,6 +465,8 @@ static void release(struct plan *p)
     for (unsigned i = 0; i < p->n_models; i++)
         model_delete(p->models[i]);
     free(p->models);
+    plan_release_data(p);
+    plan_release_launch(p);
     free(p->thresholds);
     free(p->groups);
     json_decref(p->json);
@@ -484,6 +503,17 @@ uint64_t plan_devices(const struct plan *plan)
     return sum;
 }
 
+const char *plan_target(const struct plan *plan)
+{
+    if (strcmp(plan->broker, "embedded") != 0 || plan->has_test)
+        return plan->broker;
+    for (unsigned i = 0; i < plan->n_groups; i++) {
+        if (!plan->groups[i].own_url && !plan->groups[i].model_url)
+            return plan->broker;
+    }
+    return plan->groups[0].config.url;
+}
+
 // --- models
 
 static struct model *load_model(const struct plan *p, const char *path, struct error *err)
@@ -498,13 +528,24 @@ static struct model *load_model(const struct plan *p, const char *path, struct e
         error_set(err, ERR_INVALID, "models: %s: expected the model's text", path);
         return NULL;
     }
-    return model_parse(text, strlen(text), path, err);
+    return model_parse(text, strlen(text), path, &p->model_env, err);
+}
+
+// Data files of models lie beside the model or the scenario.
+static void set_model_env(struct plan *p)
+{
+    p->model_dirs[0] = p->model_dir;
+    p->model_env = (struct model_env){.datasets = p->datasets, .dirs = p->model_dirs};
+    p->model_env.n_dirs = path_dirname(p->file, p->model_dir, sizeof(p->model_dir)) == 0;
 }
 
 int plan_load_models(struct plan *plan, struct error *err)
 {
     if (plan->models)
         return 0;
+    if (plan_open_data(plan, err) != 0)
+        return -1;
+    set_model_env(plan);
     plan->models = calloc(plan->n_groups, sizeof(struct model *));
     if (!plan->models)
         return error_set(err, ERR_NO_MEMORY, "models: no memory");
@@ -525,6 +566,44 @@ int plan_load_models(struct plan *plan, struct error *err)
         }
         if (!json_is_number(json_object_get(json_array_get(groups, i), "qos")))
             g->config.qos = g->config.model->qos;
+    }
+    return 0;
+}
+
+// --- secrets
+
+static int secret_of(const struct plan *p, const struct plan_group *g, const char *name, const struct secrets *secrets,
+                     const char **out, struct error *err)
+{
+    *out = NULL;
+    if (!name || g->config.password)
+        return 0;
+    *out = secrets_find(secrets, name, err);
+    if (*out)
+        return 0;
+    error_prefix(err, "%s: /connection/passwordRef", g->model_path);
+    return prefix_place(p, g->line, "group", g->config.name, err);
+}
+
+int plan_take_secrets(struct plan *plan, const struct secrets *secrets, struct error *err)
+{
+    for (unsigned i = 0; i < plan->n_groups; i++) {
+        struct plan_group *g = &plan->groups[i];
+        if (g->config.model && secret_of(plan, g, g->config.model->password_ref, secrets, &g->config.secret, err))
+            return -1;
+    }
+    return 0;
+}
+
+int plan_check_secrets(const struct plan *plan, const struct secrets *secrets, struct error *err)
+{
+    const json_t *models = json_object_get(plan->json, "models");
+    for (unsigned i = 0; i < plan->n_groups; i++) {
+        const struct plan_group *g = &plan->groups[i];
+        const json_t *model = g->model_path ? json_object_get(models, g->model_path) : NULL;
+        const char *secret, *name = json_string_value(json_object_get(model, "credential"));
+        if (secret_of(plan, g, name, secrets, &secret, err))
+            return -1;
     }
     return 0;
 }
@@ -593,20 +672,11 @@ static int apply_devices(const struct plan *p, json_t *json, const struct plan_o
                          text, p->file, place, n, (double)o->devices / (double)total,
                          json_string_value(json_object_get(first, "name")), value);
     }
-    return set_member(json_array_get(groups, 0), "count", json_integer((json_int_t)o->devices), err);
-}
-
-static int scale_launch(json_t *group, const struct launch *launch, double scale, struct error *err)
-{
-    if (launch->strategy != LAUNCH_LINEAR)
-        return 0;
-    json_t *spec = json_deep_copy(json_object_get(group, "launch"));
-    if (!spec || json_object_set_new(group, "launch", spec) != 0)
-        return error_set(err, ERR_NO_MEMORY, "launch: no memory");
-    if (launch->rate > 0)
-        return set_member(spec, "rate", json_real(launch->rate * scale), err);
-    json_object_del(spec, "delayMs");
-    return set_member(spec, "delay", json_integer((json_int_t)llround((double)launch->delay_us / scale)), err);
+    json_t *group = json_array_get(groups, 0);
+    const struct plan_group *g = find_group(p, json_string_value(json_object_get(group, "name")));
+    if (set_member(group, "count", json_integer((json_int_t)o->devices), err) != 0)
+        return -1;
+    return plan_fit_stages(group, g, o->devices, err);
 }
 
 static int apply_scale(const struct plan *p, json_t *json, const struct plan_overrides *o, struct error *err)
@@ -628,7 +698,7 @@ static int apply_scale(const struct plan *p, json_t *json, const struct plan_ove
             return error_set(err, ERR_INVALID, "%s: group \"%s\" would have %.0f devices, at most %u are possible",
                              text, g->config.name, count, DEVICES_MAX);
         if (set_member(json_group, "count", json_integer(count < 1 ? 1 : (json_int_t)count), err) != 0 ||
-            scale_launch(json_group, &g->config.launch, o->scale, err) != 0)
+            plan_scale_launch(json_group, g, o->scale, err) != 0)
             return -1;
     }
     return 0;

@@ -9,12 +9,16 @@
 //     "seed": int | null, "stop_timeout": us, "on_shard_lost": "restart" | "fail", "has_test": bool,
 //     "options": { "shards": int, ... run options a scenario may preset, see run.h },
 //     "params": { NAME: {"type":..., "value":..., "default":..., "help":...} },
-//     "groups": [ { "name", "line": int, "count": int, "model": path | null, "behaviour": bool, "launch": {...},
-//     "broker": url | null,
+//     "groups": [ { "name", "line": int, "count": int, "model": path | null, "behaviour": bool, "behaviour_path",
+//     "behaviour_text": of a behaviour in a file of its own | null, "launch": {...}, "dropout": {...} | [...],
+//     "broker": url | null, "model_broker": url | null,
 //                   "mqtt": {adapter options}, "id": pattern, "client_id": pattern|null, "topics": pattern,
 //                   "username","password", "will": {"topic","payload","qos","retain"} | null, "qos": 0..2, "on_error":
-//                   "stop|restart|fail", "max_restarts": int, "memory": bytes, "tags": {..} } ],
-//     "models": { path: {"text": the JSON text, "id", "version"} },
+//                   "stop|restart|fail", "max_restarts": int, "memory": bytes, "tags": {..},
+//                   "proxies": bindings as in device/proxy.h | null,
+//                   "data": {"path", "rows": int, "format", "delimiter", "header": bool | null, "numbers": bool} | null
+//                   } ],
+//     "models": { path: {"text": the JSON text, merged, "id", "version", "credential": passwordRef | null} },
 //     "thresholds": [ { "metric": selector, "expr": "p95 < 200ms", "abort": bool, "delay_abort": us, "no_data":
 //     "fail"|"pass", "line": int } ] }
 #pragma once
@@ -22,15 +26,22 @@
 #include <stdbool.h>
 #include "core/error.h"
 #include "device/device.h"
+#include "engine/secrets.h"
 #include "engine/threshold.h"
+#include "telemetry/dataset.h"
 
 struct plan_group {
     struct group_config config; // strings point into plan->json; model is set by plan_load_models in shards
     const char *model_path;     // NULL: none
-    bool own_url;               // it names its own broker; otherwise the run's
+    bool own_url;               // it names its own broker; otherwise the model's, or the run's
+    bool model_url;             // config.url is the model's: nobody else named one
     uint64_t declared;          // count as declared, before overrides
     uint64_t memory_bytes;      // cap of a device's Lua memory
     int line;
+    const char *data_path; // rows of its devices; NULL: none
+    struct dataset_options data_options;
+    uint64_t data_rows;   // when the scenario was loaded
+    struct dataset *data; // open, once plan_load_models was called
 };
 
 struct plan {
@@ -49,14 +60,30 @@ struct plan {
     struct threshold *thresholds;
     unsigned n_models;
     struct model **models;
+    struct datasets *datasets;  // of groups' data and models' replays, once plan_load_models was called
+    struct model_env model_env; // for models that are parsed later; points into the plan
+    const char *model_dirs[1];
+    char model_dir[1024];
 };
 // json is stolen (owned by the plan, also on failure). No groups, duplicate group names, neither duration nor test:
 // errors.
 struct plan *plan_parse(json_t *json, struct error *err);
 void plan_delete(struct plan *plan);
 uint64_t plan_devices(const struct plan *plan);
-// Parses the embedded models and points the groups to them (shards only).
+// The target of the run: "embedded", or a URL: the broker's, or where every group has one of its own and there is no
+// test to observe another, the first group's.
+const char *plan_target(const struct plan *plan);
+// Opens the groups' data files, parses the embedded models and points the groups to them (shards only).
 int plan_load_models(struct plan *plan, struct error *err) WARN_UNUSED_RESULT;
+
+// Gives every group whose model refers to a password, and that has none of its own, the secret (shards, after
+// plan_load_models). Strings point into `secrets`.
+int plan_take_secrets(struct plan *plan, const struct secrets *secrets, struct error *err) WARN_UNUSED_RESULT;
+// Whether that will do: every such secret is there. From the plan's JSON alone (supervisor).
+int plan_check_secrets(const struct plan *plan, const struct secrets *secrets, struct error *err) WARN_UNUSED_RESULT;
+
+// Whether every group with a data file has a row for each of its devices. After the overrides.
+int plan_check_data(const struct plan *plan, struct error *err) WARN_UNUSED_RESULT;
 
 // What the command line (or environment, or configuration) changes. origin strings are for the header: "flag -n".
 struct plan_overrides {

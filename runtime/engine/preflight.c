@@ -15,7 +15,10 @@
 #define SHARD_DEVICES 12000 // the longest collector pause grows with the coroutines of one Lua state
 #define SPARE_FDS 64        // epoll, channel, log, resolver, plugins …
 #define SPARE_PORTS 64
-#define DEVICE_BYTES (2048u + 4800u)
+#define DEVICE_USER_BYTES 2048u
+#define DEVICE_BYTES (DEVICE_USER_BYTES + 4800u)
+#define VIRTUAL_BYTES 700u   // a device of a model alone, in virtual time
+#define VIRTUAL_DEVICES 100u // more shards than one are worth the merge
 #define BROKER_BYTES (3072u + 4800u)
 #define SHARD_BYTES (24u << 20)
 #define SHARDS_MAX 4096
@@ -170,18 +173,47 @@ static int check_rest(const struct preflight *p, struct error *err)
     return 0;
 }
 
-int preflight_check(const struct plan *plan, unsigned shards_wanted, unsigned partition, unsigned partitions,
-                    bool embedded_broker, struct preflight *out, struct error *err)
+static int begin(const struct plan *plan, unsigned shards_wanted, unsigned partition, unsigned partitions,
+                 struct ownership *all, struct preflight *out, struct error *err)
 {
-    struct ownership all = {partition ? partition - 1 : 0, partitions ? partitions : 1, 0, 1};
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    *all = (struct ownership){partition ? partition - 1 : 0, partitions ? partitions : 1, 0, 1};
     *out = (struct preflight){.cores = cores > 0 ? (unsigned)cores : 1, .fds_limit = raise_descriptors()};
-    if (all.partition >= all.partitions)
+    if (all->partition >= all->partitions)
         return error_set(err, ERR_INVALID, "--partition %u/%u: expected I/N with I from 1 to N", partition, partitions);
     if (shards_wanted > SHARDS_MAX)
         return error_set(err, ERR_INVALID, "--shards %u: at most %d", shards_wanted, SHARDS_MAX);
     for (unsigned i = 0; i < plan->n_groups; i++)
-        out->devices += ownership_count(&all, plan->groups[i].config.count);
+        out->devices += ownership_count(all, plan->groups[i].config.count);
+    return 0;
+}
+
+int preflight_virtual(const struct plan *plan, unsigned shards_wanted, unsigned partition, unsigned partitions,
+                      bool streaming, struct preflight *out, struct error *err)
+{
+    struct ownership all;
+    if (begin(plan, shards_wanted, partition, partitions, &all, out, err))
+        return -1;
+    uint64_t useful = (out->devices + VIRTUAL_DEVICES - 1) / VIRTUAL_DEVICES;
+    if (useful > out->cores)
+        useful = out->cores;
+    out->shards = shards_wanted ? shards_wanted : streaming || useful < 1 ? 1 : (unsigned)useful;
+    out->fds_needed = SPARE_FDS;
+    for (unsigned i = 0; i < plan->n_groups; i++) {
+        const struct group_config *g = &plan->groups[i].config;
+        out->memory_needed += ownership_count(&all, g->count) * (g->behaviour ? DEVICE_USER_BYTES : VIRTUAL_BYTES);
+    }
+    out->memory_needed += (uint64_t)out->shards * SHARD_BYTES;
+    out->memory_available = available_memory();
+    return check_rest(out, err);
+}
+
+int preflight_check(const struct plan *plan, unsigned shards_wanted, unsigned partition, unsigned partitions,
+                    bool embedded_broker, struct preflight *out, struct error *err)
+{
+    struct ownership all;
+    if (begin(plan, shards_wanted, partition, partitions, &all, out, err))
+        return -1;
     out->shards = shards_wanted ? shards_wanted : choose_shards(out);
     out->fds_needed = largest_shard(plan, all.partition, all.partitions, out->shards) + SPARE_FDS;
     out->ports_needed = busiest_path(plan, &all);

@@ -17,4 +17,8 @@ struct preflight {
 // "--scale x").
 int preflight_check(const struct plan *plan, unsigned shards_wanted, unsigned partition, unsigned partitions,
                     bool embedded_broker, struct preflight *out, struct error *err) WARN_UNUSED_RESULT;
+// A run in virtual time: no connections, so memory and cores decide. streaming: an output is stdout or no regular file,
+// which one shard writes as it goes.
+int preflight_virtual(const struct plan *plan, unsigned shards_wanted, unsigned partition, unsigned partitions,
+                      bool streaming, struct preflight *out, struct error *err) WARN_UNUSED_RESULT;
 json_t *preflight_json(const struct preflight *p);

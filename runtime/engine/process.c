@@ -37,14 +37,35 @@ static void reset_signals(void)
 
 static void ignore_signals(void)
 {
-    static const int ignored[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE};
+    // The last two are errors of a write.
+    static const int ignored[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGXFSZ};
     struct sigaction action = {.sa_handler = SIG_IGN};
     for (size_t i = 0; i < sizeof(ignored) / sizeof(*ignored); i++)
         sigaction(ignored[i], &action, NULL);
 }
 
+static bool is_kept(int fd, const int *keep, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (keep[i] == fd)
+            return true;
+    return false;
+}
+
+// Closes all from `first` on but those of `keep`.
+static void close_others(int first, const int *keep, unsigned n)
+{
+    int last = first - 1; // the highest that is kept
+    for (unsigned i = 0; i < n; i++)
+        last = keep[i] > last ? keep[i] : last;
+    for (int fd = first; fd <= last; fd++)
+        if (!is_kept(fd, keep, n))
+            close(fd);
+    close_range((unsigned)last + 1, ~0u, 0);
+}
+
 // Puts the descriptors in their places (-1: /dev/null) and closes everything else.
-static void own_descriptors(int third, int output)
+static void own_descriptors(int third, int output, const int *keep, unsigned n)
 {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     int high_third = third < 0 ? -1 : fcntl(third, F_DUPFD, 16);
@@ -54,10 +75,11 @@ static void own_descriptors(int third, int output)
     dup2(high_output, 2);
     if (third >= 0)
         dup2(high_third, CHANNEL_FD);
-    close_range(third >= 0 ? CHANNEL_FD + 1 : CHANNEL_FD, ~0u, 0);
+    close_others(third >= 0 ? CHANNEL_FD + 1 : CHANNEL_FD, keep, n);
 }
 
-static void become_child(pid_t parent, int third, int output, bool deaf, const sigset_t *mask)
+static void become_child(pid_t parent, int third, int output, const int *keep, unsigned n, bool deaf,
+                         const sigset_t *mask)
 {
     setpgid(0, 0);
     reset_signals();
@@ -66,7 +88,7 @@ static void become_child(pid_t parent, int third, int output, bool deaf, const s
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(EXIT_LOST_PARENT);
-    own_descriptors(third, output);
+    own_descriptors(third, output, keep, n);
     pthread_sigmask(SIG_SETMASK, mask, NULL);
 }
 
@@ -101,7 +123,7 @@ static void started(struct process *p, pid_t pid)
         p->clock = (clockid_t)-1;
 }
 
-int process_fork(struct process *p, process_main_fn *fn, void *arg, struct error *err)
+int process_fork(struct process *p, process_main_fn *fn, void *arg, const int *keep, unsigned n, struct error *err)
 {
     *p = (struct process){.channel = -1, .output = -1};
     int pair[2] = {-1, -1}, pipes[2] = {-1, -1};
@@ -114,7 +136,7 @@ int process_fork(struct process *p, process_main_fn *fn, void *arg, struct error
     sigset_t mask;
     pid_t parent = getpid(), pid = fork_blocked(&mask);
     if (pid == 0) {
-        become_child(parent, pair[1], pipes[1], true, &mask);
+        become_child(parent, pair[1], pipes[1], keep, n, true, &mask);
         int status = fn(arg, CHANNEL_FD);
         if (__lsan_do_recoverable_leak_check && __lsan_do_recoverable_leak_check() && status == 0)
             status = EXIT_LEAK;
@@ -145,7 +167,7 @@ int process_exec(struct process *p, const char *path, char *const argv[], int in
     if (pid == 0) {
         sigset_t none;
         sigemptyset(&none);
-        become_child(parent, input, output, false, &none);
+        become_child(parent, input, output, NULL, 0, false, &none);
         // A file that is full is an error of its write, not the end of the process; ignored signals survive exec.
         signal(SIGXFSZ, SIG_IGN);
         struct rlimit limit = {max_file_bytes, max_file_bytes};

@@ -18,8 +18,11 @@ struct process {
 
 // In the child. Its return value is the exit status (leaks make it 23 in a sanitised build).
 typedef int process_main_fn(void *arg, int channel);
-// Forks; SIGINT, SIGTERM, SIGHUP, SIGQUIT and SIGPIPE are ignored in the child, other handlers are default.
-int process_fork(struct process *p, process_main_fn *fn, void *arg, struct error *err) WARN_UNUSED_RESULT;
+// Forks; SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE and SIGXFSZ are ignored in the child, other handlers are
+// default.
+// keep: n descriptors, all of 64 or more, that the child keeps at their numbers.
+int process_fork(struct process *p, process_main_fn *fn, void *arg, const int *keep, unsigned n,
+                 struct error *err) WARN_UNUSED_RESULT;
 // Forks and executes path with input as descriptor 3 and output (a memfd, file, …) as stdout and stderr; neither is
 // closed here. max_file_bytes caps what it may write to files. No channel.
 int process_exec(struct process *p, const char *path, char *const argv[], int input, int output,

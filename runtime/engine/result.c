@@ -87,6 +87,31 @@ static json_t *tool_json(void)
     return whole(o, o ? put(o, "name", json_string("iotix")) | put(o, "version", json_string(IOTIX_VERSION)) : -1);
 }
 
+static json_t *outputs_json(const struct run_result *r)
+{
+    json_t *list = json_array();
+    int rc = list ? 0 : -1;
+    for (unsigned i = 0; i < r->n_outputs && rc == 0; i++) {
+        json_t *o = json_object();
+        rc = o ? put(o, "format", json_string(r->outputs[i].format)) | put(o, "file", text(r->outputs[i].path)) |
+                     put(o, "records", count(r->outputs[i].records)) | put(o, "skipped", count(r->outputs[i].skipped)) |
+                     put(o, "bytes", count(r->outputs[i].bytes)) |
+                     put(o, "complete", json_boolean(r->outputs[i].complete))
+               : -1;
+        rc |= add(list, whole(o, rc));
+    }
+    return whole(list, rc);
+}
+
+static json_t *virtual_json(const struct run_result *r)
+{
+    json_t *o = json_object();
+    int rc = o ? put(o, "from", timestamp(r->virtual_from_us)) | put(o, "reachedS", seconds(r->virtual_us)) |
+                     put(o, "testSkipped", json_boolean(r->test_skipped)) | put(o, "outputs", outputs_json(r))
+               : -1;
+    return whole(o, rc);
+}
+
 static json_t *run_json(const struct run_result *r)
 {
     const struct plan *p = r->plan;
@@ -106,7 +131,8 @@ static json_t *run_json(const struct run_result *r)
              put(o, "partition", partition) | put(o, "started", timestamp(r->started_wall_us)) |
              put(o, "durationS", p && p->duration_us > 0 ? seconds(p->duration_us) : json_null()) |
              put(o, "elapsedS", seconds(r->elapsed_us)) | put(o, "measuredS", seconds(r->measured_us)) |
-             put(o, "interrupted", json_boolean(r->interrupted)) | put(o, "aborted", json_boolean(r->aborted));
+             put(o, "interrupted", json_boolean(r->interrupted)) | put(o, "aborted", json_boolean(r->aborted)) |
+             put(o, "virtual", r->virtual_time ? virtual_json(r) : json_null());
     return whole(o, rc);
 }
 
@@ -431,5 +457,7 @@ void run_result_destroy(struct run_result *r)
     free(r->checks);
     free(r->errors);
     free(r->diagnostics);
+    for (unsigned i = 0; i < r->n_outputs; i++)
+        free(r->outputs[i].path);
     memset(r, 0, sizeof(*r));
 }

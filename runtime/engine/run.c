@@ -18,10 +18,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 
 #include "core/jsonx.h"
 #include "engine/digest.h"
 #include "engine/supervisor.h"
+#include "engine/virtual.h"
 #include "link/url.h"
 
 #define BROKER_END_US 500000
@@ -37,6 +39,8 @@ int64_t run_elapsed(const struct run *run)
 {
     if (!run->go_us)
         return 0;
+    if (run->virtual_run)
+        return virtual_elapsed(run);
     return (run->end_us && run->phase == RUN_ENDED ? run->end_us : loop_now_us(run->loop)) - run->go_us;
 }
 
@@ -105,6 +109,7 @@ void run_stop(struct run *run)
             run->config->on_check(run->config->view_arg, &check);
     }
     enter(run, RUN_STOPPING);
+    changes_stop(run);
     each_slot(run, run->go_us ? stop_slot : kill_slot);
 }
 
@@ -133,6 +138,8 @@ void run_fail_machine(struct run *run, const struct error *err)
     run_stop(run);
 }
 
+static void watch(struct timer *t, void *loop);
+
 static void watch_end(struct run *run)
 {
     int64_t now = loop_now_us(run->loop);
@@ -144,6 +151,10 @@ static void watch_end(struct run *run)
         alive |= slot->state != SLOT_NONE;
     if (alive && now < run->kill_us + REAP_US)
         return;
+    if (virtual_finish(run)) {
+        loop_timer_start(run->loop, &run->watch, 0, watch);
+        return;
+    }
     if (run->broker && run->end_us == 0) {
         broker_terminate(run->broker);
         run->end_us = now + BROKER_END_US; // until end_now says when it was
@@ -182,7 +193,7 @@ static const char *member(const json_t *json, const char *key)
     return s ? s : "";
 }
 
-static void on_diagnostic(struct run *run, const json_t *m)
+static void on_diagnostic(struct run *run, const struct slot *slot, const json_t *m)
 {
     struct diagnostic d = {.line = (int)json_integer_value(json_object_get(m, "line")),
                            .col = (int)json_integer_value(json_object_get(m, "col")),
@@ -191,7 +202,11 @@ static void on_diagnostic(struct run *run, const json_t *m)
     snprintf(d.file, sizeof(d.file), "%s", member(m, "file"));
     snprintf(d.message, sizeof(d.message), "%s", member(m, "message"));
     snprintf(d.hint, sizeof(d.hint), "%s", member(m, "hint"));
-    keep_diagnostic(run, &d);
+    if (slot->director && run->go_us) // a reload: what runs goes on as it is
+        log_write(run->log, LOG_ERROR, NULL, d.col ? "%s:%d:%d: %s: %s" : "%s:%d:%.0d %s: %s", d.file, d.line, d.col,
+                  d.code, d.message);
+    else
+        keep_diagnostic(run, &d);
 }
 
 // "publish_latency{group:sensors}: p95 < 200ms": the colon behind the braces.
@@ -259,10 +274,10 @@ static json_t *assignment(struct run *run, unsigned shard)
 {
     unsigned partitions = run->config->partitions ? run->config->partitions : 1;
     unsigned partition = run->config->partition ? run->config->partition - 1 : 0;
-    return json_pack("{s:O, s:I, s:s, s:i, s:i, s:i, s:i, s:o}", "plan", run->plan->json, "seed",
+    return json_pack("{s:O, s:I, s:s, s:i, s:i, s:i, s:i, s:b, s:o}", "plan", run->plan->json, "seed",
                      (json_int_t)run->result->seed, "broker", run->url, "partition", (int)partition, "partitions",
-                     (int)partitions, "shard", (int)shard, "shards", (int)run->n_shards, "quarantine",
-                     watch_quarantine(run));
+                     (int)partitions, "shard", (int)shard, "shards", (int)run->n_shards, "resumed", run->go_us != 0,
+                     "quarantine", watch_quarantine(run));
 }
 
 static int start_shards(struct run *run, struct error *err)
@@ -294,22 +309,44 @@ static void targets_known(struct run *run, const char *url)
 {
     struct error err;
     run->url = url;
-    show_url(run);
+    if (!run->virtual_run)
+        show_url(run);
     if (run->config->on_header)
         run->config->on_header(run->config->view_arg, run->plan, &run->result->preflight, run->result);
     if (run->plan->has_test)
         slot_send(&run->director, MSG_ASSIGN, assignment(run, 0));
-    if (start_shards(run, &err))
+    if (run->virtual_run && virtual_open(run, run->result->preflight.shards, &err)) {
+        run_reason(run, EXIT_OUTPUT, "%.250s", err.text);
+        log_write(run->log, LOG_ERROR, NULL, "%s", err.text);
+        run_stop(run);
+    } else if (start_shards(run, &err)) {
         run_fail_machine(run, &err);
+    }
+}
+
+// An output that somebody reads as it is written.
+static bool is_streaming(const struct run_config *c)
+{
+    struct stat st;
+    for (unsigned i = 0; i < c->virtual_time.n_outputs; i++) {
+        const struct output *o = &c->virtual_time.outputs[i];
+        if (output_is_stdout(o) || (stat(o->path, &st) == 0 && !S_ISREG(st.st_mode)))
+            return true;
+    }
+    return false;
 }
 
 static void prepare(struct run *run)
 {
     struct error err;
     const struct run_config *c = run->config;
-    bool embedded = strcmp(run->plan->broker, "embedded") == 0;
+    bool virtual_time = run->virtual_run != NULL;
+    bool embedded = !virtual_time && strcmp(plan_target(run->plan), "embedded") == 0;
     choose_seed(run);
-    if (preflight_check(run->plan, c->shards, c->partition, c->partitions, embedded, &run->result->preflight, &err)) {
+    if (virtual_time ? preflight_virtual(run->plan, c->shards, c->partition, c->partitions, is_streaming(c),
+                                         &run->result->preflight, &err)
+                     : preflight_check(run->plan, c->shards, c->partition, c->partitions, embedded,
+                                       &run->result->preflight, &err)) {
         if (err.code == ERR_INVALID)
             usage(run, &err);
         else
@@ -325,10 +362,14 @@ static void prepare(struct run *run)
         return;
     }
     enter(run, RUN_STARTING);
-    if (!run->plan->has_test)
+    if (c->watch && !virtual_time && changes_watch(run, &err)) {
+        run_fail_machine(run, &err);
+        return;
+    }
+    if (!run->plan->has_test && !changes_reloadable(run)) // otherwise it stays, to read files again
         slot_send(&run->director, MSG_STOP, json_pack("{s:i}", "deadline_us", 0));
     if (!embedded) {
-        targets_known(run, run->plan->broker);
+        targets_known(run, virtual_time ? "virtual://" : plan_target(run->plan));
         return;
     }
     run->broker = broker_begin(NULL, &err);
@@ -351,7 +392,13 @@ static void on_plan(struct run *run, const json_t *message)
     if (!run->plan) {
         diagnose(run, "IOTX081", EXIT_SCENARIO, err.text);
         run_stop(run);
-    } else if (plan_override(run->plan, &run->config->overrides, &err)) {
+    } else if (plan_override(run->plan, &run->config->overrides, &err) ||
+               (run->config->virtual_time.on && virtual_begin(run, &err))) {
+        usage(run, &err);
+    } else if (plan_check_data(run->plan, &err)) {
+        diagnose(run, "IOTX081", EXIT_SCENARIO, err.text);
+        run_stop(run);
+    } else if (!run->virtual_run && plan_check_secrets(run->plan, run->config->secrets, &err)) {
         usage(run, &err);
     } else {
         prepare(run);
@@ -365,7 +412,8 @@ static void tell_go(struct run *run, struct slot *slot)
     if (slot->state != SLOT_READY)
         return;
     slot->state = SLOT_GOING;
-    slot_send(slot, MSG_GO, json_pack("{s:I}", "elapsed_us", (json_int_t)run_elapsed(run)));
+    slot_send(slot, MSG_GO,
+              json_pack("{s:I, s:o}", "elapsed_us", (json_int_t)run_elapsed(run), "changes", changes_log(run)));
 }
 
 static void all_ready(struct run *run)
@@ -437,7 +485,7 @@ void run_message(struct run *run, struct slot *slot, enum message_type type, con
         if (json_is_string(line) && log_level_parse(member(m, "level"), &level) == 0)
             log_raw(run->log, level, json_string_value(line), json_string_length(line));
     } else if (type == MSG_DIAGNOSTIC) {
-        on_diagnostic(run, m);
+        on_diagnostic(run, slot, m);
     } else if (type == MSG_PLAN && slot->director && slot->state == SLOT_STARTING && run->phase == RUN_LOADING) {
         on_plan(run, m);
     } else if (type == MSG_READY && slot->state < SLOT_READY) {
@@ -450,8 +498,16 @@ void run_message(struct run *run, struct slot *slot, enum message_type type, con
         on_check(run, m);
     } else if (type == MSG_TEST_DONE && slot->director && run->plan && !run->test_done) {
         on_test_done(run, m);
+    } else if (type == MSG_REQUEST && slot->director && run->plan) {
+        changes_requested(run, m);
+    } else if (type == MSG_RELOADED && slot->director) {
+        changes_reloaded(run, m);
+    } else if (type == MSG_CHANGED && !slot->director) {
+        changes_answered(run, slot, m);
     } else if (type == MSG_DONE) {
         slot->state = SLOT_DONE;
+        if (run->virtual_run && run->go_us && !slot->director)
+            virtual_done(run, slot, json_object_get(m, "captured"));
         json_int_t left = json_integer_value(json_object_get(m, "undelivered"));
         if (left > 0)
             log_write(run->log, LOG_WARN, NULL, "shard %u: %lld messages were not delivered before the end",
@@ -501,7 +557,8 @@ static void shard_lost(struct run *run, struct slot *slot, const char *name)
     }
     run->result->shards_lost++;
     log_write(run->log, LOG_ERROR, NULL, "%s %s", name, slot->why);
-    if (!run->go_us || run->phase >= RUN_STOPPING || !run->plan->restart_lost_shard) {
+    if (!run->go_us || run->phase >= RUN_STOPPING || !run->plan->restart_lost_shard ||
+        run->virtual_run) { // its file could not be taken up again
         run_reason(run, EXIT_SHARD_LOST, "%s %.200s", name, slot->why);
         run_stop(run);
     } else if (!may_restart(run, slot)) {
@@ -522,6 +579,7 @@ void run_slot_lost(struct run *run, struct slot *slot)
 {
     char name[32];
     slot_name(slot, name, sizeof(name));
+    changes_lost(run, slot);
     tally_lost(slot);
     slot->state = SLOT_NONE;
     if (slot->director)
@@ -570,7 +628,7 @@ static void watch(struct timer *t, void *loop)
     look_at_broker(run);
     if (run->phase == RUN_STOPPING)
         watch_end(run);
-    else if (run->go_us && run->plan->duration_us && run_elapsed(run) >= run->plan->duration_us)
+    else if (run->go_us && run->plan->duration_us && !run->virtual_run && run_elapsed(run) >= run->plan->duration_us)
         run_stop(run);
 }
 
@@ -652,7 +710,8 @@ static int create(struct run *run, const struct run_config *config, struct run_r
     if (!run->loop)
         return -1;
     run->signals = signals_new(run);
-    if (!run->folded || !run->merged || !run->signals)
+    run->changes = changes_new(run);
+    if (!run->folded || !run->merged || !run->signals || !run->changes)
         return error_set(err, ERR_NO_MEMORY, "no memory for a run");
     sha256_hex(config->scenario_text, config->scenario_text_len, run->sha256);
     make_id(run);
@@ -671,6 +730,8 @@ static void destroy(struct run *run)
     for (unsigned i = 0; run->loop && (slot = run_slot(run, i)); i++)
         slot_free(slot);
     broker_stop(run->broker);
+    virtual_delete(run->virtual_run);
+    changes_delete(run->changes);
     for (unsigned i = 0; i <= WINDOW; i++)
         hist_delete(run->window[i]);
     metrics_delete(run->folded);

@@ -7,6 +7,7 @@
 #include "engine/plan.h"
 #include "engine/preflight.h"
 #include "engine/scenario.h"
+#include "sink/output.h"
 
 enum run_phase { RUN_LOADING, RUN_STARTING, RUN_RAMP, RUN_HOLD, RUN_STOPPING, RUN_ENDED };
 const char *run_phase_name(enum run_phase p); // "loading" "starting" "ramp" "hold" "stopping" "ended"
@@ -21,6 +22,7 @@ enum run_exit {
     EXIT_BIND = 106,
     EXIT_LUA_ERROR = 107,
     EXIT_ABORTED = 108,
+    EXIT_OUTPUT = 109, // an output that was asked for could not be written
     EXIT_MARKED_FAILED = 110,
     EXIT_UNREACHABLE = 111,
     EXIT_OVERLOADED = 112,
@@ -33,7 +35,8 @@ struct run_totals { // cumulative over all shards, lost incarnations included
 };
 struct run_group_status {
     const char *name;
-    uint64_t count, online, connecting, running, error, started;
+    uint64_t count, online, connecting, running, error, started, dropped;
+    bool resized; // count is what the shards say, since devices came or went
 };
 
 // A look at the run, for the live block; valid during the callback.
@@ -102,6 +105,16 @@ struct run_result {
     unsigned shards, shards_lost, shards_restarted;
     unsigned partition, partitions; // as configured: 1-based; 0/0: whole
     bool interrupted, aborted;
+    // A run in virtual time: measured_us is virtual time as well, elapsed_us is not.
+    bool virtual_time, test_skipped;
+    int64_t virtual_from_us, virtual_us; // wall time at which it began; how far it came
+    unsigned n_outputs;
+    struct run_output {
+        const char *format;
+        char *path;                       // "-": stdout; owned
+        uint64_t records, skipped, bytes; // skipped: the format has no line for them
+        bool complete;
+    } outputs[OUTPUTS_MAX];
 };
 void run_result_destroy(struct run_result *r);
 // The versioned machine form ("schema": 1); see docs/reference/summary.md. Never NULL but without memory.
@@ -114,6 +127,17 @@ struct run_limits {
     int64_t ready_us;     // wall time to load and to make the devices: 60 s + 1 s for each 5,000 devices
     int64_t ping_us;      // wall time without an answer: 10 s
     int64_t grace_us;     // after stop_timeout: 1 s
+};
+
+struct secrets;
+
+// A run in virtual time: nothing connects to a network, what devices publish goes into files.
+struct run_virtual {
+    bool on;
+    bool has_from;
+    int64_t from_us;              // wall time at which it begins; without has_from: now less the duration
+    const struct output *outputs; // 1 to OUTPUTS_MAX
+    unsigned n_outputs;
 };
 
 struct run_config {
@@ -131,11 +155,14 @@ struct run_config {
     unsigned n_env;
     const char *const *args;
     unsigned n_args;
+    const struct secrets *secrets; // for passwordRef of models; NULL: the environment alone
     bool jit;
     bool check_only; // load, check, preflight; run nothing
     const char *const *extra_thresholds;
     unsigned n_extra_thresholds; // "metric: expr"
     bool no_thresholds;
+    struct run_virtual virtual_time;
+    bool watch; // reload models and behaviour files when they change on disk
     struct log *log;
     const struct scenario_ops *ops;
     const struct run_limits *limits; // NULL: defaults
@@ -150,7 +177,7 @@ struct run; // opaque
 // does not fit, no mosquitto, no memory), err says it and `out` is filled as far as it goes. Blocks; on_* callbacks
 // come from inside. The calling process must have no other threads. While it runs it handles SIGINT and SIGTERM (first:
 // drain, exit 105; second: everything is killed and the process ends with 105 at once), SIGUSR1 (on_status now),
-// SIGQUIT (state into the log), and ignores SIGPIPE; what was there before is restored.
+// SIGQUIT (state into the log), and ignores SIGPIPE and SIGXFSZ; what was there before is restored.
 int run_execute(const struct run_config *config, struct run **running, struct run_result *out,
                 struct error *err) WARN_UNUSED_RESULT;
 // As the first signal does: drains (exit 105); more calls do nothing. From callbacks and timers of run_loop.

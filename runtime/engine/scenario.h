@@ -34,6 +34,9 @@ struct scenario_config {
     unsigned n_args; // behind "--": iotix.args
     bool jit;
     bool director; // runs `test`, has no devices
+    // A shard: models and behaviours come with the plan, checked by the director. What their files have become since is
+    // no error.
+    bool lenient;
     struct loop *loop;
     struct log *log;
     struct metrics *metrics;
@@ -41,6 +44,9 @@ struct scenario_config {
     diagnostic_fn *diagnostic;   // told every error of loading
     void *diagnostic_arg;
 };
+
+// The answer to a change (engine/change.h): borrowed; NULL: err.
+typedef void test_change_fn(void *arg, const json_t *answer, const struct error *err);
 
 // What a running test asks of the engine (director only).
 struct test_env {
@@ -54,6 +60,9 @@ struct test_env {
     void (*check)(void *arg, const char *name, bool ok, const char *detail);
     void (*done)(void *arg, int code,
                  const char *error); // 0 | 107 uncaught error | 108 iotix.abort | 110 run:fail or failed expectations
+    // Asks for a change of the run, {"op", "group", …}: see engine/change.h. Steals it. fn is called once, never inside
+    // the call.
+    void (*change)(void *arg, json_t *stolen, int64_t timeout_us, test_change_fn *fn, void *fn_arg);
 };
 
 struct scenario_ops {
@@ -68,6 +77,13 @@ struct scenario_ops {
     int (*attach)(struct scenario *s, struct fleet *fleet, const json_t *plan, struct error *err);
     // Director: starts the test function in its own task; the outcome comes through env->done (never inside the call).
     int (*test_start)(struct scenario *s, const struct test_env *env, struct error *err);
+    // Director: reads the models and behaviour files of a group (NULL: of all) again and checks them. [{"name",
+    // "model":{"path","text"}, "behaviour":{"path","text"}}] of what is another text than before; owned by the caller.
+    // NULL: something is wrong with one: diagnostics are told, err is the first of them. May be NULL.
+    json_t *(*reload)(struct scenario *s, const char *group, struct error *err);
+    // Shard: from now on devices of the group start with the function that this text (of a behaviour file) returns.
+    // May be NULL.
+    int (*behaviour_load)(struct scenario *s, const char *group, const char *path, const char *text, struct error *err);
     // Cancels what runs (test and all tasks).
     void (*stop)(struct scenario *s);
     void (*close)(struct scenario *s);

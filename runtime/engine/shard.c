@@ -5,15 +5,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "adapter/virtual/virtual.h"
 #include "core/jsonx.h"
+#include "engine/apply.h"
+#include "engine/capture.h"
 #include "engine/child.h"
 #include "engine/fault.h"
+#include "engine/proxy_source.h"
 #include "link/resolve.h"
 
 #define STATUS_US 250000
 #define SNAPSHOT_US 1000000
 #define DRAIN_LOOK_US 20000
+#define DRAIN_VIRTUAL_US 60000000
 #define DRAIN_LATE_US 300000  // after the deadline: connections that do not end are cut
+#define BEAT_S 0.25           // a status in virtual time, of real time
+#define STANDSTILL_S 10.0     // so long the virtual clock may stand still while devices are busy
 #define STATUS_GROUPS_MAX 200 // more groups than this: status each second only
 
 struct culprit {
@@ -25,6 +32,7 @@ struct shard {
     struct child c;
     struct link_env *links;
     struct resolver *resolver;
+    struct proxy_source *proxies;
     struct plan *plan;
     struct fleet *fleet;
     const struct device_ops *ops; // of the scenario
@@ -40,6 +48,13 @@ struct shard {
     struct buf last_status;
     struct faults faults;
     bool going, stopping;
+    // virtual time
+    struct capture *capture;
+    ev_timer beat;
+    unsigned beats, still_beats;
+    int64_t beat_us; // loop time and turns at the last beat
+    uint64_t beat_turns;
+    bool done;
 };
 
 // --- faults
@@ -114,55 +129,16 @@ static void send_faults(struct shard *s)
     }
 }
 
-// --- quarantine: the scenario's device_ops with a guard in front of start
+// --- quarantine: devices that may not start
 
-static int quarantine_start(void *arg, struct device *device, struct error *err)
+static int may_start(void *arg, struct device *device, struct error *err)
 {
     struct shard *s = arg;
     for (size_t i = 0; i < s->n_quarantine; i++)
         if (s->quarantine[i].index == device->index && s->quarantine[i].group == device->group->config.number)
             return error_set(err, ERR_CANCELLED, "in quarantine: its code made two shards unresponsive");
-    return s->ops->start(s->c.scenario, device, err);
+    return 0;
 }
-
-static void quarantine_stop(void *arg, struct device *device)
-{
-    struct shard *s = arg;
-    s->ops->stop(s->c.scenario, device);
-}
-
-static void quarantine_online(void *arg, struct device *device, bool session_present)
-{
-    struct shard *s = arg;
-    s->ops->online(s->c.scenario, device, session_present);
-}
-
-static void quarantine_offline(void *arg, struct device *device, const struct error *why, bool will_retry)
-{
-    struct shard *s = arg;
-    s->ops->offline(s->c.scenario, device, why, will_retry);
-}
-
-static void quarantine_message(void *arg, struct device *device, const struct adapter_message *message)
-{
-    struct shard *s = arg;
-    s->ops->message(s->c.scenario, device, message);
-}
-
-static void quarantine_done(void *arg, struct device *device, uint32_t token, int granted_qos, const struct error *err)
-{
-    struct shard *s = arg;
-    s->ops->done(s->c.scenario, device, token, granted_qos, err);
-}
-
-static const struct device_ops quarantine_ops = {
-    .start = quarantine_start,
-    .stop = quarantine_stop,
-    .online = quarantine_online,
-    .offline = quarantine_offline,
-    .message = quarantine_message,
-    .done = quarantine_done,
-};
 
 static int read_quarantine(struct shard *s, const json_t *list, struct error *err)
 {
@@ -185,6 +161,36 @@ static int read_quarantine(struct shard *s, const json_t *list, struct error *er
 
 // --- making the fleet
 
+static const struct adapter_ops *find_virtual(const char *scheme_or_name)
+{
+    (void)scheme_or_name; // whatever a group would speak
+    return &virtual_adapter;
+}
+
+static int virtual_refuses(const struct group_config *g, struct error *err)
+{
+    if (g->model && g->model->type == MODEL_PROXY)
+        return error_set(err, ERR_UNSUPPORTED,
+                         "its model %s is a proxy of a physical device, which is not there in virtual time: leave the "
+                         "group out with --only, or run without --virtual",
+                         g->model->id);
+    if (g->proxies)
+        return error_set(err, ERR_UNSUPPORTED,
+                         "some of its devices are proxies of physical ones, which are not there in virtual time: leave "
+                         "the group out with --only, or run without --virtual");
+    return 0;
+}
+
+static int reach_physical(struct shard *s, const char *url, struct fleet_config *config, struct error *err)
+{
+    struct proxy_source_config c = {.loop = s->c.loop, .metrics = s->c.metrics, .log = s->c.log, .url = url ? url : ""};
+    s->proxies = proxy_source_new(&c, err);
+    config->proxy = proxy_source_ops();
+    config->proxy_arg = s->proxies;
+    config->proxy_url = url;
+    return s->proxies ? 0 : -1;
+}
+
 static int make_fleet(struct shard *s, const json_t *assign, struct error *err)
 {
     int64_t seed, partition, partitions, shard, shards;
@@ -195,24 +201,36 @@ static int make_fleet(struct shard *s, const json_t *assign, struct error *err)
         read_quarantine(s, json_object_get(assign, "quarantine"), err))
         return -1;
     s->plan = plan_parse(json_incref(json_object_get(assign, "plan")), err);
-    if (!s->plan || plan_load_models(s->plan, err))
+    if (!s->plan || plan_load_models(s->plan, err) ||
+        (!s->capture && plan_take_secrets(s->plan, s->c.start->run->secrets, err)))
         return -1;
     struct fleet_config config = {
         .env =
             {.loop = s->c.loop, .links = s->links, .resolver = s->resolver, .metrics = s->c.metrics, .log = s->c.log},
-        .ops = s->n_quarantine ? &quarantine_ops : s->ops,
-        .ops_arg = s->n_quarantine ? (void *)s : (void *)s->c.scenario,
+        .ops = s->ops,
+        .ops_arg = s->c.scenario,
+        .may_start = s->n_quarantine ? may_start : NULL,
         .seed = (uint64_t)seed,
         .owner = {(uint32_t)partition, (uint32_t)partitions, (uint32_t)shard, (uint32_t)shards},
         .on_device_error = on_device_error,
         .on_device_error_arg = s,
         .on_conn_error = on_conn_error,
+        .model_env = &s->plan->model_env,
+        .resumed = json_is_true(json_object_get(assign, "resumed")),
     };
+    if (s->capture) {
+        config.env.capture = capture_hook(s->capture);
+        config.find_adapter = find_virtual;
+    } else if (reach_physical(s, url, &config, err)) {
+        return -1;
+    }
     s->fleet = fleet_new(&config, err);
     for (unsigned i = 0; s->fleet && i < s->plan->n_groups; i++) {
         struct plan_group *g = &s->plan->groups[i];
-        if (!g->own_url)
+        if (!g->own_url && (!g->model_url || s->capture))
             g->config.url = url;
+        if (s->capture && virtual_refuses(&g->config, err))
+            return error_prefix(err, "group \"%s\"", g->config.name);
         if (!fleet_add_group(s->fleet, &g->config, err))
             return error_prefix(err, "group \"%s\"", g->config.name);
     }
@@ -222,6 +240,12 @@ static int make_fleet(struct shard *s, const json_t *assign, struct error *err)
 static int make_parts(struct shard *s, struct error *err)
 {
     struct metrics *m = s->c.metrics;
+    const struct capture_start *capture = s->c.start->capture;
+    if (capture) {
+        s->capture = capture_new(capture, s->c.loop, err);
+        s->loop_turn = s->capture ? metrics_series(m, "loop_turn", METRIC_TREND, UNIT_TIME_US, NULL, err) : NULL;
+        return s->loop_turn ? 0 : -1;
+    }
     s->links = link_env_new(s->c.loop, &(struct link_env_config){0}, err);
     s->resolver = s->links ? resolver_new(s->c.loop, err) : NULL;
     s->loop_turn = s->resolver ? metrics_series(m, "loop_turn", METRIC_TREND, UNIT_TIME_US, NULL, err) : NULL;
@@ -258,9 +282,9 @@ static json_t *group_status(const struct group *g)
         json_array_append_new(state, json_integer((json_int_t)g->by_state[i]));
     for (int i = 0; i < CONN_STATE_MAX; i++)
         json_array_append_new(conn, json_integer((json_int_t)g->by_conn[i]));
-    return json_pack("{s:o, s:o, s:I, s:I, s:I, s:I}", "state", state, "conn", conn, "owned", (json_int_t)g->owned,
-                     "started", (json_int_t)g->started, "ever_online", (json_int_t)g->ever_online, "failed",
-                     (json_int_t)g->failed);
+    return json_pack("{s:o, s:o, s:I, s:I, s:I, s:I, s:I}", "state", state, "conn", conn, "owned",
+                     (json_int_t)group_population(g), "started", (json_int_t)g->started, "ever_online",
+                     (json_int_t)g->ever_online, "failed", (json_int_t)g->failed, "dropped", (json_int_t)g->dropped);
 }
 
 // `always`: also when nothing has changed since the last one.
@@ -270,11 +294,12 @@ static void send_status(struct shard *s, bool always)
     bool launching = !s->going;
     for (unsigned i = 0; i < fleet_group_count(s->fleet); i++) {
         const struct group *g = fleet_group(s->fleet, i);
-        launching |= g->launch_next < g->owned;
+        launching |= group_launching(g);
         json_array_append_new(groups, group_status(g));
     }
-    json_t *status = json_pack("{s:o, s:b, s:I}", "groups", groups, "launching", launching && !s->stopping,
-                               "longest_turn_us", (json_int_t)s->longest_turn_us);
+    json_t *status = json_pack("{s:o, s:b, s:I, s:I}", "groups", groups, "launching", launching && !s->stopping,
+                               "longest_turn_us", (json_int_t)s->longest_turn_us, "elapsed_us",
+                               (json_int_t)(s->going ? loop_now_us(s->c.loop) - s->start_us : 0));
     struct buf text;
     struct error err;
     buf_create(&text, MESSAGE_MAX);
@@ -310,18 +335,80 @@ static void report(struct shard *s)
     s->snapshot_us = loop_now_us(s->c.loop);
 }
 
+static void tell_lost_files(const struct shard *s)
+{
+    for (const char *path; s->plan->datasets && (path = datasets_lost(s->plan->datasets));)
+        log_write(s->c.log, LOG_WARN, NULL, "%s became shorter while it was in use: its values are null from now on",
+                  path);
+}
+
 static void on_tick(struct timer *t, void *loop)
 {
     (void)loop;
     struct shard *s = container_of(t, struct shard, tick);
     loop_timer_start(s->c.loop, &s->tick, STATUS_US, on_tick);
     if (loop_now_us(s->c.loop) - s->snapshot_us >= SNAPSHOT_US - STATUS_US / 2) {
+        tell_lost_files(s);
         report(s);
         return;
     }
     measure(s);
     if (fleet_group_count(s->fleet) <= STATUS_GROUPS_MAX)
         send_status(s, false);
+}
+
+// --- virtual time
+
+static void begin_stop(struct shard *s, int64_t deadline_us);
+
+static void on_virtual_end(void *arg)
+{
+    begin_stop(arg, DRAIN_VIRTUAL_US);
+}
+
+// Time does not pass: behaviours that wake each other for ever, each at once. In real time they would burn a core.
+static void check_standstill(struct shard *s)
+{
+    int64_t now = loop_now_us(s->c.loop);
+    struct loop_stats stats;
+    struct error err;
+    loop_stats(s->c.loop, &stats);
+    s->still_beats = now == s->beat_us && !s->stopping && stats.turns - s->beat_turns > 1000 ? s->still_beats + 1 : 0;
+    s->beat_us = now;
+    s->beat_turns = stats.turns;
+    if (s->still_beats < (unsigned)(STANDSTILL_S / BEAT_S))
+        return;
+    error_set(&err, ERR_STATE,
+              "virtual time has stood still for %.0f s at %.3f s of the run: tasks of behaviours wake each other again "
+              "and again without a sleep",
+              STANDSTILL_S, (double)now * 1e-6);
+    capture_fail(s->capture, EXIT_LUA_ERROR, &err);
+    begin_stop(s, DRAIN_VIRTUAL_US); // the end that was set is never reached
+}
+
+static void on_beat(struct ev_loop *ev, ev_timer *w, int events)
+{
+    (void)ev, (void)events;
+    struct shard *s = container_of(w, struct shard, beat);
+    if (s->done)
+        return;
+    check_standstill(s);
+    if (++s->beats % 4 == 0) {
+        report(s);
+        return;
+    }
+    measure(s);
+    if (fleet_group_count(s->fleet) <= STATUS_GROUPS_MAX)
+        send_status(s, false);
+}
+
+static void go_virtual(struct shard *s)
+{
+    capture_begin(s->capture, on_virtual_end, s);
+    loop_hold(s->c.loop, false);
+    ev_timer_init(&s->beat, on_beat, BEAT_S, BEAT_S);
+    ev_timer_start(loop_ev(s->c.loop), &s->beat);
+    report(s);
 }
 
 // --- the life of the run
@@ -336,7 +423,11 @@ static void go(struct shard *s, const json_t *message)
     s->start_us = loop_now_us(s->c.loop) - elapsed;
     loop_stats_reset(s->c.loop); // instantiating the devices was no turn of the run
     fleet_start(s->fleet, s->start_us);
-    on_tick(&s->tick, s->c.loop);
+    apply_log(&s->c, s->fleet, json_object_get(message, "changes"));
+    if (s->capture)
+        go_virtual(s);
+    else
+        on_tick(&s->tick, s->c.loop);
 }
 
 static uint64_t pending(const struct fleet *fleet)
@@ -364,7 +455,28 @@ static void on_drain(struct timer *t, void *loop)
         return;
     }
     report(s);
-    child_done(&s->c, idle && now < s->drain_until_us ? 0 : (int64_t)s->undelivered);
+    s->done = true;
+    child_done(&s->c, idle && now < s->drain_until_us ? 0 : (int64_t)s->undelivered,
+               s->capture ? capture_report(s->capture) : NULL);
+}
+
+static void begin_stop(struct shard *s, int64_t deadline_us)
+{
+    if (s->stopping)
+        return;
+    s->stopping = true;
+    s->c.start->heartbeat->phase = PHASE_DRAIN;
+    if (!s->fleet || !s->going) {
+        s->done = true;
+        child_done(&s->c, 0, NULL);
+        return;
+    }
+    if (s->capture)
+        capture_end(s->capture);
+    s->drain_until_us = loop_now_us(s->c.loop) + deadline_us;
+    fleet_stop(s->fleet, s->drain_until_us);
+    s->c.start->run->ops->stop(s->c.scenario);
+    loop_timer_start(s->c.loop, &s->drain, 0, on_drain);
 }
 
 static void stop(struct shard *s, const json_t *message)
@@ -373,16 +485,7 @@ static void stop(struct shard *s, const json_t *message)
     int64_t deadline;
     if (s->stopping || json_get_int(message, "deadline_us", 0, &deadline, &err))
         return;
-    s->stopping = true;
-    s->c.start->heartbeat->phase = PHASE_DRAIN;
-    if (!s->fleet || !s->going) {
-        child_done(&s->c, 0);
-        return;
-    }
-    s->drain_until_us = loop_now_us(s->c.loop) + deadline;
-    fleet_stop(s->fleet, s->drain_until_us);
-    s->c.start->run->ops->stop(s->c.scenario);
-    loop_timer_start(s->c.loop, &s->drain, 0, on_drain);
+    begin_stop(s, deadline);
 }
 
 static void on_message(struct child *c, enum message_type type, const json_t *message)
@@ -394,6 +497,8 @@ static void on_message(struct child *c, enum message_type type, const json_t *me
         go(s, message);
     else if (type == MSG_STOP)
         stop(s, message);
+    else if (type == MSG_CHANGE)
+        apply_change(c, s->fleet, message);
 }
 
 int shard_main(void *child_start, int channel)
@@ -411,10 +516,14 @@ int shard_main(void *child_start, int channel)
     int status = s->c.status;
     loop_timer_stop(s->c.loop, &s->tick);
     loop_timer_stop(s->c.loop, &s->drain);
+    if (ev_is_active(&s->beat))
+        ev_timer_stop(loop_ev(s->c.loop), &s->beat);
     fleet_delete(s->fleet);
+    proxy_source_delete(s->proxies);
     plan_delete(s->plan);
     resolver_delete(s->resolver);
     link_env_delete(s->links);
+    capture_delete(s->capture);
     buf_destroy(&s->last_status);
     free(s->quarantine);
     child_destroy(&s->c);

@@ -2,6 +2,7 @@
 // while the loop is blocked (a terminal that is stopped, a full pipe), and that only a handler can do. A handler has no
 // argument, hence the one pointer of file scope in the engine. What it does is async-signal-safe: kill, _exit. There is
 // nothing else to clean up: no temporary file exists (see broker.h).
+#include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -14,10 +15,11 @@
 struct signals {
     struct run *run;
     ev_async wake;
-    ev_signal usr1, quit;
+    ev_signal usr1, quit, hup;
+    bool had_terminal;
     struct ev_loop *ev;
     volatile sig_atomic_t count, told;
-    struct sigaction old_int, old_term, old_usr1, old_quit, old_pipe;
+    struct sigaction old_int, old_term, old_usr1, old_quit, old_hup, old_pipe, old_xfsz;
     _Atomic pid_t pids[PIDS_MAX];
 };
 
@@ -55,6 +57,25 @@ static void on_usr1(struct ev_loop *ev, ev_signal *w, int events)
     (void)ev, (void)events;
     struct signals *s = container_of(w, struct signals, usr1);
     tally_view(s->run);
+}
+
+static bool has_terminal(void)
+{
+    int fd = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
+// Asks for a reload, as daemons have it; but where the terminal has just gone, it means what it always meant.
+static void on_hup(struct ev_loop *ev, ev_signal *w, int events)
+{
+    (void)ev, (void)events;
+    struct signals *s = container_of(w, struct signals, hup);
+    if (s->had_terminal && !has_terminal())
+        run_interrupt(s->run);
+    else
+        run_reload(s->run);
 }
 
 static void on_quit(struct ev_loop *ev, ev_signal *w, int events)
@@ -95,14 +116,20 @@ struct signals *signals_new(struct run *run)
     ev_async_start(s->ev, &s->wake);
     sigaction(SIGUSR1, NULL, &s->old_usr1);
     sigaction(SIGQUIT, NULL, &s->old_quit);
+    sigaction(SIGHUP, NULL, &s->old_hup);
+    s->had_terminal = has_terminal();
     ev_signal_init(&s->usr1, on_usr1, SIGUSR1);
     ev_signal_init(&s->quit, on_quit, SIGQUIT);
     ev_signal_start(s->ev, &s->usr1);
     ev_signal_start(s->ev, &s->quit);
+    ev_signal_init(&s->hup, on_hup, SIGHUP);
+    if (s->old_hup.sa_handler != SIG_IGN) // nohup
+        ev_signal_start(s->ev, &s->hup);
     current = s;
     take(SIGINT, on_interrupt, &s->old_int);
     take(SIGTERM, on_interrupt, &s->old_term);
     take(SIGPIPE, SIG_IGN, &s->old_pipe);
+    take(SIGXFSZ, SIG_IGN, &s->old_xfsz);
     return s;
 }
 
@@ -113,10 +140,13 @@ void signals_delete(struct signals *s)
     sigaction(SIGINT, &s->old_int, NULL);
     sigaction(SIGTERM, &s->old_term, NULL);
     sigaction(SIGPIPE, &s->old_pipe, NULL);
+    sigaction(SIGXFSZ, &s->old_xfsz, NULL);
     current = NULL;
     ev_async_stop(s->ev, &s->wake);
     ev_signal_stop(s->ev, &s->usr1);
     ev_signal_stop(s->ev, &s->quit);
+    ev_signal_stop(s->ev, &s->hup);
+    sigaction(SIGHUP, &s->old_hup, NULL);
     sigaction(SIGUSR1, &s->old_usr1, NULL);
     sigaction(SIGQUIT, &s->old_quit, NULL);
     free(s);

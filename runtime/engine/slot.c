@@ -10,6 +10,7 @@
 
 #include "core/jsonx.h"
 #include "engine/supervisor.h"
+#include "engine/virtual.h"
 
 #define LAST_WORDS_US 500000 // a process that is gone and a channel that does not end: a grandchild holds it
 #define LINGER_US 5000000    // a closed channel and a process that does not end (leak checks take their time)
@@ -101,7 +102,10 @@ int slot_start(struct slot *slot, struct error *err)
         .run = run->config, .sha256 = run->sha256, .heartbeat = slot->heartbeat, .name = "iotix-director"};
     if (!slot->director)
         snprintf(slot->start.name, sizeof(slot->start.name), "iotix-shard-%u", slot->number);
-    if (process_fork(&slot->process, slot->director ? director_main : shard_main, &slot->start, err))
+    const struct capture_start *capture = slot->start.capture =
+        slot->director ? NULL : virtual_start(run, slot->number);
+    if (process_fork(&slot->process, slot->director ? director_main : shard_main, &slot->start,
+                     capture ? capture->fds : NULL, capture ? capture->n : 0, err))
         return -1;
     signals_pid(run->signals, 0, slot->process.pid);
     slot->state = SLOT_STARTING;

@@ -4,6 +4,7 @@
 #include <ev.h>
 
 #include "engine/broker.h"
+#include "engine/change.h"
 #include "engine/fault.h"
 #include "engine/heartbeat.h"
 #include "engine/message.h"
@@ -24,7 +25,7 @@
 enum slot_state { SLOT_NONE, SLOT_STARTING, SLOT_LOADED, SLOT_READY, SLOT_GOING, SLOT_DONE };
 
 struct group_numbers {
-    uint64_t owned, state[DEVICE_STATE_MAX], conn[CONN_STATE_MAX], started, ever_online, failed;
+    uint64_t owned, state[DEVICE_STATE_MAX], conn[CONN_STATE_MAX], started, ever_online, failed, dropped;
     uint64_t ever_before; // ever_online of lost incarnations
 };
 
@@ -46,6 +47,7 @@ struct slot {
     // watchdog
     int64_t started_us, load_cpu_us, closed_us;
     uint64_t slice;
+    int64_t slice_seen_us; // CPU time at the first look at it
     unsigned strikes;
     int64_t pong_us, pong_cpu_us;
     uint64_t pong_turn;
@@ -60,6 +62,7 @@ struct slot {
     double cpu;            // share of one core in the last second
     unsigned busy_seconds; // of the hold, over 95%
     int64_t longest_turn_us;
+    int64_t elapsed_us; // virtual time
 };
 
 struct strike {
@@ -107,6 +110,8 @@ struct run {
     double cpu_sum, cpu_max;
     unsigned cpu_n;
     struct signals *signals;
+    struct changes *changes;
+    struct virtual_run *virtual_run; // NULL: real time
 };
 
 // run.c

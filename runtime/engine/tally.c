@@ -60,16 +60,18 @@ static bool read_counts(const json_t *array, uint64_t *out, size_t n)
 static bool read_group(const json_t *json, struct group_numbers *g)
 {
     struct error err;
-    int64_t owned, started, ever, failed;
+    int64_t owned, started, ever, failed, dropped;
     if (!read_counts(json_object_get(json, "state"), g->state, DEVICE_STATE_MAX) ||
         !read_counts(json_object_get(json, "conn"), g->conn, CONN_STATE_MAX) ||
         json_get_int(json, "owned", 0, &owned, &err) || json_get_int(json, "started", 0, &started, &err) ||
-        json_get_int(json, "ever_online", 0, &ever, &err) || json_get_int(json, "failed", 0, &failed, &err))
+        json_get_int(json, "ever_online", 0, &ever, &err) || json_get_int(json, "failed", 0, &failed, &err) ||
+        json_get_int(json, "dropped", 0, &dropped, &err))
         return false;
     g->owned = (uint64_t)owned;
     g->started = (uint64_t)started;
     g->ever_online = (uint64_t)ever;
     g->failed = (uint64_t)failed;
+    g->dropped = (uint64_t)dropped;
     return true;
 }
 
@@ -87,6 +89,9 @@ void tally_status(struct slot *slot, const json_t *status)
         slot_kill(slot, "sent a status that does not fit the plan");
         return;
     }
+    int64_t elapsed;
+    if (run->virtual_run && json_get_int(status, "elapsed_us", 0, &elapsed, &err) == 0 && elapsed > slot->elapsed_us)
+        slot->elapsed_us = elapsed;
     slot->has_status = true;
     if (longest > slot->longest_turn_us)
         slot->longest_turn_us = longest;
@@ -182,7 +187,9 @@ void tally_groups(struct run *run)
     t->devices = t->started = t->online = t->connecting = t->ever_online = t->failed = 0;
     for (unsigned i = 0; run->groups && i < run->plan->n_groups; i++) {
         struct run_group_status *g = &run->groups[i];
-        g->online = g->connecting = g->running = g->error = g->started = 0;
+        g->online = g->connecting = g->running = g->error = g->started = g->dropped = 0;
+        if (g->resized)
+            g->count = 0;
         for (unsigned k = 0; k < run->n_shards; k++) {
             const struct group_numbers *n = &run->shards[k].groups[i];
             g->online += n->conn[CONN_CONNECTED];
@@ -190,6 +197,9 @@ void tally_groups(struct run *run)
             g->running += n->state[DEVICE_RUNNING];
             g->error += n->state[DEVICE_ERROR];
             g->started += n->started;
+            g->dropped += n->dropped;
+            if (g->resized)
+                g->count += n->owned;
             t->ever_online += n->ever_online > n->ever_before ? n->ever_online : n->ever_before;
             t->failed += n->failed;
         }
@@ -309,7 +319,7 @@ void tally_view(struct run *run)
     v->phase = run->phase;
     v->elapsed_us = run_elapsed(run);
     v->duration_us = run->plan ? run->plan->duration_us : 0;
-    v->phase_since_us = run->go_us ? run->phase_us - run->go_us : 0;
+    v->phase_since_us = run->go_us && !run->virtual_run ? run->phase_us - run->go_us : 0;
     v->metrics = run->merged;
     v->n_groups = run->groups ? run->plan->n_groups : 0;
     v->groups = run->groups;
@@ -334,9 +344,10 @@ json_t *tally_down(struct run *run)
             failed += n->failed;
             ever += n->ever_online;
         }
-        json_t *one = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "count", (json_int_t)g->count, "online",
-                                (json_int_t)g->online, "connecting", (json_int_t)g->connecting, "started",
-                                (json_int_t)g->started, "failed", (json_int_t)failed, "ever_online", (json_int_t)ever);
+        json_t *one =
+            json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "count", (json_int_t)g->count, "online",
+                      (json_int_t)g->online, "connecting", (json_int_t)g->connecting, "started", (json_int_t)g->started,
+                      "failed", (json_int_t)failed, "ever_online", (json_int_t)ever, "dropped", (json_int_t)g->dropped);
         for (int s = 0; s < DEVICE_STATE_MAX; s++)
             json_object_set_new(one, device_state_name((enum device_state)s), json_integer((json_int_t)sum[s]));
         json_object_set_new(groups, g->name, one);

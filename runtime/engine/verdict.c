@@ -1,6 +1,6 @@
 // From figures to a verdict. Every reason that applies is kept; the worst decides the exit code:
-// 107 Lua error, 104 scenario, 106 bind, 120 shard lost, 111 unreachable, 105 interrupted, 112 overloaded, 110 marked
-// failed, 108 aborted, 99 thresholds.
+// 107 Lua error, 104 scenario, 106 bind, 120 shard lost, 109 output, 111 unreachable, 105 interrupted, 112 overloaded,
+// 110 marked failed, 108 aborted, 99 thresholds.
 //
 // Not trustworthy (112): more than 5% of the telemetry timers fired late (of at least 100), or a shard used more than
 // 95% of a core in most seconds of the hold (at least 3) while its loop took turns of more than 100 ms: then latencies
@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "engine/supervisor.h"
+#include "engine/virtual.h"
 
 #ifdef IOTIX_ASAN
 #define LATE_MAX 0.5 // a sanitizer build is slow by design; its figures are nobody's
@@ -39,9 +40,9 @@ void run_reason(struct run *run, int code, const char *fmt, ...)
 
 static int rank(int code)
 {
-    static const int order[] = {EXIT_USAGE,         EXIT_LUA_ERROR,   EXIT_SCENARIO,    EXIT_BIND,
-                                EXIT_SHARD_LOST,    EXIT_UNREACHABLE, EXIT_INTERRUPTED, EXIT_OVERLOADED,
-                                EXIT_MARKED_FAILED, EXIT_ABORTED,     EXIT_THRESHOLDS};
+    static const int order[] = {EXIT_USAGE,      EXIT_LUA_ERROR,     EXIT_SCENARIO,    EXIT_BIND,
+                                EXIT_SHARD_LOST, EXIT_OUTPUT,        EXIT_UNREACHABLE, EXIT_INTERRUPTED,
+                                EXIT_OVERLOADED, EXIT_MARKED_FAILED, EXIT_ABORTED,     EXIT_THRESHOLDS};
     int n = (int)(sizeof(order) / sizeof(*order));
     for (int i = 0; i < n; i++)
         if (order[i] == code)
@@ -135,6 +136,8 @@ static void judge_trust(struct run *run)
     metrics_select(run->merged, &late, &ticks);
     r->late_ticks = ticks.count ? (double)ticks.hits / (double)ticks.count : 0;
     r->trustworthy = true;
+    if (run->virtual_run)
+        return; // nothing is measured in real time
     if (ticks.count >= LATE_TICKS && r->late_ticks > LATE_MAX)
         snprintf(r->untrustworthy_why, sizeof(r->untrustworthy_why),
                  "%.1f %% of the telemetry timers fired late (limit %.0f %%)", 100 * r->late_ticks, 100 * LATE_MAX);
@@ -236,6 +239,7 @@ void verdict_end(struct run *run)
     if (run->go_us) {
         r->elapsed_us = run->end_us - run->go_us;
         r->measured_us = (run->stop_us ? run->stop_us : run->end_us) - run->go_us;
+        virtual_result(run);
         verdict_thresholds(run, true);
         judge_reach(run);
         judge_trust(run);

@@ -87,7 +87,12 @@ static void watch_slice(struct slot *slot, int64_t cpu_us)
 {
     const struct heartbeat *h = slot->heartbeat;
     uint64_t slice = h->slice;
-    int64_t used_us = cpu_us - h->slice_start_us;
+    if (slice != slot->slice)
+        slot->slice_seen_us = cpu_us;
+    // The child's own tick says when the slice began, once it has used some CPU. Until then only what was used since
+    // the first look counts: a child that is always busy may well be in the same slice at two looks because it does not
+    // run.
+    int64_t began_us = h->slice_start_us, used_us = cpu_us - (began_us ? began_us : slot->slice_seen_us);
     if (slice == 0 || h->slice != slice || used_us <= slot->run->limits.slice_cpu_us) {
         slot->strikes = 0;
     } else if (slice != slot->slice || slot->strikes == 0) {

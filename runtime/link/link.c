@@ -161,7 +161,7 @@ void link_fail_later(struct link *link, int sys_errno)
 static void write_out(struct link *link)
 {
     struct link_env *env = link->env;
-    if (!link->out || link->flags & LINK_FAILED)
+    if (!link->out || link->flags & (LINK_FAILED | LINK_PAUSED))
         return;
     size_t left = link->out->len - link->sent;
     while (left) {
@@ -405,6 +405,21 @@ void link_dead_after(struct link *link, int64_t us)
     unsigned ms = us / 1000 > INT32_MAX ? INT32_MAX : (unsigned)(us / 1000);
     if (link->flags & LINK_SOCKET)
         (void)setsockopt(link->io.fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms);
+}
+
+void link_pause(struct link *link, bool paused)
+{
+    if (!(link->flags & LINK_SOCKET) || paused == ((link->flags & LINK_PAUSED) != 0))
+        return;
+    if (paused) {
+        link->flags |= LINK_PAUSED;
+        ev_io_stop(link->env->ev, &link->io);
+        return;
+    }
+    link->flags &= (uint8_t)~LINK_PAUSED;
+    if (link->out && !(link->flags & LINK_DIRTY))
+        link->flags |= LINK_BLOCKED;
+    watch(link, link->flags & LINK_BLOCKED ? EV_READ | EV_WRITE : EV_READ);
 }
 
 uint8_t *link_socket_reserve(struct link *link, size_t n, struct error *err)

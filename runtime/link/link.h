@@ -121,6 +121,9 @@ int link_adopt(struct link *link, int fd, struct error *err) WARN_UNUSED_RESULT;
 // TCP gives up when sent bytes stay unacknowledged this long (TCP_USER_TIMEOUT): finds a dead peer while sending. For
 // an established link; best effort, not every stream has it.
 void link_dead_after(struct link *link, int64_t us);
+// Paused, an open link neither reads nor writes; what is sent is queued up to the cap. A link that closes is not paused
+// any more.
+void link_pause(struct link *link, bool paused);
 // Queues bytes for the end of this turn. -1: not open, over max_out_bytes (nothing was queued), or a filter failed (the
 // link closes). At the cap the link first tries to write.
 int link_send(struct link *link, const void *bytes, size_t n, struct error *err) WARN_UNUSED_RESULT;

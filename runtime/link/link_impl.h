@@ -8,6 +8,7 @@ enum {
     LINK_DIRTY = 2,   // in the env's list of links with output
     LINK_BLOCKED = 4, // the kernel took only a part: waiting for EV_WRITE
     LINK_FAILED = 8,  // a write or a filter failed; on_close comes from the loop
+    LINK_PAUSED = 16, // neither reads nor writes
 };
 
 // The bottom of the stack: room in, and end of, the socket's output.

@@ -21,7 +21,9 @@ static int owner_name(const struct task_owner *owner, struct buf *out)
 struct behaviour *scenario_behaviour(struct scenario *s)
 {
     struct task *t = s->tasks ? task_running(s->tasks) : NULL;
-    return t && task_owner(t) != &s->run_owner ? container_of(task_owner(t), struct behaviour, owner) : NULL;
+    if (!t)
+        return s->in_hook;
+    return task_owner(t) != &s->run_owner ? container_of(task_owner(t), struct behaviour, owner) : NULL;
 }
 
 struct device *scenario_device(struct scenario *s)
@@ -80,16 +82,20 @@ static void behaviour_free(struct scenario *s, struct behaviour *b)
         b->handlers = h->next;
         handler_free(L, h);
     }
+    hook_slots_free(s, b);
     luaL_unref(L, LUA_REGISTRYINDEX, b->handle);
+    if (b->data)
+        luaL_unref(L, LUA_REGISTRYINDEX, b->data);
     b->device->behaviour = NULL;
     b->device = NULL;
     if (b->owner.n_tasks)
         return; // stopped from inside its own task: freed when that has ended
+    hook_tasks_free(b);
     guard_account_free(s->guard, b->owner.account);
     free(b);
 }
 
-static struct behaviour *behaviour_new(struct scenario *s, struct device *d, struct error *err)
+struct behaviour *behaviour_new(struct scenario *s, struct device *d, struct error *err)
 {
     struct scenario_group *g = &s->groups[d->group->config.number];
     struct behaviour *b = calloc(1, sizeof *b);
@@ -344,8 +350,11 @@ static void ops_message(void *arg, struct device *d, const struct adapter_messag
             wait_answer_message(w, guard_ref(L));
         }
     }
+    bool commands = hook_takes_commands(d); // then the device room hands them over
     for (const struct handler *h = b->handlers; h; h = h->next)
-        if (h->subscription ? topic_matches(h->name, topic) : strcmp(h->name, "message") == 0)
+        if (h->command && commands)
+            continue;
+        else if (h->subscription ? topic_matches(h->name, topic) : strcmp(h->name, "message") == 0)
             handler_spawn(s, b, h, true);
     lua_pop(L, 1);
     guard_charge(s->guard, former);
@@ -405,4 +414,11 @@ const struct device_ops script_device_ops = {
     .offline = ops_offline,
     .message = ops_message,
     .done = ops_done,
+    .hook_generate = script_hook_generate,
+    .hook_encode = script_hook_encode,
+    .hook_command = script_hook_command,
+    .hook_custom = script_hook_custom,
+    .release = ops_stop,
+    .hook_cancel = script_hook_cancel,
+    .hook_resolve = script_hook_resolve,
 };

@@ -5,6 +5,7 @@
 // method is a property.
 #include "script/internal.h"
 #include "core/units.h"
+#include "device/gateway.h"
 #include <string.h>
 
 #define TOPIC_MAX 65535 // MQTT's, section 1.5.3
@@ -41,6 +42,19 @@ static struct device *check_device(lua_State *L, struct scenario *s)
         luaL_error(
             L, "this is the handle of another device; a device acts for itself only, reach others through the broker");
     return d;
+}
+
+struct device *device_check(lua_State *L, struct scenario *s)
+{
+    return check_device(L, s);
+}
+
+// The device itself, or a child of its own: a gateway speaks for its children.
+static struct device *check_speaker(lua_State *L, struct scenario *s)
+{
+    struct device *d = find_device(L, s, 1);
+    const struct device *gateway = d ? gateway_of(d) : NULL;
+    return gateway && gateway->behaviour && gateway->behaviour == scenario_behaviour(s) ? d : check_device(L, s);
 }
 
 int device_handle_push(lua_State *L, struct scenario *s, struct device *d)
@@ -171,7 +185,7 @@ static int payload_of(lua_State *L, struct scenario *s, int arg, const uint8_t *
 static int dev_publish(lua_State *L)
 {
     struct scenario *s = scenario_of(L);
-    struct device *d = check_device(L, s);
+    struct device *d = check_speaker(L, s);
     size_t topic_len;
     const char *topic = luaL_checklstring(L, 2, &topic_len);
     struct adapter_message m = {.qos = (uint8_t)d->group->config.qos};
@@ -185,6 +199,9 @@ static int dev_publish(lua_State *L)
         m.retain = bind_opt_bool(L, 4, "retain", false);
         if (bind_opt_bool(L, 4, "wait", false) && m.qos > 0)
             wait_for = task_current(s->tasks, L, "dev:publish with wait = true");
+        if (wait_for && d->behaviour != scenario_behaviour(s))
+            return luaL_error(L,
+                              "dev:publish: a child hands its messages to its gateway: there is nothing to wait for");
     }
     if (payload_of(L, s, 3, &m.payload, &m.payload_len, &err) || topic_of(s, d, topic, topic_len, &err))
         return refused(L, "dev:publish", &err);
@@ -333,6 +350,11 @@ static int dev_on(lua_State *L)
     }
     struct task *t = task_current(s->tasks, L, "dev:on(\"command\")");
     struct error err = {0};
+    if (hook_takes_commands(d)) { // subscribed with the model's commands, at each connect
+        handler_add(L, d->behaviour, 3, "command", 7)->command = true;
+        lua_pushboolean(L, 1);
+        return 1;
+    }
     if (topic_of(s, d, "command", 7, &err))
         return refused(L, "dev:on", &err);
     struct handler *h = handler_add(L, d->behaviour, 3, buf_cstr(&s->topic), s->topic.len);
@@ -482,6 +504,51 @@ static int dev_topic(lua_State *L)
     return 1;
 }
 
+// dev:children() → { { id =, index =, model = }, … }
+static int dev_children(lua_State *L)
+{
+    struct scenario *s = scenario_of(L);
+    const struct device *d = check_device(L, s);
+    unsigned n = gateway_children(d);
+    lua_createtable(L, (int)n, 0);
+    for (unsigned i = 1; i <= n; i++) {
+        const struct device *child = gateway_child(d, i);
+        buf_clear(&s->topic);
+        if (device_name(child, &s->topic))
+            return luaL_error(L, "dev:children: the id of child %d is too long", (int)i);
+        lua_createtable(L, 0, 3);
+        lua_pushlstring(L, (const char *)s->topic.data, s->topic.len);
+        lua_setfield(L, -2, "id");
+        lua_pushnumber(L, i);
+        lua_setfield(L, -2, "index");
+        lua_pushstring(L, child->group->config.model->id);
+        lua_setfield(L, -2, "model");
+        lua_rawseti(L, -2, (int)i);
+    }
+    return 1;
+}
+
+// dev:child(id or number) → handle of a child, for publish | nil, message, code
+static int dev_child(lua_State *L)
+{
+    struct scenario *s = scenario_of(L);
+    const struct device *d = check_device(L, s);
+    struct device *child;
+    size_t n;
+    if (lua_type(L, 2) == LUA_TNUMBER) {
+        lua_Number number = lua_tonumber(L, 2);
+        child = number >= 1 && number <= gateway_children(d) ? gateway_child(d, (unsigned)number) : NULL;
+    } else {
+        const char *id = luaL_checklstring(L, 2, &n);
+        child = gateway_find(d, id, n);
+    }
+    if (child)
+        return device_handle_push(L, s, child);
+    struct error err = {0};
+    error_set(&err, ERR_NOT_FOUND, "there is no child %.60s; there are %u", lua_tostring(L, 2), gateway_children(d));
+    return bind_fail(L, &err);
+}
+
 // Upvalue 2: the methods.
 static int dev_index(lua_State *L)
 {
@@ -510,15 +577,18 @@ static int dev_index(lua_State *L)
         lua_pushstring(L, device_state_name(d->state));
     } else if (strcmp(key, "connection") == 0) {
         lua_pushstring(L, conn_state_name(d->conn_state));
+    } else if (strcmp(key, "data") == 0) {
+        data_row_push(L, s, d);
     } else {
-        static const char *const names[] = {"connect", "disconnect", "publish", "subscribe", "unsubscribe", "on",
-                                            "every",   "sleep",      "wait",    "log",       "telemetry",   "topic",
-                                            "id",      "index",      "group",   "state",     "connection",  NULL};
+        static const char *const names[] = {"connect",  "disconnect", "publish",    "subscribe", "unsubscribe", "on",
+                                            "every",    "sleep",      "wait",       "log",       "telemetry",   "topic",
+                                            "children", "child",      "fail",       "heal",      "id",          "index",
+                                            "group",    "state",      "connection", "data",      NULL};
         const char *near = suggest(key, names);
         return luaL_error(
             L,
             "a device has no \"%s\"; it has: connect, disconnect, publish, subscribe, unsubscribe, on, every, sleep, "
-            "wait, log, telemetry, topic, id, index, group, state, connection%s%s%s",
+            "wait, log, telemetry, topic, children, child, fail, heal, id, index, group, state, connection, data%s%s%s",
             key, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
     }
     return 1;
@@ -552,6 +622,10 @@ void device_bindings_open(lua_State *L, struct scenario *s)
                                        {"log", dev_log},
                                        {"telemetry", dev_telemetry},
                                        {"topic", dev_topic},
+                                       {"children", dev_children},
+                                       {"child", dev_child},
+                                       {"fail", dev_fail_bind},
+                                       {"heal", dev_heal_bind},
                                        {NULL, NULL}};
     static const luaL_Reg meta[] = {{"__newindex", dev_newindex}, {"__tostring", dev_tostring}, {NULL, NULL}};
     lua_newtable(L); // metatable

@@ -1,6 +1,6 @@
 // iotix.gen: value generators as callable userdata. The specification is parsed once per distinct table and shared by
-// all devices that use the same one; a generator itself is a handle with 16 bytes of state. It draws from whoever calls
-// it.
+// all devices that use the same one; a generator itself is a handle with its states (16 bytes for a plain one). It
+// draws from whoever calls it, and its time begins with its first call.
 #include "script/internal.h"
 #include <string.h>
 #include "core/jsonx.h"
@@ -10,8 +10,17 @@ enum { GENS_MAX = 200000, GENS_DEVICE_MAX = 100 }; // different specifications: 
 struct handle_gen {
     uint32_t tag;
     const struct gen_spec *spec; // owned by the scenario
-    struct gen_state state;
+    int64_t start_us;            // loop time of its first call, -1: not called yet
+    struct gen_state states[];
 };
+
+static struct gen_context gen_context_of(struct scenario *s)
+{
+    const struct device *d = scenario_device(s);
+    scratch_clear(&s->texts);
+    return (struct gen_context){
+        .wall_us = loop_wall_us(s->config.loop), .index = d ? d->index : 1, .scratch = &s->texts};
+}
 
 // Stack: text of the specification at `text`. The cache is a Lua table in the registry: text → number of the spec.
 static struct gen_spec *spec_find_or_parse(lua_State *L, struct scenario *s, const char *text, size_t n,
@@ -43,7 +52,7 @@ static struct gen_spec *spec_find_or_parse(lua_State *L, struct scenario *s, con
             s->gens = more;
         }
         json_t *json = json_parse(text, n, "generator", err);
-        spec = json ? gen_parse(json, VALUE_NULL, err) : NULL;
+        spec = json ? gen_parse(json, VALUE_NULL, NULL, err) : NULL;
         json_decref(json);
     }
     if (spec) {
@@ -59,6 +68,21 @@ static struct gen_spec *spec_find_or_parse(lua_State *L, struct scenario *s, con
         lua_pop(L, 2);
     }
     return spec;
+}
+
+static int gen_push(lua_State *L, struct scenario *s, const struct gen_spec *spec)
+{
+    size_t size = sizeof(struct handle_gen) + gen_state_count(spec) * sizeof(struct gen_state);
+    struct handle_gen *g = lua_newuserdata(L, size);
+    memset(g, 0, size);
+    g->tag = HANDLE_GEN;
+    g->spec = spec;
+    g->start_us = -1;
+    struct gen_context context = gen_context_of(s);
+    gen_init(spec, g->states, scenario_rng(s), &context);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->gen_meta);
+    lua_setmetatable(L, -2);
+    return 1;
 }
 
 // native.gen(type, options) → generator
@@ -82,13 +106,25 @@ int gen_bind_new(lua_State *L)
     buf_clear(&s->scratch);
     if (!spec)
         return bind_fail(L, &err);
-    struct handle_gen *g = lua_newuserdata(L, sizeof *g);
-    memset(g, 0, sizeof *g);
-    g->tag = HANDLE_GEN;
-    g->spec = spec;
-    gen_init(spec, &g->state, scenario_rng(s));
-    lua_rawgeti(L, LUA_REGISTRYINDEX, s->gen_meta);
-    lua_setmetatable(L, -2);
+    return gen_push(L, s, spec);
+}
+
+// native.gen_copy(generator) → one of the same specification that is at its beginning | nil: the value is none
+int gen_bind_copy(lua_State *L)
+{
+    const struct handle_gen *g = lua_type(L, 1) == LUA_TUSERDATA ? lua_touserdata(L, 1) : NULL;
+    return g && g->tag == HANDLE_GEN ? gen_push(L, scenario_of(L), g->spec) : 0;
+}
+
+// native.gen_keys(type) → list of the keys of its options as in JSON
+int gen_bind_keys(lua_State *L)
+{
+    const char *const *keys = gen_type_keys(luaL_checkstring(L, 1));
+    lua_newtable(L);
+    for (int i = 0; keys && keys[i]; i++) {
+        lua_pushstring(L, keys[i]);
+        lua_rawseti(L, -2, i + 1);
+    }
     return 1;
 }
 
@@ -99,7 +135,12 @@ static int gen_call(lua_State *L)
     if (!g || lua_islightuserdata(L, 1) || g->tag != HANDLE_GEN)
         return luaL_error(L, "call a generator that iotix.gen made");
     struct value v;
-    gen_next(g->spec, &g->state, scenario_rng(s), loop_wall_us(s->config.loop), &v);
+    struct gen_context context = gen_context_of(s);
+    int64_t now_us = loop_now_us(s->config.loop);
+    if (g->start_us < 0)
+        g->start_us = now_us;
+    context.time_us = now_us - g->start_us;
+    gen_next(g->spec, g->states, scenario_rng(s), &context, &v);
     switch (v.type) {
     case VALUE_NUMBER:
         lua_pushnumber(L, v.number);

@@ -64,6 +64,7 @@ struct guard {
     volatile int64_t slice_wall; // monotonic, when it began
     int64_t mark;                // latest reading of the clock
     bool chained;
+    bool unmetered;   // this slice: no clock is read for it
     int64_t cpu_last; // CPU clock at the latest reading in this chain
     int64_t short_us; // slices since then
     int64_t quantum_us;
@@ -336,7 +337,7 @@ int guard_ref(lua_State *L)
 
 static void begin(struct guard *g, lua_State *L, uint32_t account, int64_t limit_us)
 {
-    if (!g->chained) {
+    if (!g->chained && !g->unmetered) {
         g->mark = clock_now_us(&g->clock);
         g->cpu_last = clock_thread_cpu_us();
         g->short_us = 0;
@@ -365,6 +366,12 @@ void guard_enter(struct guard *g, lua_State *L, uint32_t account, uint64_t devic
         hb->slice = g->n_slices + 1;
     }
     begin(g, L, account, g->config.slice_us);
+}
+
+void guard_enter_call(struct guard *g, lua_State *L, uint32_t account, uint64_t device, uint32_t group)
+{
+    g->unmetered = true;
+    guard_enter(g, L, account, device, group);
 }
 
 void guard_enter_load(struct guard *g, lua_State *L)
@@ -402,7 +409,8 @@ enum guard_verdict guard_leave(struct guard *g, int64_t *cpu_us)
     atomic_signal_fence(memory_order_seq_cst);
     if (g->config.heartbeat)
         g->config.heartbeat->slice = 0;
-    int64_t cpu = slice_cpu(g);
+    int64_t cpu = g->unmetered ? 0 : slice_cpu(g);
+    g->unmetered = false;
     if (cpu_us)
         *cpu_us = cpu;
     if (__builtin_expect(g->armed, 0))

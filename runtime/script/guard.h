@@ -52,6 +52,9 @@ enum guard_verdict {
 };
 // Around every lua_resume (and the protected call that loads a scenario). L: the coroutine about to run. Does not nest.
 void guard_enter(struct guard *guard, lua_State *L, uint32_t account, uint64_t device, uint32_t group);
+// The same for a short call that cannot yield, outside of any task: no clock is read, which costs more than the call,
+// so its CPU counts for nobody, and its limit (raise_us) may come a tick of the timer early.
+void guard_enter_call(struct guard *guard, lua_State *L, uint32_t account, uint64_t device, uint32_t group);
 // After it: what happened. PREEMPTED, CUT: if lua_resume returned LUA_YIELD, the yield was the hook's: resume again
 // with 0 arguments. cpu_us (may be NULL): of this slice; wall time when that is under 0.2 ms, because the CPU clock is
 // a system call.

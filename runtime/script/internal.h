@@ -9,10 +9,20 @@
 #include "engine/heartbeat.h"
 #include "engine/scenario.h"
 #include "script/guard.h"
+#include "script/model_files.h"
 #include "script/sandbox.h"
 #include "script/task.h"
 
-enum handle_tag { HANDLE_DEVICE = 0x4445u, HANDLE_GEN, HANDLE_TASK, HANDLE_SUBSCRIPTION };
+enum handle_tag {
+    HANDLE_DEVICE = 0x4445u,
+    HANDLE_GEN,
+    HANDLE_TASK,
+    HANDLE_SUBSCRIPTION,
+    HANDLE_VALUES,
+    HANDLE_BYTES,
+    HANDLE_INTEGER,
+    HANDLE_PARKER
+};
 
 struct handle_device {
     uint32_t tag;
@@ -64,14 +74,27 @@ struct behaviour {
     struct log_allowance log;
     uint32_t gens;  // specifications of generators it was the first to use
     int handle;     // registry reference of the device's handle
+    int data;       // of its row, 0 until asked for
     bool stopping;  // its tasks are being cancelled
     bool telemetry; // the model's telemetry was turned on: it goes on when all tasks have ended
+    // hooks of its model
+    bool hooks_only; // there is no behaviour, only they
+    uint32_t hook_epoch;
+    uint32_t hook_log_second; // + 1, of the latest line about one that failed
+    struct hook_slot *hook_slots;
+    struct hook_task *hook_tasks;
 };
 
 struct scenario_group {
-    int behaviour;   // registry reference of the author's function, LUA_NOREF
-    uint64_t memory; // cap of a device's account, bytes
+    int behaviour;     // registry reference of the author's function, LUA_NOREF
+    uint64_t memory;   // cap of a device's account, bytes
+    int data_meta;     // metatable of its devices' rows, 0 until one is asked for
+    bool data_numbers; // fields of CSV that read as numbers are numbers
     struct metric *commands, *command_errors, *errors;
+    struct hook_function *hook_functions; // what its models' handlers are
+    unsigned n_hook_functions;
+    struct hook_set *hook_sets;
+    uint32_t hook_epoch; // how often a model was made known
 };
 
 struct subscription;
@@ -79,6 +102,7 @@ struct subscription;
 struct scenario {
     struct scenario_config config;
     char script_dir[1024];
+    struct model_files models;
     struct guard *guard;
     lua_State *L;
     struct tasks *tasks;
@@ -92,15 +116,22 @@ struct scenario {
     int loaded;       // registry reference of the normalised scenario, LUA_NOREF
     int message_meta; // metatable of message tables
     int device_meta, gen_meta, task_meta, subscription_meta;
-    int command_runner; // product function(dev, fn, message, decode)
+    int values_meta, traceback;
+    int command_runner;        // product function(dev, fn, message, decode)
+    int command_task;          // product function(dev, fn, command, number)
+    int custom_task;           // product function(dev, fn, params, what)
+    int hook_resolver;         // product function(group, handler) → function | nil, message
+    struct behaviour *in_hook; // whose generator or encoder runs now, outside of any task
     int test_runner;
     int gen_cache; // JSON text → generator specification
     unsigned n_gens;
     struct gen_spec **gens;
-    struct buf scratch; // payloads and topics under construction; empty between calls
+    struct buf scratch;   // payloads and topics under construction; empty between calls
+    struct scratch texts; // of the value of one call of a generator
     struct buf topic;
     unsigned n_diagnostics;
-    bool diagnosed; // a load error was told with a diagnostic
+    bool diagnosed;          // a load error was told with a diagnostic
+    struct error file_error; // of the behaviour file that was compiled last
     const struct test_env *env;
     struct test_env env_storage;
     struct task *test_task;
@@ -142,15 +173,71 @@ void json_to_lua(lua_State *L, const json_t *v);
 // device handles and behaviours
 void device_bindings_open(lua_State *L, struct scenario *s); // fills metatables
 int device_handle_push(lua_State *L, struct scenario *s, struct device *d);
+// The device of the handle at argument 1 when its own task runs; raises otherwise.
+struct device *device_check(lua_State *L, struct scenario *s);
 extern const struct device_ops script_device_ops;
 void wait_free(struct wait *w); // unlinks and frees
 void behaviour_message_push(lua_State *L, struct scenario *s, const char *topic, size_t topic_len, const void *payload,
                             size_t n, int qos, bool retain);
 
+// A record for the device; d->behaviour is the caller's to set. NULL: err.
+struct behaviour *behaviour_new(struct scenario *s, struct device *d, struct error *err);
+
+// hook.c, hook_task.c: what models leave to Lua
+void hook_bindings_open(lua_State *L, struct scenario *s);
+int script_hook_resolve(void *arg, struct group *g, const struct model *model, struct error *err);
+int script_hook_generate(void *arg, struct device *d, int hook, const json_t *params, const struct gen_context *context,
+                         struct value *out, struct error *err);
+int script_hook_encode(void *arg, struct device *d, int hook, const struct model_stream *stream,
+                       const struct payload_scope *scope, struct buf *out, struct error *err);
+int script_hook_command(void *arg, struct device *d, int hook, const struct device_command *command, struct error *err);
+int script_hook_custom(void *arg, struct device *d, int hook, const json_t *params, const json_t *what,
+                       struct error *err);
+void script_hook_cancel(void *arg, struct device *d, uint32_t command);
+// The device's record, made at its first hook. NULL: it is not active, or there is no memory.
+struct behaviour *hook_record(struct scenario *s, struct device *d, struct error *err);
+int hook_push_function(struct scenario *s, const struct device *d, int hook, struct error *err);
+void hook_group_free(struct scenario_group *g);
+void hook_slots_free(struct scenario *s, struct behaviour *b);
+void hook_tasks_free(struct behaviour *b);
+// Whether the task was a hook's: then its error is not the device's.
+bool hook_task_ended(struct behaviour *b, struct task *task, enum task_result result, const char *text);
+// Whether the device's model has commands: then those are what dev:on("command") gets.
+bool hook_takes_commands(const struct device *d);
+int hook_answer_bind(lua_State *L);
+int hook_error_bind(lua_State *L);
+
+// behaviour_file.c: behaviours in files of their own, and reloading
+int behaviour_read_bind(lua_State *L);
+int behaviour_compile_bind(lua_State *L);
+int behaviour_set(struct scenario *s, unsigned group, const char *path, const char *text, struct error *err);
+int scenario_behaviour_load(struct scenario *s, const char *group, const char *path, const char *text,
+                            struct error *err);
+json_t *scenario_reload(struct scenario *s, const char *group, struct error *err);
+// group_bind.c
+int change_bind(lua_State *L);
+// failure_bind.c: methods of a device
+int dev_fail_bind(lua_State *L);
+int dev_heal_bind(lua_State *L);
+// park_bind.c
+int parker_bind(lua_State *L);
+int park_bind(lua_State *L);
+int unpark_bind(lua_State *L);
+int task_number_bind(lua_State *L);
+int acting_bind(lua_State *L);
+
 // native module for product Lua: iotix._core.native
 int native_open(lua_State *L);
 void gen_bindings_open(lua_State *L, struct scenario *s);
 int gen_bind_new(lua_State *L);
+int gen_bind_copy(lua_State *L);
+// payload_bind.c: the field `payload` of the table at the top of the stack
+void payload_bindings_open(lua_State *L, struct scenario *s);
+// data_bind.c
+int data_bind_open(lua_State *L);
+// The device's row as a table, nil when its group has no data.
+void data_row_push(lua_State *L, struct scenario *s, const struct device *d);
+int gen_bind_keys(lua_State *L);
 // test bindings (director)
 void test_bindings(lua_State *L, struct scenario *s);
 void test_close(struct scenario *s);

@@ -376,7 +376,19 @@ static int push_text(lua_State *L, int fd)
     return 0;
 }
 
-static void push_author_loader(lua_State *L, const char *dir, const char *name, int env)
+int modules_read(lua_State *L, const char *dir, const char *rel)
+{
+    int fd = open_beneath(dir, rel);
+    if (fd < 0)
+        return -1;
+    int rc = push_text(L, fd), saved = errno;
+    close(fd);
+    errno = saved;
+    return rc;
+}
+
+// Pushes the function of dir/NAME.lua. False, with its path instead: there is no such file, and none is `needed`.
+static bool push_author_loader(lua_State *L, const char *dir, const char *name, int env, bool needed)
 {
     char rel[MAX_NAME + 8], path[PATH_MAX];
     snprintf(rel, sizeof(rel), "%s.lua", name);
@@ -386,6 +398,10 @@ static void push_author_loader(lua_State *L, const char *dir, const char *name, 
     }
     snprintf(path, sizeof(path), "%s/%s", dir, rel);
     int fd = open_beneath(dir, rel);
+    if (fd < 0 && errno == ENOENT && !needed) {
+        lua_pushstring(L, path);
+        return false;
+    }
     if (fd < 0)
         luaL_error(L, "module '%s' not found: %s: %s", name, path,
                    errno == EXDEV || errno == ELOOP ? "it leads out of the scenario's directory" : strerror(errno));
@@ -399,11 +415,14 @@ static void push_author_loader(lua_State *L, const char *dir, const char *name, 
     char chunk[PATH_MAX + 1];
     snprintf(chunk, sizeof(chunk), "@%s", path);
     struct error err = {0};
-    if (sandbox_compile(L, text, n, chunk, &err))
-        luaL_error(L, "%s", err.text);
+    if (sandbox_compile(L, text, n, chunk, &err)) { // its own place in front, not that of the call
+        lua_pushstring(L, err.text);
+        lua_error(L);
+    }
     lua_remove(L, -2);
     lua_pushvalue(L, env);
     lua_setfenv(L, -2);
+    return true;
 }
 
 static bool is_private(const char *name)
@@ -434,13 +453,48 @@ static int require_author(lua_State *L)
     if (!dir)
         return luaL_error(L, "module '%s' not found: this scenario has no directory of its own", name);
     check_cycle(L, name);
-    push_author_loader(L, dir, name, lua_upvalueindex(2));
+    push_author_loader(L, dir, name, lua_upvalueindex(2), true);
     run_once(L, name, "files");
     return 1;
 }
 
+// Files of the scenario's own directory are those that its require finds: a module is run once, whoever asks.
+bool modules_author_file(lua_State *L, const char *dir, const char *name)
+{
+    char key[PATH_MAX];
+    lua_getfield(L, LUA_REGISTRYINDEX, registry_key);
+    lua_getfield(L, -1, "script_dir");
+    lua_getfield(L, -2, "author_env");
+    lua_remove(L, -3); // script_dir, environment
+    const char *own = lua_tostring(L, -2);
+    if (!name_is_valid(name))
+        luaL_error(L, "\"%s\" is no name of a module: letters, digits and _ joined by dots", name);
+    if (own && !strcmp(own, dir))
+        snprintf(key, sizeof key, "%s", name);
+    else if ((size_t)snprintf(key, sizeof key, "%s/%s", dir, name) >= sizeof key)
+        luaL_error(L, "the path of module '%s' is too long", name);
+    if (!cached(L, "files", key)) {
+        check_cycle(L, key);
+        if (!push_author_loader(L, dir, name, lua_gettop(L), false)) {
+            lua_replace(L, -3);
+            lua_pop(L, 1);
+            return false;
+        }
+        run_once(L, key, "files");
+    }
+    lua_replace(L, -3);
+    lua_pop(L, 1);
+    return true;
+}
+
 void modules_push_author(lua_State *L, const char *script_dir, int author_env)
 {
+    lua_getfield(L, LUA_REGISTRYINDEX, registry_key);
+    lua_pushvalue(L, author_env);
+    lua_setfield(L, -2, "author_env");
+    lua_pushstring(L, script_dir);
+    lua_setfield(L, -2, "script_dir");
+    lua_pop(L, 1);
     lua_pushvalue(L, author_env);
     if (script_dir)
         lua_pushstring(L, script_dir);

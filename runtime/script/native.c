@@ -1,12 +1,12 @@
 // iotix._core.native: the functions that product Lua builds the public library from. Authors never see this module.
 #include "script/internal.h"
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include "core/file.h"
 #include "core/units.h"
 #include "engine/threshold.h"
 #include "script/embedded.h"
+#include "script/modules.h"
+#include "script/syntax.h"
 
 static int sleep_bind(lua_State *L)
 {
@@ -36,6 +36,9 @@ static int spawn_bind(lua_State *L)
     struct scenario *s = scenario_of(L);
     luaL_checktype(L, 1, LUA_TFUNCTION);
     struct task *running = task_running(s->tasks);
+    if (s->in_hook)
+        return luaL_error(L,
+                          "iotix.spawn does not work in the handler of a generator or an encoder: it answers at once");
     if (!running)
         return luaL_error(L, "iotix.spawn works while the run is on, not while the scenario is loaded");
     struct error err = {0};
@@ -78,7 +81,8 @@ static int task_alive_bind(lua_State *L)
 // native.running() → whether a task runs: false while the scenario is loaded
 static int running_bind(lua_State *L)
 {
-    lua_pushboolean(L, task_running(scenario_of(L)->tasks) != NULL);
+    struct scenario *s = scenario_of(L);
+    lua_pushboolean(L, s->in_hook || task_running(s->tasks));
     return 1;
 }
 
@@ -221,50 +225,6 @@ static int json_bind(lua_State *L)
     return 1;
 }
 
-// native.find_model(name) → path, text | nil, list of places tried. Only names and paths below the model directories or
-// beside the scenario; the search order is the scenario's directory, its models/, ../models, --model-dir, the installed
-// ones.
-static int find_model_bind(lua_State *L)
-{
-    struct scenario *s = scenario_of(L);
-    size_t len;
-    const char *name = luaL_checklstring(L, 1, &len);
-    if (len == 0 || len > 255 || strlen(name) != len || strstr(name, ".."))
-        return luaL_error(
-            L, "a model is a name such as \"temperature-sensor\" or a path beside the scenario without \"..\"");
-    const char *suffix = strstr(name, ".json") ? "" : ".json";
-    char place[PATH_MAX], path[PATH_MAX];
-    static const char *const beside[] = {".", "models", "../models"};
-    struct buf text;
-    lua_newtable(L);
-    int tried = lua_gettop(L), n_tried = 0;
-    for (unsigned i = 0; i < 3 + s->config.n_model_dirs + 1; i++) {
-        const char *dir = i < 3                            ? beside[i]
-                          : i < 3 + s->config.n_model_dirs ? s->config.model_dirs[i - 3]
-                                                           : IOTIX_DATADIR "/models";
-        if (i < 3 ? path_join(s->script_dir, dir, place, sizeof place) : path_join(".", dir, place, sizeof place))
-            continue;
-        int n = snprintf(path, sizeof path, "%s/%s%s", place, name, suffix);
-        if (n < 0 || (size_t)n >= sizeof path)
-            continue;
-        struct error err = {0};
-        buf_create(&text, 4u << 20);
-        if (file_read(path, 4u << 20, &text, &err) == 0) {
-            const char *clean = strncmp(path, "./", 2) ? path : path + 2;
-            lua_pushstring(L, clean);
-            lua_pushlstring(L, (const char *)text.data, text.len);
-            buf_destroy(&text);
-            return 2;
-        }
-        buf_destroy(&text);
-        lua_pushstring(L, err.code == ERR_NOT_FOUND ? path : err.text);
-        lua_rawseti(L, tried, ++n_tried);
-    }
-    lua_pushnil(L);
-    lua_pushvalue(L, tried);
-    return 2;
-}
-
 // native.embedded(path) → text | nil
 static int embedded_bind(lua_State *L)
 {
@@ -280,6 +240,8 @@ static int diagnostic_bind(lua_State *L)
 {
     struct scenario *s = scenario_of(L);
     struct diagnostic d = {.line = luaL_checkint(L, 3), .col = luaL_checkint(L, 4), .exit_code = 104};
+    if (s->config.lenient) // the director has told, or it came on disk since
+        return 0;
     snprintf(d.code, sizeof d.code, "%s", luaL_checkstring(L, 1));
     snprintf(d.file, sizeof d.file, "%s", luaL_checkstring(L, 2));
     snprintf(d.message, sizeof d.message, "%s", luaL_checkstring(L, 5));
@@ -288,6 +250,26 @@ static int diagnostic_bind(lua_State *L)
     if (s->config.diagnostic)
         s->config.diagnostic(s->config.diagnostic_arg, &d);
     return 0;
+}
+
+// native.diagnostics() → how many were told
+static int diagnostics_bind(lua_State *L)
+{
+    lua_pushinteger(L, (int)scenario_of(L)->n_diagnostics);
+    return 1;
+}
+
+// native.position("path:line:column: message") → path, line, column, message; "", 0, 0, text when there is none
+static int position_bind(lua_State *L)
+{
+    size_t path_len;
+    int line, column;
+    const char *text = luaL_checkstring(L, 1), *message = syntax_position(text, &path_len, &line, &column);
+    lua_pushlstring(L, text, path_len);
+    lua_pushinteger(L, line);
+    lua_pushinteger(L, column);
+    lua_pushstring(L, message);
+    return 4;
 }
 
 // native.traceback(message) → message with traceback; other values stay as they are. For xpcall in product Lua.
@@ -330,6 +312,16 @@ static int command_error_bind(lua_State *L)
     if (d)
         counter_add(s->groups[d->group->config.number].command_errors, 1);
     return 0;
+}
+
+// native.author_module(dir, name) → true, what the module of dir/NAME.lua returned | false, path: there is none
+static int author_module_bind(lua_State *L)
+{
+    const char *dir = luaL_checkstring(L, 1), *name = luaL_checkstring(L, 2);
+    bool found = modules_author_file(L, dir, name);
+    lua_pushboolean(L, found);
+    lua_insert(L, -2);
+    return 2;
 }
 
 static int matches_bind(lua_State *L)
@@ -377,12 +369,27 @@ int native_open(lua_State *L)
                                          {"count", count_bind},
                                          {"suggest", suggest_bind},
                                          {"json", json_bind},
-                                         {"find_model", find_model_bind},
                                          {"embedded", embedded_bind},
                                          {"diagnostic", diagnostic_bind},
+                                         {"diagnostics", diagnostics_bind},
+                                         {"behaviour_read", behaviour_read_bind},
+                                         {"behaviour_compile", behaviour_compile_bind},
+                                         {"change", change_bind},
                                          {"threshold", threshold_bind},
                                          {"gen", gen_bind_new},
+                                         {"gen_copy", gen_bind_copy},
+                                         {"parker", parker_bind},
+                                         {"park", park_bind},
+                                         {"unpark", unpark_bind},
+                                         {"task", task_number_bind},
+                                         {"acting", acting_bind},
+                                         {"position", position_bind},
+                                         {"data", data_bind_open},
+                                         {"gen_keys", gen_bind_keys},
                                          {"command_error", command_error_bind},
+                                         {"command_answer", hook_answer_bind},
+                                         {"hook_error", hook_error_bind},
+                                         {"author_module", author_module_bind},
                                          {"topic_matches", matches_bind},
                                          {"message_meta", message_meta_bind},
                                          {"caller_line", caller_line_bind},
@@ -393,11 +400,17 @@ int native_open(lua_State *L)
     lua_pop(L, 1);
     lua_newtable(L);
     bind_functions(L, s, functions);
+    model_files_open(L, &s->models);
     test_bindings(L, s);
     task_meta_open(L, s);
+    payload_bindings_open(L, s);
     lua_pushstring(L, s->config.path);
     lua_setfield(L, -2, "path");
+    lua_pushstring(L, s->script_dir);
+    lua_setfield(L, -2, "script_dir");
     lua_pushstring(L, s->config.sha256 ? s->config.sha256 : "");
     lua_setfield(L, -2, "sha256");
+    lua_pushboolean(L, s->config.lenient);
+    lua_setfield(L, -2, "lenient");
     return 1;
 }

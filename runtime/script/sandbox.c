@@ -20,6 +20,7 @@
 #include "core/units.h"
 #include "script/modules.h"
 #include "script/strlib.h"
+#include "script/syntax.h"
 #include "script/task.h"
 
 #define MAX_PRINT 4096
@@ -588,7 +589,13 @@ int sandbox_compile(lua_State *L, const char *text, size_t n, const char *name, 
         return error_set(err, ERR_LIMIT, "%s: the Lua stack is full", shown);
     if (luaL_loadbufferx(L, text, n, name, "t")) {
         const char *why = lua_tostring(L, -1);
-        error_set(err, ERR_INVALID, "%s", why ? why : "does not compile");
+        size_t path_len;
+        int line, column = why ? syntax_column(L, text, n, name, why) : 0, none;
+        const char *rest = why ? syntax_position(why, &path_len, &line, &none) : NULL;
+        if (column)
+            error_set(err, ERR_INVALID, "%.*s:%d:%d: %s", (int)path_len, why, line, column, rest);
+        else
+            error_set(err, ERR_INVALID, "%s", why ? why : "does not compile");
         lua_pop(L, 1);
         return -1;
     }

@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include "core/file.h"
+#include "device/gateway.h"
 #include "script/internal.h"
+#include "script/syntax.h"
 
 static int run_name(const struct task_owner *owner, struct buf *out)
 {
@@ -42,11 +44,14 @@ static void test_ended(struct scenario *s, enum task_result result, const char *
         s->env->done(s->env->arg, s->check_failed ? 110 : 107, text ? text : "the test ended without an outcome");
 }
 
-static void device_task_ended(struct scenario *s, struct behaviour *b, enum task_result result, const char *text)
+static void device_task_ended(struct scenario *s, struct behaviour *b, struct task *task, enum task_result result,
+                              const char *text)
 {
+    bool hook = hook_task_ended(b, task, result, text);
     struct device *d = b->device;
     if (!d) { // stopped from inside its own task
         if (b->owner.n_tasks == 0) {
+            hook_tasks_free(b);
             guard_account_free(s->guard, b->owner.account);
             free(b);
         }
@@ -55,8 +60,9 @@ static void device_task_ended(struct scenario *s, struct behaviour *b, enum task
     if (result == TASK_ERROR) {
         struct scenario_group *g = &s->groups[d->group->config.number];
         counter_add(g->errors, 1);
-        device_finished(d, text);
-    } else if (!b->stopping && b->owner.n_tasks == 0 && !b->handlers && !b->telemetry) {
+        if (!hook)
+            device_finished(d, text);
+    } else if (!b->stopping && !b->hooks_only && b->owner.n_tasks == 0 && !b->handlers && !b->telemetry) {
         device_finished(d, NULL);
     }
 }
@@ -73,7 +79,7 @@ static void task_ended(void *arg, struct task_owner *owner, struct task *task, e
     if (main)
         s->test_task = NULL;
     if (owner != &s->run_owner)
-        device_task_ended(s, container_of(owner, struct behaviour, owner), result, text);
+        device_task_ended(s, container_of(owner, struct behaviour, owner), task, result, text);
     else if (main || result == TASK_ERROR)
         test_ended(s, result, text); // what the test spawned fails the test
 }
@@ -119,6 +125,7 @@ static int open_state(struct scenario *s, struct error *err)
         return -1;
     device_bindings_open(L, s);
     gen_bindings_open(L, s);
+    hook_bindings_open(L, s);
     return sandbox_preload(L, "iotix._core.native", native_open, err);
 }
 
@@ -143,6 +150,7 @@ static struct scenario *scenario_open(const struct scenario_config *config, stru
     s->test = s->loaded = s->command_runner = s->test_runner = LUA_NOREF;
     s->run_owner.name = run_name;
     buf_create(&s->scratch, 1u << 20);
+    scratch_create(&s->texts, 1u << 20);
     buf_create(&s->topic, 65536); // the longest topic and a NUL
     rng_seed(&s->run_rng, 1);
     bool from_file = config->path && strcmp(config->path, "-") != 0;
@@ -152,6 +160,9 @@ static struct scenario *scenario_open(const struct scenario_config *config, stru
     }
     if (!from_file)
         snprintf(s->script_dir, sizeof s->script_dir, ".");
+    memcpy(s->models.near, s->script_dir, sizeof s->models.near);
+    s->models.dirs = config->model_dirs;
+    s->models.n_dirs = config->n_model_dirs;
     if (open_metrics(s, err) || open_state(s, err))
         goto fail;
     s->run_owner.account = guard_account_new(s->guard, 64u << 20);
@@ -191,8 +202,11 @@ static void scenario_close(struct scenario *s)
     for (unsigned i = 0; i < s->n_gens; i++)
         gen_delete(s->gens[i]);
     free(s->gens);
+    for (unsigned i = 0; i < s->n_groups; i++)
+        hook_group_free(&s->groups[i]);
     free(s->groups);
     buf_destroy(&s->scratch);
+    scratch_destroy(&s->texts);
     buf_destroy(&s->topic);
     free(s);
 }
@@ -210,24 +224,17 @@ static int line_of_text(const struct scenario *s, const char *what)
     return line;
 }
 
-// "path:12: message" → file, line, message; otherwise the scenario's path and line 0.
+// "path:12: message" or "path:12:5: message" → file, line, column, message; otherwise the scenario's path and line 0.
 static void diagnose(struct scenario *s, const char *code, const char *text, int exit_code, const char *hint)
 {
     struct diagnostic d = {.exit_code = exit_code};
     snprintf(d.code, sizeof d.code, "%s", code);
     snprintf(d.hint, sizeof d.hint, "%s", hint);
     snprintf(d.file, sizeof d.file, "%s", s->config.path);
-    const char *message = text;
-    for (const char *colon = strchr(text, ':'); colon; colon = strchr(colon + 1, ':')) {
-        char *end;
-        long line = strtol(colon + 1, &end, 10);
-        if (end == colon + 1 || *end != ':' || line <= 0 || (size_t)(colon - text) >= sizeof d.file)
-            continue;
-        snprintf(d.file, sizeof d.file, "%.*s", (int)(colon - text), text);
-        d.line = (int)line;
-        message = end[1] == ' ' ? end + 2 : end + 1;
-        break;
-    }
+    size_t path_len;
+    const char *message = syntax_position(text, &path_len, &d.line, &d.col);
+    if (path_len)
+        snprintf(d.file, sizeof d.file, "%.*s", (int)path_len, text);
     if (!d.line && strncmp(message, "iotix.", 6) == 0) {
         char function[40];
         snprintf(function, sizeof function, "%.*s", (int)strspn(message, "abcdefghijklmnopqrstuvwxyz."), message);
@@ -271,9 +278,14 @@ static void load_failed(struct scenario *s, lua_State *L)
     char *trace = strstr(first, "\nstack traceback:");
     if (trace)
         *trace = '\0';
-    if (strstr(first, "iotix."))
+    size_t path_len;
+    int line, column;
+    syntax_position(first, &path_len, &line, &column);
+    if (column) // only the compiler tells columns: a file that was required
+        code = "IOTX001";
+    else if (strstr(first, "iotix."))
         code = "IOTX010";
-    diagnose(s, code, first, strcmp(code, "IOTX010") == 0 ? 104 : 107, "");
+    diagnose(s, code, first, strcmp(code, "IOTX002") == 0 ? 107 : 104, "");
     if (strcmp(code, "IOTX002") == 0)
         log_write(s->config.log, LOG_DEBUG, NULL, "%s", text);
 }
@@ -333,6 +345,7 @@ static int attach_group(struct scenario *s, const json_t *group, int behaviours,
     const char *name = json_string_value(json_object_get(group, "name"));
     char tags[160];
     g->memory = (uint64_t)json_integer_value(json_object_get(group, "memory"));
+    g->data_numbers = json_is_true(json_object_get(json_object_get(group, "data"), "numbers"));
     lua_getfield(L, behaviours, name);
     g->behaviour = lua_isfunction(L, -1) ? luaL_ref(L, LUA_REGISTRYINDEX) : (lua_pop(L, 1), LUA_NOREF);
     snprintf(tags, sizeof tags, "group:%s", name);
@@ -341,6 +354,14 @@ static int attach_group(struct scenario *s, const json_t *group, int behaviours,
     g->command_errors = metrics_series(m, "command_errors", METRIC_COUNTER, UNIT_NONE, tags, err);
     g->errors = metrics_series(m, "script_errors", METRIC_COUNTER, UNIT_NONE, tags, err);
     return g->commands && g->command_errors && g->errors ? 0 : -1;
+}
+
+// A behaviour in a file of its own comes as text.
+static int attach_file(struct scenario *s, const json_t *group, struct error *err)
+{
+    const char *path = json_string_value(json_object_get(group, "behaviour_path"));
+    const char *text = json_string_value(json_object_get(group, "behaviour_text"));
+    return path && text ? behaviour_set(s, group_number(group), path, text, err) : 0;
 }
 
 static int scenario_attach(struct scenario *s, struct fleet *fleet, const json_t *plan, struct error *err)
@@ -358,8 +379,20 @@ static int scenario_attach(struct scenario *s, struct fleet *fleet, const json_t
     int top = lua_gettop(L), rc = 0;
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->loaded);
     s->command_runner = field_ref(L, top + 1, "command_runner");
+    s->command_task = field_ref(L, top + 1, "command_task");
+    s->custom_task = field_ref(L, top + 1, "custom_task");
+    s->hook_resolver = field_ref(L, top + 1, "hook_resolver");
     lua_getfield(L, top + 1, "behaviours");
     json_array_foreach(groups, i, group) rc |= attach_group(s, group, top + 2, err);
+    json_array_foreach(groups, i, group) rc |= attach_file(s, group, err);
+    for (unsigned k = 0; k < fleet_group_count(fleet) && !rc; k++) {
+        struct group *g = fleet_group(fleet, k);
+        const struct model *m = g->config.model;
+        if (m && m->n_hooks)
+            rc = script_hook_resolve(s, g, m, err);
+        for (unsigned kind = 0; !rc && (m = model_child(g->config.model, kind)); kind++)
+            rc = m->n_hooks ? script_hook_resolve(s, g, m, err) : 0;
+    }
     lua_settop(L, top);
     // Loading is over: what it left behind is collected once, so that the run starts from a small heap.
     lua_gc(L, LUA_GCCOLLECT, 0);
@@ -395,6 +428,8 @@ const struct scenario_ops *script_scenario_ops(void)
         .device_ops = scenario_device_ops,
         .attach = scenario_attach,
         .test_start = scenario_test_start,
+        .reload = scenario_reload,
+        .behaviour_load = scenario_behaviour_load,
         .stop = scenario_stop,
         .close = scenario_close,
     };

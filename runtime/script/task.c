@@ -6,8 +6,12 @@
 // Overload is a prompt queue that has not been empty for BACKLOG_US: from then on a slice is cut after QUANTUM_US,
 // because nobody can know beforehand which of the waiting tasks will be the greedy one.
 //
+// In virtual time (loop_simulate) a turn serves all that are prompt when it begins, whatever that takes, nobody is
+// heavy, and who overran a slice goes on before anybody else: the order of a device's tasks must not depend on how fast
+// the CPU is.
+//
 // A task that dies while it is queued stays in the queue as a husk until its turn comes.
-#include "script/task.h"
+#include "script/task_impl.h"
 
 #include <lauxlib.h>
 #include <stdio.h>
@@ -25,62 +29,7 @@
 #define HEAVY_US 2000
 #define WINDOW_SHIFT 17 // a window is 131 ms; what was used counts half in the next
 #define MAX_TEXT 16384
-#define TASKS_A_CHUNK 64
 #define ANCHORS_FIRST 4096
-
-enum task_state { ST_FREE, ST_READY, ST_RUNNING, ST_BLOCKED, ST_HUSK };
-
-typedef int push_fn(lua_State *L, void *arg);
-typedef void cancel_fn(struct task *task, void *arg);
-
-struct task {
-    struct timer timer;
-    struct tasks *tasks;
-    lua_State *co;
-    struct task_owner *owner;
-    slot_id id;
-    struct task *next, **prev; // of the owner
-    struct task *queue_next;   // ready queue, or the free list
-    union {
-        push_fn *push;     // ST_READY: may be NULL
-        cancel_fn *cancel; // ST_BLOCKED: may be NULL
-    };
-    void *arg;
-    void *local; // the blocking function's own
-    uint8_t state;
-    uint8_t nargs; // of the first resume
-    bool started;
-    bool hooked;    // yielded by the guard's hook: resume with nothing
-    bool cancelled; // while running: ends at its next yield
-    bool doomed;    // task_cancel_all is about to
-    bool woken;     // by its event, during its own slice
-};
-
-struct queue {
-    struct task *first, **last;
-    uint32_t n;
-    int64_t served_us; // when it last got a turn, or became non-empty
-};
-
-struct chunk {
-    struct chunk *next;
-    struct task at[TASKS_A_CHUNK];
-};
-
-struct tasks {
-    struct tasks_config config;
-    lua_State *L;
-    struct slots *slots;
-    struct loop_hook hook;
-    struct queue prompt, late, heavy;
-    int64_t backlog_since; // 0: the prompt queue has been empty lately
-    struct task *running;
-    struct task *free;
-    struct chunk *chunks;
-    bool layout_known; // of a lua_State, see fetch_second
-    int anchors;       // registry reference: slot number + 1 → coroutine
-    struct tasks_stats stats;
-};
 
 // --- queues
 // -------------------------------------------------------------------------------------------------------------
@@ -99,6 +48,17 @@ static void queue_put(struct tasks *ts, struct queue *q, struct task *t)
     t->queue_next = NULL;
     *q->last = t;
     q->last = &t->queue_next;
+    q->n++;
+}
+
+static void queue_put_first(struct tasks *ts, struct queue *q, struct task *t)
+{
+    if (!q->n) {
+        queue_put(ts, q, t);
+        return;
+    }
+    t->queue_next = q->first;
+    q->first = t;
     q->n++;
 }
 
@@ -125,7 +85,7 @@ static void owner_decay(struct tasks *ts, struct task_owner *o)
 
 // Whether the owner is heavy is looked at when the turn comes: until then its memory, cold among thousands of devices,
 // is on its way.
-static void make_ready(struct tasks *ts, struct task *t)
+void task_make_ready(struct tasks *ts, struct task *t)
 {
     t->state = ST_READY;
     __builtin_prefetch(t->owner);
@@ -299,7 +259,7 @@ struct task *task_spawn(struct tasks *ts, lua_State *L, int nargs, struct task_o
     owner->tasks = t;
     owner->n_tasks++;
     ts->stats.live++;
-    make_ready(ts, t);
+    task_make_ready(ts, t);
     return t;
 }
 
@@ -399,12 +359,14 @@ static void fail(struct task *t, const char *reason, const char *trace)
     size_t n;
     const char *s = lua_tolstring(L, -1, &n);
     int failed = buf_append(&text, s, n < MAX_TEXT / 2 ? n : MAX_TEXT / 2);
-    if (!trace || !trace[0]) {
+    bool traced = !reason && memmem(s, n, "\nstack traceback:", 17); // by product Lua, where it was raised
+    if (!traced && (!trace || !trace[0])) {
         luaL_traceback(L, t->co, NULL, 0);
         trace = lua_tostring(L, -1);
     }
-    n = strlen(trace);
-    failed |= buf_append_char(&text, '\n');
+    n = traced ? 0 : strlen(trace);
+    if (!traced)
+        failed |= buf_append_char(&text, '\n');
     failed |= buf_append(&text, trace, n < MAX_TEXT / 3 ? n : MAX_TEXT / 3);
     lua_settop(L, top);
     const char *line = failed ? "out of memory while describing an error" : buf_cstr(&text);
@@ -463,7 +425,12 @@ static void overrun(struct task *t, bool bare)
         return;
     }
     t->state = ST_READY;
-    queue_put(ts, &ts->heavy, t);
+    if (!loop_simulating(ts->config.loop))
+        queue_put(ts, &ts->heavy, t);
+    else if (bare)
+        queue_put(ts, &ts->prompt, t);
+    else
+        queue_put_first(ts, &ts->prompt, t);
 }
 
 static void yielded(struct task *t, enum guard_verdict verdict, struct queue *from)
@@ -485,7 +452,7 @@ static void yielded(struct task *t, enum guard_verdict verdict, struct queue *fr
         lua_settop(t->co, 0);
         t->woken = false;
         t->owner->overruns = 0;
-        make_ready(ts, t);
+        task_make_ready(ts, t);
     } else if (t->state == ST_RUNNING) {
         lua_settop(t->co, 0);
         overrun(t, true);
@@ -549,6 +516,7 @@ static enum task_result task_run(struct task *t, struct queue *from)
 
 static void serve(struct tasks *ts, struct queue *q, uint32_t most, int64_t until_us)
 {
+    bool whole = until_us == INT64_MAX;
     q->served_us = guard_mark_us(ts->config.guard);
     while (most-- && q->n) {
         struct task *t = queue_take(q);
@@ -559,12 +527,14 @@ static void serve(struct tasks *ts, struct queue *q, uint32_t most, int64_t unti
         fetch_ahead(ts, q);
         if (q == &ts->prompt) {
             owner_decay(ts, t->owner);
-            if (t->owner->cpu_us > HEAVY_US) {
+            if (t->owner->cpu_us > HEAVY_US && !whole) {
                 queue_put(ts, &ts->heavy, t);
                 continue;
             }
         }
         task_run(t, q);
+        if (whole && q->first == t && t->hooked)
+            most++; // was interrupted: goes on at once
         if (guard_mark_us(ts->config.guard) >= until_us)
             return;
     }
@@ -578,10 +548,10 @@ static void drain(struct loop_hook *hook, struct loop *loop)
     struct guard *guard = ts->config.guard;
     guard_chain_begin(guard);
     int64_t now = guard_mark_us(guard);
-    bool overload = ts->backlog_since && now - ts->backlog_since > BACKLOG_US;
+    bool whole = loop_simulating(loop), overload = !whole && ts->backlog_since && now - ts->backlog_since > BACKLOG_US;
     if (ts->prompt.n) {
         guard_set_quantum(guard, overload ? QUANTUM_US : 0);
-        serve(ts, &ts->prompt, ts->prompt.n, now + TURN_US);
+        serve(ts, &ts->prompt, ts->prompt.n, whole ? INT64_MAX : now + TURN_US);
     }
     now = guard_mark_us(guard);
     if (!ts->prompt.n)
@@ -600,129 +570,6 @@ static void drain(struct loop_hook *hook, struct loop *loop)
     guard_chain_end(guard);
     if (ts->prompt.n || ts->late.n || ts->heavy.n)
         loop_again(loop);
-}
-
-// --- blocking
-// -----------------------------------------------------------------------------------------------------------
-
-struct task *task_current(struct tasks *ts, lua_State *L, const char *name)
-{
-    struct task *t = ts->running;
-    if (!t)
-        luaL_error(L, "%s cannot block here: nothing runs while a scenario is loaded; call it in a behaviour or test",
-                   name);
-    else if (t->co != L)
-        luaL_error(L, "%s cannot block inside a coroutine of your own; use iotix.spawn", name);
-    else if (!lua_isyieldable(L))
-        luaL_error(L,
-                   "%s cannot block here, inside a callback of sort or gsub, a metamethod or a module that is loaded",
-                   name);
-    return t;
-}
-
-struct task *task_running(struct tasks *ts)
-{
-    return ts->running;
-}
-
-bool task_is_own(const struct tasks *ts, const lua_State *L)
-{
-    return ts->running && ts->running->co == L;
-}
-
-struct tasks *tasks_of(lua_State *L)
-{
-    return guard_tasks(guard_of(L));
-}
-
-void task_block(struct task *t, void (*cancel)(struct task *task, void *arg), void *arg)
-{
-    t->state = ST_BLOCKED;
-    t->cancel = cancel;
-    t->arg = arg;
-    t->woken = false;
-}
-
-int task_yield(lua_State *L)
-{
-    return lua_yield(L, 0);
-}
-
-struct timer *task_timer(struct task *t)
-{
-    return &t->timer;
-}
-
-void **task_local(struct task *t)
-{
-    return &t->local;
-}
-
-struct task *task_of_timer(struct timer *timer)
-{
-    return container_of(timer, struct task, timer);
-}
-
-bool task_wake(struct task *t, int (*push)(lua_State *L, void *arg), void *arg)
-{
-    if (t->state != ST_BLOCKED || t->woken)
-        return false;
-    t->push = push;
-    t->arg = arg;
-    if (t == t->tasks->running) {
-        // Answered before the blocking function got to its yield: queued when it has.
-        t->woken = true;
-        t->state = ST_RUNNING;
-        return true;
-    }
-    make_ready(t->tasks, t);
-    return true;
-}
-
-static int push_true(lua_State *L, void *arg)
-{
-    (void)arg;
-    lua_pushboolean(L, 1);
-    return 1;
-}
-
-bool task_wake_true(struct task *t)
-{
-    return task_wake(t, push_true, NULL);
-}
-
-static int push_error(lua_State *L, void *arg)
-{
-    struct error *err = arg;
-    lua_pushnil(L);
-    lua_pushstring(L, err->text);
-    lua_pushstring(L, error_code_name(err->code));
-    free(err);
-    return 3;
-}
-
-bool task_wake_error(struct task *t, const struct error *err)
-{
-    if (t->state != ST_BLOCKED)
-        return false;
-    struct error *copy = malloc(sizeof(*copy));
-    if (!copy)
-        return task_wake(t, NULL, NULL);
-    *copy = *err;
-    return task_wake(t, push_error, copy);
-}
-
-static void on_sleep_over(struct timer *timer, void *arg)
-{
-    (void)arg;
-    task_wake_true(task_of_timer(timer));
-}
-
-int task_sleep(lua_State *L, struct task *t, int64_t delay_us)
-{
-    loop_timer_start(t->tasks->config.loop, &t->timer, delay_us < 0 ? 0 : delay_us, on_sleep_over);
-    task_block(t, NULL, NULL); // whoever takes it apart stops the timer
-    return task_yield(L);
 }
 
 // --- the scheduler

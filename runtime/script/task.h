@@ -75,6 +75,8 @@ void task_cancel_all(struct tasks *tasks, struct task_owner *owner);
 // "NAME cannot block inside a coroutine of your own; use iotix.spawn". At load time or in a place that cannot yield:
 // raises too.
 struct task *task_current(struct tasks *tasks, lua_State *L, const char *name);
+// Why nothing may block, for that message, where Lua runs without a task; NULL: a scenario is loaded. Kept, not copied.
+void tasks_forbid(struct tasks *tasks, const char *why);
 // The task that runs now, whatever coroutine it is in; NULL outside.
 struct task *task_running(struct tasks *tasks);
 // Whether L is the running task's own coroutine (not one that its author made).

@@ -4,26 +4,36 @@
 #include <stdlib.h>
 #include <string.h>
 #include "core/units.h"
+#include "telemetry/dataset.h"
 #include "telemetry/payload.h"
 
 enum slot {
     SLOT_NONE,
     SLOT_VALUE,
+    SLOT_DATA, // index: the column
     SLOT_DEVICE_ID,
     SLOT_GROUP_ID,
     SLOT_INDEX,
     SLOT_TIMESTAMP,
     SLOT_TIMESTAMP_ISO,
-    SLOT_ATTRIBUTE
+    SLOT_ATTRIBUTE,
+    SLOT_GATEWAY_ID,
+    SLOT_CHILD_INDEX
 };
 enum style { STYLE_TEXT, STYLE_JSON, STYLE_QUOTED }; // QUOTED: within quotes of the template, JSON-escaped
 
 static const struct {
     const char *name;
     enum slot slot;
-} builtins[] = {{"deviceId", SLOT_DEVICE_ID},  {"groupId", SLOT_GROUP_ID},           {"index", SLOT_INDEX},
-                {"timestamp", SLOT_TIMESTAMP}, {"timestampIso", SLOT_TIMESTAMP_ISO}, {"attribute", SLOT_ATTRIBUTE}};
-enum { N_BUILTINS = sizeof builtins / sizeof builtins[0] };
+} builtins[] = {{"deviceId", SLOT_DEVICE_ID},
+                {"groupId", SLOT_GROUP_ID},
+                {"index", SLOT_INDEX},
+                {"timestamp", SLOT_TIMESTAMP},
+                {"timestampIso", SLOT_TIMESTAMP_ISO},
+                {"attribute", SLOT_ATTRIBUTE},
+                {PAYLOAD_GATEWAY_ID, SLOT_GATEWAY_ID},
+                {PAYLOAD_CHILD_INDEX, SLOT_CHILD_INDEX}};
+enum { N_BUILTINS = sizeof builtins / sizeof builtins[0], N_LISTED = N_BUILTINS - 2 };
 enum { MAX_PRECISION = 9 };
 
 struct piece {
@@ -45,6 +55,7 @@ struct compiler {
     const char *const *names;
     const int *precision;
     unsigned n_names;
+    const struct dataset *data;
     bool json;
     bool in_string;        // the literal text so far has opened a JSON string
     uint32_t literal_from; // where the next piece's literal begins
@@ -93,12 +104,26 @@ static bool is_letter(char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-// Length of the name in "{name}" (s points at the brace), 0 when what is in the braces is no name.
+enum { DATA_PREFIX = 5 };
+
+static bool is_data(const char *name)
+{
+    return strncmp(name, "data.", DATA_PREFIX) == 0;
+}
+
+// Length of the name in "{name}" (s points at the brace), 0 when what is in the braces is no name. Columns of data
+// files are named as their authors like: up to the closing brace.
 static size_t placeholder(const char *s)
 {
     size_t n = 1;
     if (s[0] != '{' || !is_letter(s[1]))
         return 0;
+    if (is_data(s + 1)) {
+        n += DATA_PREFIX;
+        while ((unsigned char)s[n] >= ' ' && !strchr("{}\"\\", s[n]))
+            n++;
+        return s[n] == '}' && n > 1 + DATA_PREFIX ? n - 1 : 0;
+    }
     while (is_letter(s[n]) || (s[n] >= '0' && s[n] <= '9') || s[n] == '_')
         n++;
     return s[n] == '}' ? n - 1 : 0;
@@ -112,17 +137,41 @@ static enum slot find_slot(const struct compiler *c, const char *name, size_t n,
             return SLOT_VALUE;
         }
     *index = 0;
+    if (is_data(name)) {
+        for (unsigned i = 0; c->data && i < dataset_columns(c->data); i++) {
+            const char *column = dataset_column_name(c->data, i);
+            if (strlen(column) == n - DATA_PREFIX && memcmp(column, name + DATA_PREFIX, n - DATA_PREFIX) == 0) {
+                *index = i;
+                return SLOT_DATA;
+            }
+        }
+        return SLOT_NONE;
+    }
     for (unsigned i = 0; i < N_BUILTINS; i++)
         if (strlen(builtins[i].name) == n && memcmp(builtins[i].name, name, n) == 0)
             return builtins[i].slot;
     return SLOT_NONE;
 }
 
+static int unknown_column(const struct compiler *c, const char *column)
+{
+    if (c->data)
+        return dataset_column(c->data, column, c->err) < 0 ? error_prefix(c->err, "${data.%s}", column) : -1;
+    return error_set(c->err, ERR_INVALID,
+                     "${data.%s}: there is no data here; a group with data = iotix.data{ \"file.csv\" } has it in its "
+                     "id, client_id, username, password, topics and will",
+                     column);
+}
+
 static int unknown_name(const struct compiler *c, const char *name, size_t n)
 {
     struct buf list;
     char word[65];
-    const char **all = calloc(c->n_names + N_BUILTINS + 1, sizeof *all);
+    if (is_data(name)) {
+        snprintf(word, sizeof word, "%.*s", (int)(n < 69 ? n - DATA_PREFIX : 64), name + DATA_PREFIX);
+        return unknown_column(c, word);
+    }
+    const char **all = calloc(c->n_names + N_LISTED + 1, sizeof *all);
     if (!all)
         return no_memory(c->err);
     snprintf(word, sizeof word, "%.*s", (int)(n < 64 ? n : 64), name);
@@ -130,7 +179,7 @@ static int unknown_name(const struct compiler *c, const char *name, size_t n)
     unsigned k = 0;
     for (unsigned i = 0; i < c->n_names; i++)
         all[k++] = c->names[i];
-    for (unsigned i = 0; i < N_BUILTINS; i++)
+    for (unsigned i = 0; i < N_LISTED; i++)
         all[k++] = builtins[i].name;
     for (unsigned i = 0; i < k; i++)
         if (buf_printf(&list, "%s%s", i ? ", " : "", all[i]) < 0)
@@ -207,6 +256,12 @@ static struct payload *payload_new(struct error *err)
 struct payload *payload_compile(const char *text, const char *const *value_names, const int *precision,
                                 unsigned n_values, bool json, struct error *err)
 {
+    return payload_compile_data(text, value_names, precision, n_values, json, NULL, err);
+}
+
+struct payload *payload_compile_data(const char *text, const char *const *value_names, const int *precision,
+                                     unsigned n_values, bool json, const struct dataset *data, struct error *err)
+{
     if (check_arguments(precision, n_values, err) < 0)
         return NULL;
     if (strlen(text) > PAYLOAD_MAX_TEXT) {
@@ -216,8 +271,13 @@ struct payload *payload_compile(const char *text, const char *const *value_names
     struct payload *p = payload_new(err);
     if (!p)
         return NULL;
-    struct compiler c = {
-        .p = p, .names = value_names, .precision = precision, .n_names = n_values, .json = json, .err = err};
+    struct compiler c = {.p = p,
+                         .names = value_names,
+                         .precision = precision,
+                         .n_names = n_values,
+                         .data = data,
+                         .json = json,
+                         .err = err};
     if (compile_text(&c, text) == 0 && (c.literal_from == p->literals.len || add_piece(&c, SLOT_NONE, 0) == 0))
         return p;
     payload_delete(p);
@@ -289,27 +349,6 @@ static int write_text(struct buf *out, enum style style, const char *s, size_t n
     return style == STYLE_JSON ? buf_append_json_string(out, s, n) : write_quoted(out, s, n);
 }
 
-static int write_base64(struct buf *out, const char *s, size_t n)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const unsigned char *in = (const unsigned char *)s;
-    if (n > out->cap)
-        return -1;
-    uint8_t *to = buf_reserve(out, (uint32_t)((n + 2) / 3 * 4));
-    if (!to)
-        return -1;
-    for (size_t i = 0; i < n; i += 3) {
-        size_t left = n - i;
-        uint32_t bits = (uint32_t)in[i] << 16 | (left > 1 ? (uint32_t)in[i + 1] << 8 : 0) | (left > 2 ? in[i + 2] : 0);
-        *to++ = (uint8_t)digits[bits >> 18];
-        *to++ = (uint8_t)digits[bits >> 12 & 63];
-        *to++ = left > 1 ? (uint8_t)digits[bits >> 6 & 63] : '=';
-        *to++ = left > 2 ? (uint8_t)digits[bits & 63] : '=';
-    }
-    out->len += (uint32_t)((n + 2) / 3 * 4);
-    return 0;
-}
-
 // Puts quotes around what `inner` writes where the style asks for them.
 static int open_quote(struct buf *out, enum style style)
 {
@@ -371,7 +410,7 @@ static int write_value(struct buf *out, const struct piece *piece, const struct 
     case VALUE_BINARY:
         if (style == STYLE_TEXT)
             return buf_append(out, v->str.s, v->str.n);
-        if (open_quote(out, style) < 0 || write_base64(out, v->str.s, v->str.n) < 0)
+        if (open_quote(out, style) < 0 || buf_append_base64(out, v->str.s, v->str.n) < 0)
             return -1;
         return open_quote(out, style);
     case VALUE_JSON:
@@ -386,6 +425,19 @@ static int write_value(struct buf *out, const struct piece *piece, const struct 
     return buf_append(out, "null", 4);
 }
 
+// Of data: text as it is written. Only what stands quoted or escaped in the file takes memory.
+static int write_field(struct buf *out, enum style style, const struct payload_scope *scope, unsigned column)
+{
+    struct scratch scratch;
+    struct value v = {.type = VALUE_NULL};
+    scratch_create(&scratch, 2 * DATASET_MAX_ROW);
+    if (scope->data && scope->index)
+        dataset_text(scope->data, scope->index - 1, column, &scratch, &v);
+    int rc = v.type == VALUE_NULL ? write_text(out, style, "", 0) : write_text(out, style, v.str.s, v.str.n);
+    scratch_destroy(&scratch);
+    return rc;
+}
+
 static int write_id(struct buf *out, enum style style, const char *s)
 {
     return write_text(out, style, s ? s : "", s ? strlen(s) : 0);
@@ -397,6 +449,8 @@ static int write_slot(struct buf *out, const struct piece *piece, const struct p
     switch ((enum slot)piece->slot) {
     case SLOT_VALUE:
         return write_value(out, piece, &scope->values[piece->index]);
+    case SLOT_DATA:
+        return write_field(out, style, scope, piece->index);
     case SLOT_DEVICE_ID:
         return write_id(out, style, scope->device_id);
     case SLOT_GROUP_ID:
@@ -409,6 +463,10 @@ static int write_slot(struct buf *out, const struct piece *piece, const struct p
         return write_iso(out, style, scope->wall_us);
     case SLOT_ATTRIBUTE:
         return write_id(out, style, scope->attribute);
+    case SLOT_GATEWAY_ID:
+        return write_id(out, style, scope->gateway_id);
+    case SLOT_CHILD_INDEX:
+        return buf_append_int(out, scope->child_index);
     case SLOT_NONE:
         break;
     }

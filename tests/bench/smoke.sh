@@ -14,5 +14,16 @@ for mode in floor iotix-lua iotix-model; do
     echo "# $row"
   fi
 done
+for mode in floor iotix-model iotix-lua memory; do
+  n=$((n + 1))
+  row=$("$build/bench/bench_virtual" --mode "$mode" --devices 100 --hours 1 --program "$build/bin/iotix-run" 2>&1)
+  if [[ $row == *'"complete":true'* ]]; then
+    echo "ok $n - virtual time, $mode: $row"
+  else
+    bad=1
+    echo "not ok $n - virtual time, $mode"
+    echo "# $row"
+  fi
+done
 echo "1..$n"
 exit "$bad"

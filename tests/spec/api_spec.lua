@@ -40,7 +40,7 @@ describe("the annotations", function()
   local function declared()
     local names = {}
     for line in io.lines(proc.root .. "/lua/iotix/_meta/iotix.lua") do
-      local owner, name = line:match("^function (%w+)[.:](%w+)%(")
+      local owner, name = line:match("^function (%w+)[.:]([%w_]+)%(")
       if owner then names[owner .. "." .. name] = true end
     end
     return names
@@ -63,12 +63,18 @@ describe("the annotations", function()
       end
     end
     take("iotix", "lua/iotix/init.lua", "^function M%.(%w+)%(")
-    take("iotix", "lua/iotix/init.lua", "^M%.(%w+) = ", { version = true, gen = true, json = true, expect = true, args = true })
+    take("iotix", "lua/iotix/init.lua", "^M%.(%w+) = ",
+      { version = true, gen = true, json = true, payload = true, expect = true, args = true, behaviour = true })
+    take("fsm", "lua/iotix/fsm.lua", "^function Definition:(%w+)%(")
+    take("machine", "lua/iotix/_core/machine.lua", "^function Machine:(%w+)%(")
+    take("behaviour", "lua/iotix/behaviour.lua", "^function M%.(%w+)%(")
     take("json", "lua/iotix/json.lua", "^function M%.(%w+)%(")
+    take("payload", "lua/iotix/payload.lua", "^M%.([%w_]+) = ")
     take("expect", "lua/iotix/expect.lua", "^function M%.(%w+)%(")
     take("run", "lua/iotix/_core/test.lua", "^  function run:(%w+)%(")
     take("group", "lua/iotix/_core/test.lua", "^  function group:(%w+)%(")
-    for name in proc.read(proc.root .. "/lua/iotix/gen.lua"):match("ipairs (%b{})"):gmatch('"(%w+)"') do real["gen." .. name] = true end
+    local constructors = proc.read(proc.root .. "/lua/iotix/gen.lua"):match("constructors = (%b{})")
+    for name in constructors:gmatch('"(%w+)"') do real["gen." .. name] = true end
     real["gen.constant"] = true
     local c = proc.read(proc.root .. "/runtime/script/device_bind.c")
     for name in c:match("methods%[%] = (%b{});"):gmatch('{"(%w+)"') do real["dev." .. name] = true end
@@ -80,9 +86,10 @@ describe("the annotations", function()
   end)
 
   it("name what is callable in a running scenario", function()
-    local lists = { iotix = {}, gen = {}, json = {}, expect = {}, dev = {}, task = {}, run = {}, group = {} }
+    local lists = { iotix = {}, gen = {}, json = {}, payload = {}, expect = {}, dev = {}, task = {}, run = {}, group = {}, fsm = {},
+      machine = {}, behaviour = {} }
     for full in pairs(declared()) do
-      local owner, name = full:match("(%w+)%.(%w+)")
+      local owner, name = full:match("(%w+)%.([%w_]+)")
       table.insert(lists[owner], string.format("%q", name))
     end
     local function list(owner) return "{ " .. table.concat(lists[owner], ", ") .. " }" end
@@ -94,12 +101,16 @@ local function check(owner, t, names)
 end
 ]]
     local r = run(check .. pair(
-      string.format("check('dev', dev, %s) check('task', iotix.spawn(iotix.sleep, 1), %s) %s", list("dev"), list("task"), ONLINE),
+      string.format("check('dev', dev, %s) check('task', iotix.spawn(iotix.sleep, 1), %s) "
+        .. "local f = iotix.fsm { initial = 'a', states = { a = {} } } "
+        .. "check('fsm', f, %s) check('machine', f:start(dev), %s) %s", list("dev"), list("task"), list("fsm"), list("machine"), ONLINE),
       string.format([[check("iotix", iotix, %s) check("gen", iotix.gen, %s) check("json", iotix.json, %s)
+        check("payload", iotix.payload, %s) check("behaviour", iotix.behaviour, %s)
         check("expect", iotix.expect, %s) check("run", run, %s) check("group", run:group("g"), %s)
         assert(run:group("g"):wait("online", 1, "10s"))
         iotix.expect.message { topic = "x", trigger = function() run:publish("x", "1") end }]],
-        list("iotix"), list("gen"), list("json"), list("expect"), list("run"), list("group"))))
+        list("iotix"), list("gen"), list("json"), list("payload"), list("behaviour"),
+        list("expect"), list("run"), list("group"))))
     assert.are.equal(0, r.code, r.text)
   end)
 end)

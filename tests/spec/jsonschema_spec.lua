@@ -236,7 +236,7 @@ describe("a violation", function()
     { '{"contains": true}', "[]", "contains", "one item at least must be as asked, it is empty" },
     { '{"not": {"required": ["a", "b"]}}', '{"a":1,"b":2}', "not", 'must not have "a" and "b" together' },
     { '{"not": {}}', "1", "not", "is what the schema's `not` forbids" },
-    { "false", "1", "false", "nothing is allowed here" },
+    { "false", "1", "false", "not allowed here" },
     { '{"oneOf": [{"type": "number"}, {"minimum": 1}]}', "2", "oneOf",
       "must match exactly one of 2 alternatives, matches numbers 1 and 2" },
     { '{"oneOf": [{"required": ["a"]}, {"required": ["b"]}]}', "{}", "oneOf",

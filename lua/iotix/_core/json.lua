@@ -2,7 +2,8 @@
 --
 -- It differs from lua-cjson in what a person needs: an error has line and column, a duplicate key is an error, arrays
 -- and objects stay apart (an empty one too), object keys keep their order, and every value's place in the text can be
--- looked up by its JSON pointer. It is not on the path of any payload.
+-- looked up by its JSON pointer. It is not on the path of any payload. Patterns are only used on short pieces of the text:
+-- in a scenario's state they take no long ones.
 --
 -- Arrays and objects are tables with a metatable: `array_mt`, or one per object that holds its keys in order. Null is
 -- `json.null`. Numbers are doubles. No globals, no state, no I/O.
@@ -133,10 +134,10 @@ end
 
 local function place(text, at)
   local line, last = 1, 0
-  local i = find(text, "\n", 1, true)
-  while i and i < at do
-    line, last = line + 1, i
-    i = find(text, "\n", i + 1, true)
+  for i = 1, at - 1 do
+    if byte(text, i) == 10 then
+      line, last = line + 1, i
+    end
   end
   return line, at - last
 end
@@ -147,9 +148,9 @@ local function found(text, i)
   if c == "" then
     return "the end of the text"
   end
-  local word = match(text, "^[%w_]+", i)
+  local word = match(sub(text, i, i + 19), "^[%w_]+")
   if word then
-    return '"' .. sub(word, 1, 20) .. '"'
+    return '"' .. word .. '"'
   end
   if find(c, "^%c") then
     return format("the control character 0x%02x", byte(c))
@@ -158,8 +159,12 @@ local function found(text, i)
 end
 
 local function skip_space(state, i)
-  i = find(state.text, "[^ \t\r\n]", i) or #state.text + 1
-  local c = byte(state.text, i)
+  local text = state.text
+  local c = byte(text, i)
+  while c == 32 or c == 10 or c == 13 or c == 9 do
+    i = i + 1
+    c = byte(text, i)
+  end
   if c == 47 or c == 35 then -- / #
     fail(state, i, "JSON has no comments")
   end
@@ -170,7 +175,7 @@ local escapes = { ['"'] = '"', ["\\"] = "\\", ["/"] = "/", b = "\b", f = "\f", n
 
 local function unicode_escape(state, i) -- i at the backslash
   local text = state.text
-  local hex = match(text, "^\\u(%x%x%x%x)", i)
+  local hex = match(sub(text, i, i + 5), "^\\u(%x%x%x%x)")
   if not hex then
     fail(state, i, "\\u needs four hexadecimal digits")
   end
@@ -181,18 +186,30 @@ local function unicode_escape(state, i) -- i at the backslash
   if cp < 0xd800 or cp > 0xdbff then
     return cp, i + 6
   end
-  local low = match(text, "^\\u([dD][c-fC-F]%x%x)", i + 6)
+  local low = match(sub(text, i + 6, i + 11), "^\\u([dD][c-fC-F]%x%x)")
   if not low then
     fail(state, i, "a high surrogate \\u%s without a low one behind it", hex)
   end
   return 0x10000 + (cp - 0xd800) * 0x400 + tonumber(low, 16) - 0xdc00, i + 12
 end
 
+-- The next character of a string that is more than itself: a quote, a backslash, a control character, a byte over 127.
+local function find_special(text, i)
+  local step = 64
+  while i <= #text do
+    local at = find(sub(text, i, i + step - 1), '[%z\1-\31"\\\128-\255]')
+    if at then
+      return i + at - 1
+    end
+    i, step = i + step, 1024
+  end
+end
+
 local function decode_string(state, start)
   local text = state.text
   local parts, i = {}, start + 1
   while true do
-    local stop = find(text, '[%z\1-\31"\\\128-\255]', i)
+    local stop = find_special(text, i)
     if not stop then
       fail(state, start, "this string has no closing quote")
     end
@@ -229,29 +246,33 @@ local function decode_string(state, start)
   end
 end
 
+local MAX_NUMBER = 1000 -- characters
+
 local function decode_number(state, i)
-  local text = state.text
-  local stop = match(text, "^%-?%d+()", i)
+  local text = match(sub(state.text, i, i + MAX_NUMBER), "^[%w_.+-]*")
+  local stop = match(text, "^%-?%d+()")
   if not stop then
-    fail(state, i, "expected a value, found %s", found(text, i))
+    fail(state, i, "expected a value, found %s", found(state.text, i))
+  elseif #text > MAX_NUMBER then
+    fail(state, i, "a number of more than %d characters", MAX_NUMBER)
   end
-  if find(text, "^%-?0%d", i) then
+  if find(text, "^%-?0%d") then
     fail(state, i, "a number has no leading zeros")
   end
   if sub(text, stop, stop) == "." then
-    stop = match(text, "^%.%d+()", stop) or fail(state, stop, "a decimal point needs a digit behind it")
+    stop = match(text, "^%.%d+()", stop) or fail(state, i + stop - 1, "a decimal point needs a digit behind it")
   end
   if find(text, "^[eE]", stop) then
-    stop = match(text, "^[eE][+-]?%d+()", stop) or fail(state, stop, "an exponent needs a digit")
+    stop = match(text, "^[eE][+-]?%d+()", stop) or fail(state, i + stop - 1, "an exponent needs a digit")
   end
   if find(text, "^[%w_.]", stop) then
-    fail(state, i, "not a number: %s", sub(match(text, "^[%w_.+-]+", i), 1, 40))
+    fail(state, i, "not a number: %s", sub(text, 1, 40))
   end
-  local value = tonumber(sub(text, i, stop - 1))
+  local value = tonumber(sub(text, 1, stop - 1))
   if value - value ~= 0 then
     fail(state, i, "the number is too large")
   end
-  return value, stop
+  return value, i + stop - 1
 end
 
 local decode_value
@@ -352,7 +373,7 @@ function decode_value(state, i, pointer, depth, key_at)
     return decode_string(state, i)
   end
   local word = words[c]
-  if word and match(text, "^[%w_]+", i) == word[1] then
+  if word and match(sub(text, i, i + 5), "^[%w_]+") == word[1] then
     return word[2], i + #word[1]
   end
   if word or not find(c, "^[-%d]") then
@@ -368,12 +389,14 @@ local function resolve(positions, text)
     list[#list + 1] = p
   end
   sort(list, function(a, b) return (a.key_at or a.at) < (b.key_at or b.at) end)
-  local line, last, next_newline = 1, 0, find(text, "\n", 1, true)
+  local line, last, seen = 1, 0, 1
   local function advance(at)
-    while next_newline and next_newline < at do
-      line, last = line + 1, next_newline
-      next_newline = find(text, "\n", next_newline + 1, true)
+    for i = seen, at - 1 do
+      if byte(text, i) == 10 then
+        line, last = line + 1, i
+      end
     end
+    seen = at > seen and at or seen
     return line, at - last
   end
   for i = 1, #list do
@@ -427,10 +450,17 @@ function M.decode(text, opts)
   return nil, problem(line, column, value.message)
 end
 
+local function escape(c)
+  return c == '"' and '\\"' or c == "\\" and "\\\\" or format("\\u%04x", byte(c))
+end
+
 local function quote(s)
-  return '"' .. gsub(s, '[%z\1-\31"\\\127]', function(c)
-    return c == '"' and '\\"' or c == "\\" and "\\\\" or format("\\u%04x", byte(c))
-  end) .. '"'
+  local parts = { '"' }
+  for i = 1, #s, 16384 do
+    parts[#parts + 1] = gsub(sub(s, i, i + 16383), '[%z\1-\31"\\\127]', escape)
+  end
+  parts[#parts + 1] = '"'
+  return concat(parts)
 end
 
 local function encode(value, depth)
@@ -440,6 +470,9 @@ local function encode(value, depth)
   elseif t == "string" then
     return quote(value)
   elseif t == "number" then
+    if value % 1 == 0 and value > -2 ^ 53 and value < 2 ^ 53 then
+      return format("%.0f", value) -- whole however it was written: 1000.0, 1e3
+    end
     local short = format("%.14g", value)
     return tonumber(short) == value and short or format("%.17g", value)
   elseif t == "array" then
@@ -458,7 +491,7 @@ local function encode(value, depth)
   return t == "boolean" and tostring(value) or "null"
 end
 
---- Compact text of a decoded value, for messages.
+--- Compact text of a decoded value.
 -- @param value any
 -- @return string
 function M.encode(value)

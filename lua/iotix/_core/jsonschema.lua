@@ -564,7 +564,7 @@ local order = { "type", "enum", "const", "required", "properties", "propertyName
   "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "allOf", "anyOf", "oneOf", "not", "if" }
 
 local function refuse(ctx, _, pointer)
-  violation(ctx, pointer, "false", "nothing is allowed here")
+  violation(ctx, pointer, "false", "not allowed here")
 end
 
 local function compile_ref(c, ref, base, at)
@@ -627,6 +627,7 @@ local function locate(e, positions)
   if p then
     e.line = e.at_key and p.key_line or p.line
     e.column = e.at_key and p.key_column or p.column
+    e.file = p.file -- of a document that was put together from several
   end
 end
 
@@ -646,7 +647,9 @@ local function finish(errors, positions)
   end
   if positions then
     table.sort(out, function(a, b)
-      if a.line ~= b.line then
+      if a.file ~= b.file then
+        return (a.file or "") < (b.file or "")
+      elseif a.line ~= b.line then
         return (a.line or 0) < (b.line or 0)
       elseif a.column ~= b.column then
         return (a.column or 0) < (b.column or 0)
@@ -709,7 +712,7 @@ function M.format(errors, name)
     local e = errors[i]
     local place = name or ""
     if e.line then
-      place = format("%s:%d:%d", place, e.line, e.column)
+      place = format("%s:%d:%d", e.file or place, e.line, e.column)
     end
     local pointer = e.pointer == "" and "the document" or e.pointer
     lines[i] = format("%s%s%s: %s", place, place ~= "" and ": " or "", pointer, e.message)

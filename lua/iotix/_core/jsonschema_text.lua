@@ -157,6 +157,8 @@ function M.condition(schema)
       return nil
     elseif s.const ~= nil then
       words[#words + 1] = format("%s is %s", key, M.quoted(s.const))
+    elseif json_type(s["not"]) == "object" and s["not"].const ~= nil then
+      words[#words + 1] = format("%s is not %s", key, M.quoted(s["not"].const))
     elseif json_type(s.enum) == "array" then
       local list = {}
       for i = 1, #s.enum do

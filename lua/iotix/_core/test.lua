@@ -2,10 +2,14 @@
 local native = require "iotix._core.native"
 local observer = require "iotix._core.observer"
 local options = require "iotix._core.options"
+local launch = require "iotix._core.launch"
 
 local M = {}
 
-local states = { "count", "started", "online", "connecting", "running", "error", "ever_online", "stopped", "created" }
+local CHANGE_SECONDS = 30
+
+local states = { "count", "started", "online", "connecting", "running", "error", "ever_online", "stopped", "created",
+  "dropped", "failed" }
 
 local function check_state(where, state)
   for i = 1, #states do
@@ -14,8 +18,123 @@ local function check_state(where, state)
   error(where .. ": unknown state \"" .. tostring(state) .. "\"; valid: " .. table.concat(states, ", "), 3)
 end
 
+local function index_list(v)
+  if type(v) == "number" then v = { v } end
+  if type(v) ~= "table" or #v == 0 then return nil, "an index or a list of indices, such as { 1, 2, 3 }" end
+  local list = {}
+  for i = 1, #v do
+    if type(v[i]) ~= "number" or v[i] < 1 or v[i] ~= math.floor(v[i]) then return nil, "indices from 1" end
+    list[i] = v[i]
+  end
+  return list
+end
+
+local selection = {
+  devices = { index_list }, count = { "count" }, percentage = { launch.percentage }, all = { "boolean" },
+}
+local stop_options = {
+  devices = selection.devices, count = selection.count, percentage = selection.percentage, all = selection.all,
+  mode = { options.choice("graceful", "abrupt"), default = "graceful" },
+}
+
+-- One of devices, count, percentage; nothing, or all = true, means all.
+local function selected(where, o, spec)
+  o = options.check(o == nil and {} or o, spec, where, 3)
+  local given = (o.devices and 1 or 0) + (o.count and 1 or 0) + (o.percentage and 1 or 0) + (o.all and 1 or 0)
+  if given > 1 then error(where .. ": give one of devices, count, percentage and all", 3) end
+  return { devices = o.devices, count = o.count, percentage = o.percentage, mode = o.mode }
+end
+
+-- true, answer | nil, message, code. A mistake of the author raises at the line of who called the function that calls this.
+local function change(where, definition, op, arguments)
+  arguments = arguments or {}
+  arguments.op, arguments.group = op, definition.name
+  local answer, problem, code = native.change(arguments, CHANGE_SECONDS)
+  if answer then return true, answer end
+  if code == "invalid" then error(where .. ": " .. problem, 3) end
+  return nil, problem, code
+end
+
+-- What can be done to a running group.
+local function add_changes(group, definition)
+  function group:start(o)
+    local ok, answer, code = change("group:start", definition, "start", selected("group:start", o, selection))
+    return ok, answer, code
+  end
+
+  function group:restart(o)
+    local ok, answer, code = change("group:restart", definition, "restart", selected("group:restart", o, selection))
+    return ok, answer, code
+  end
+
+  function group:remove(o)
+    local ok, answer, code = change("group:remove", definition, "remove", selected("group:remove", o, selection))
+    return ok, answer, code
+  end
+
+  function group:stop(o)
+    local ok, answer, code = change("group:stop", definition, "stop", selected("group:stop", o, stop_options))
+    return ok, answer, code
+  end
+
+  --- The numbers of the group as the shards have them now.
+  function group:status()
+    local ok, answer, code = change("group:status", definition, "status")
+    if ok then return answer end
+    return nil, answer, code
+  end
+
+  --- Devices 1 to n are there afterwards.
+  function group:scale(n)
+    local count = options.types.count(n)
+    if not count then error("group:scale: expected a number of devices, got " .. tostring(n), 2) end
+    local ok, answer, code = change("group:scale", definition, "scale", { count = count })
+    return ok, answer, code
+  end
+
+  --- The interval of one attribute of the model, or with nil of all.
+  function group:interval(attribute, interval)
+    if attribute ~= nil and type(attribute) ~= "string" then
+      error("group:interval: expected the name of an attribute, or nil for all, got a " .. type(attribute), 2)
+    end
+    local us, problem = native.duration(interval, true)
+    if not us then error("group:interval: " .. problem, 2) end
+    if us % 1000 ~= 0 then error("group:interval: expected whole milliseconds", 2) end
+    local ok, answer, code = change("group:interval", definition, "interval", { attribute = attribute, interval_ms = us / 1000 })
+    return ok, answer, code
+  end
+
+  --- The generator of one attribute of the model.
+  function group:generator(attribute, generator)
+    if type(attribute) ~= "string" then
+      error("group:generator: expected the name of an attribute, got a " .. type(attribute), 2)
+    end
+    if type(generator) ~= "table" then
+      error("group:generator: expected a table such as { type = \"constant\", value = 1 }, got a " .. type(generator), 2)
+    end
+    local ok, answer, code = change("group:generator", definition, "generator", { attribute = attribute, generator = generator })
+    return ok, answer, code
+  end
+
+  --- Some devices lose their connection, now or from now on.
+  function group:dropout(o)
+    local d, expected, problem = launch.dropout(o, false)
+    if not d then error("group:dropout: " .. (problem or "expected " .. expected), 2) end
+    local ok, answer, code = change("group:dropout", definition, "dropout", { dropout = d })
+    return ok, answer, code
+  end
+
+  --- The group's model and behaviour file as they are on disk now. What is broken is refused and the old goes on.
+  function group:reload()
+    local answer, problem, code = native.change({ op = "reload", group = definition.name }, CHANGE_SECONDS)
+    if answer then return true, answer end
+    return nil, problem, code
+  end
+end
+
 local function group_object(definition)
   local group = {}
+  add_changes(group, definition)
 
   --- How many devices are in that state now (at most about 250 ms old); without a state: all.
   function group:count(state)

@@ -311,6 +311,18 @@ void mqtt_conn_close(struct mqtt_conn *c, enum adapter_close mode)
     mqtt_target_wake(c->target);
 }
 
+void mqtt_conn_freeze(struct mqtt_conn *c, bool frozen)
+{
+    int64_t period = c->target->options.keep_alive * (int64_t)1000000;
+    if (c->state != MQTT_ONLINE)
+        return;
+    link_pause(&c->link, frozen);
+    if (frozen)
+        timer_off(c);
+    else if (period) // time stood still for it: the peer gets another chance to answer
+        timer_in(c, c->flags & MQTT_PING_SENT ? period / 2 : period);
+}
+
 void mqtt_conn_closed(struct mqtt_conn *c)
 {
     struct error why;

@@ -55,6 +55,8 @@ struct mqtt_conn *mqtt_conn_new(struct mqtt_target *target, const struct adapter
 void mqtt_conn_delete(struct mqtt_conn *c);
 int mqtt_conn_open(struct mqtt_conn *c, struct error *err);
 void mqtt_conn_close(struct mqtt_conn *c, enum adapter_close mode);
+// See adapter_ops.
+void mqtt_conn_freeze(struct mqtt_conn *c, bool frozen);
 // Starts the handshake on a connected stream descriptor, without resolver and window (test harnesses, fuzzing).
 int mqtt_conn_attach(struct mqtt_conn *c, int fd, struct error *err);
 // The target's hook: the connection at the head of `waiting` starts; cannot start; the one at the head of `closing` is

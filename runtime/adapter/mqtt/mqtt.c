@@ -73,6 +73,11 @@ static size_t footprint(const struct adapter_conn *conn)
            link_footprint(&c->link);
 }
 
+static void conn_freeze(struct adapter_conn *conn, bool frozen)
+{
+    mqtt_conn_freeze(conn_of(conn), frozen);
+}
+
 static const char *const schemes[] = {"mqtt", NULL};
 
 const struct adapter_ops mqtt_adapter = {
@@ -91,4 +96,5 @@ const struct adapter_ops mqtt_adapter = {
     .unsubscribe = unsubscribe,
     .pending = pending,
     .footprint = footprint,
+    .conn_freeze = conn_freeze,
 };

@@ -490,6 +490,40 @@ static void bad_targets(void **state)
     world_destroy(&w);
 }
 
+static void a_frozen_connection_is_half_open(void **state)
+{
+    (void)state;
+    struct world w;
+    struct error err;
+    struct adapter_message m = {
+        .topic = "t", .topic_len = 1, .payload = (const uint8_t *)"p", .payload_len = 1, .qos = 1};
+    world_create(&w, "{\"keepAlive\":1,\"reconnect\":{\"initial\":\"10ms\",\"jitter\":false}}");
+    assert_true(adapter_has_freeze(OPS));
+    OPS->conn_freeze(w.client.conn, true); // not open: nothing
+    client_connect(&w);
+    OPS->conn_freeze(w.client.conn, true);
+    peer_publish(last_peer(&w), "x", "y", 0, 0, false);
+    assert_int_equal(OPS->publish(w.client.conn, &m, 7, &err), 0);
+    int64_t until = loop_fresh_us(w.loop) + 1700000; // beyond a keep-alive and a half
+    WAIT(&w, loop_fresh_us(w.loop) > until);
+    assert_int_equal(w.client.n_messages, 0);
+    assert_int_equal(broker_count(&w.broker, MQTT_PUBLISH), 0);
+    assert_int_equal(broker_count(&w.broker, MQTT_PINGREQ), 0);
+    assert_int_equal(w.client.offline, 0);
+    OPS->conn_freeze(w.client.conn, false);
+    WAIT(&w, w.client.n_messages == 1 && w.client.n_done == 1 && broker_count(&w.broker, MQTT_PINGREQ));
+    assert_int_equal(w.client.offline, 0);
+    // The broker has given it up meanwhile: noticed when it thaws, and it comes back.
+    OPS->conn_freeze(w.client.conn, true);
+    peer_close(last_peer(&w), false);
+    SETTLE(&w);
+    assert_int_equal(w.client.offline, 0);
+    OPS->conn_freeze(w.client.conn, false);
+    WAIT(&w, w.client.offline == 1 && w.client.online == 2);
+    OPS->conn_freeze(w.client.conn, true); // deleted frozen
+    world_destroy(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -509,6 +543,7 @@ int main(void)
         cmocka_unit_test(reopening_inside_on_offline),
         cmocka_unit_test(a_name_is_resolved_and_every_address_tried),
         cmocka_unit_test(a_source_address_is_bound),
+        cmocka_unit_test(a_frozen_connection_is_half_open),
         cmocka_unit_test(bad_targets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -317,6 +317,170 @@ static void a_turn_of_no_wait_does_not_sleep(void **state)
     assert_in_range(slow, 0, 100);
 }
 
+// --- a run in virtual time
+
+struct many {
+    struct timer timer;
+    int64_t fired_us;
+};
+
+static void many_fn(struct timer *t, void *loop)
+{
+    container_of(t, struct many, timer)->fired_us = loop_now_us(loop);
+    w.count++;
+}
+
+static void end_fn(void *arg)
+{
+    assert_ptr_equal(arg, &w);
+    w.wanted_us = loop_now_us(w.loop);
+    trace('e');
+    loop_stop(w.loop);
+}
+
+static void simulating_an_instant_is_done_in_one_turn(void **state)
+{
+    static struct many all[2000];
+    (void)state;
+    create(true);
+    loop_simulate(w.loop, 1000000);
+    assert_true(loop_simulating(w.loop));
+    memset(all, 0, sizeof(all));
+    for (int i = 0; i < 2000; i++)
+        loop_timer_at(w.loop, &all[i].timer, 5000, many_fn);
+    loop_turn(w.loop, 10000); // the first looks at descriptors too
+    if (!w.count)
+        loop_turn(w.loop, 10000);
+    assert_int_equal(w.count, 2000);
+    assert_int_equal(all[1999].fired_us, 5000);
+    destroy();
+    create(false);
+    loop_simulate(w.loop, 1000000);
+    assert_false(loop_simulating(w.loop));
+    destroy();
+}
+
+static void again_fn(struct timer *t, void *loop)
+{
+    w.count++;
+    loop_timer_start(loop, t, 0, again_fn);
+}
+
+static void simulating_a_delay_of_nothing_is_a_tick(void **state)
+{
+    (void)state;
+    create(true);
+    loop_simulate(w.loop, 1000000);
+    loop_timer_start(w.loop, &w.timer, 0, again_fn);
+    loop_virtual_end(w.loop, 100000, end_fn, &w);
+    assert_int_equal(loop_run(w.loop, NULL), 0);
+    assert_int_equal(w.wanted_us, 100000);
+    assert_in_range(w.count, 99, 100);
+    loop_timer_stop(w.loop, &w.timer);
+    destroy();
+}
+
+static void the_virtual_end_comes_before_the_timers_of_its_time(void **state)
+{
+    (void)state;
+    create(true);
+    loop_timer_at(w.loop, &w.timer, 7000, stop_fn);
+    loop_virtual_end(w.loop, 7000, end_fn, &w);
+    loop_turn(w.loop, INT64_MAX);
+    assert_string_equal(w.trace, "et");
+    destroy();
+    create(true); // and when nothing else is left
+    loop_virtual_end(w.loop, 123456789, end_fn, &w);
+    assert_int_equal(loop_run(w.loop, NULL), 0);
+    assert_int_equal(w.wanted_us, 123456789);
+    destroy();
+    create(true); // between two ticks
+    loop_timer_at(w.loop, &w.timer, 2000000, stop_fn);
+    loop_virtual_end(w.loop, 1500300, end_fn, &w);
+    assert_int_equal(loop_run(w.loop, NULL), 0);
+    assert_int_equal(w.wanted_us, 1500300);
+    assert_string_equal(w.trace, "e");
+    loop_timer_stop(w.loop, &w.timer);
+    destroy();
+}
+
+static void end_now_fn(struct timer *t, void *loop)
+{
+    (void)t;
+    trace('t');
+    loop_virtual_end(loop, loop_now_us(loop), end_fn, &w);
+    loop_timer_start(loop, &w.second, 1000000, stop_fn);
+}
+
+static void an_end_that_is_set_for_now_comes_at_once(void **state)
+{
+    (void)state;
+    create(true);
+    loop_simulate(w.loop, 1000000);
+    loop_timer_at(w.loop, &w.timer, 3000, end_now_fn);
+    assert_int_equal(loop_run(w.loop, NULL), 0);
+    assert_string_equal(w.trace, "te");
+    assert_int_equal(w.wanted_us, 3000);
+    loop_timer_stop(w.loop, &w.second);
+    destroy();
+}
+
+static void release_cb(struct ev_loop *ev, ev_timer *timer, int events)
+{
+    (void)ev, (void)timer, (void)events;
+    trace('r');
+    assert_int_equal(loop_now_us(w.loop), 0);
+    loop_hold(w.loop, false);
+}
+
+static void held_the_clock_stands_still_and_real_events_are_waited_for(void **state)
+{
+    (void)state;
+    ev_timer real;
+    create(true);
+    loop_simulate(w.loop, 1000000);
+    loop_hold(w.loop, true);
+    ev_timer_init(&real, release_cb, 0.02, 0.);
+    ev_timer_start(loop_ev(w.loop), &real);
+    loop_timer_at(w.loop, &w.timer, 5000, stop_fn);
+    assert_int_equal(loop_run(w.loop, NULL), 0);
+    assert_string_equal(w.trace, "rt");
+    destroy();
+    create(true); // nothing to do is no end while it is held
+    loop_hold(w.loop, true);
+    ev_timer_init(&real, release_cb, 0.02, 0.);
+    ev_timer_start(loop_ev(w.loop), &real);
+    assert_int_equal(loop_run(w.loop, NULL), 0);
+    assert_string_equal(w.trace, "r");
+    destroy();
+}
+
+static void stop_io(struct ev_loop *ev, ev_io *io, int events)
+{
+    (void)events;
+    ev_io_stop(ev, io);
+    loop_stop(w.loop);
+}
+
+static void simulating_descriptors_are_seen_though_time_runs(void **state)
+{
+    (void)state;
+    create(true);
+    loop_simulate(w.loop, 1000); // of real time
+    assert_int_equal(pipe2(w.fds, O_CLOEXEC), 0);
+    assert_int_equal(write(w.fds[1], "x", 1), 1);
+    loop_turn(w.loop, 0);
+    loop_timer_start(w.loop, &w.timer, 1000, again_fn);
+    ev_io_init(&w.io, stop_io, w.fds[0], EV_READ);
+    ev_io_start(loop_ev(w.loop), &w.io);
+    assert_int_equal(loop_run(w.loop, NULL), 0);
+    assert_true(w.count > 10); // many virtual ticks in a millisecond
+    loop_timer_stop(w.loop, &w.timer);
+    close(w.fds[0]);
+    close(w.fds[1]);
+    destroy();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -328,6 +492,12 @@ int main(void)
         cmocka_unit_test(survives_signals),
         cmocka_unit_test(a_virtual_clock_jumps_and_ends_when_nothing_is_left),
         cmocka_unit_test(a_virtual_clock_does_not_jump_over_ready_descriptors_or_pending_work),
+        cmocka_unit_test(simulating_an_instant_is_done_in_one_turn),
+        cmocka_unit_test(simulating_a_delay_of_nothing_is_a_tick),
+        cmocka_unit_test(the_virtual_end_comes_before_the_timers_of_its_time),
+        cmocka_unit_test(an_end_that_is_set_for_now_comes_at_once),
+        cmocka_unit_test(held_the_clock_stands_still_and_real_events_are_waited_for),
+        cmocka_unit_test(simulating_descriptors_are_seen_though_time_runs),
         cmocka_unit_test(loop_run_is_not_nested_and_an_early_stop_counts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

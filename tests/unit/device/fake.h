@@ -24,7 +24,7 @@ struct adapter_conn {
     void *owner;
     uint64_t seed;
     enum fake_state state;
-    bool closing, in_event;
+    bool closing, in_event, frozen;
     enum adapter_close how;
     unsigned pending;
 };
@@ -88,6 +88,7 @@ static struct adapter_conn *fake_conn_new(struct adapter_target *t, const struct
 static void fake_conn_delete(struct adapter_conn *c)
 {
     assert_false(c->in_event);
+    assert_false(c->frozen);
     if (c->state != FAKE_OFF)
         fake.abrupt_deletes++;
     *c->prev = c->next;
@@ -158,6 +159,12 @@ static size_t fake_footprint(const struct adapter_conn *c)
     return sizeof(*c);
 }
 
+static void fake_conn_freeze(struct adapter_conn *c, bool frozen)
+{
+    assert_false(c->in_event && frozen);
+    c->frozen = frozen;
+}
+
 static const char *const fake_schemes[] = {"fake", NULL};
 static const struct adapter_ops fake_ops = {
     .abi = ADAPTER_ABI,
@@ -175,6 +182,7 @@ static const struct adapter_ops fake_ops = {
     .unsubscribe = fake_unsubscribe,
     .pending = fake_pending,
     .footprint = fake_footprint,
+    .conn_freeze = fake_conn_freeze,
 };
 static const struct adapter_ops fake_old_ops = {
     .abi = ADAPTER_ABI + 1, .size = sizeof(struct adapter_ops), .name = "old"};
@@ -288,7 +296,7 @@ static inline struct group_config fake_group_config(const char *name, uint64_t c
 static inline struct model *model_of(const char *text)
 {
     struct error err = {0};
-    struct model *m = model_parse(text, strlen(text), "test.json", &err);
+    struct model *m = model_parse(text, strlen(text), "test.json", NULL, &err);
     if (!m)
         fail_msg("%s", err.text);
     return m;

@@ -75,7 +75,12 @@ static void op_done(void *arg, struct device *d, uint32_t token, int granted_qos
         s->in_done(d);
 }
 
-static const struct device_ops script_ops = {op_start, op_stop, op_online, op_offline, op_message, op_done};
+static const struct device_ops script_ops = {.start = op_start,
+                                             .stop = op_stop,
+                                             .online = op_online,
+                                             .offline = op_offline,
+                                             .message = op_message,
+                                             .done = op_done};
 
 static void on_error(void *arg, struct device *d, const char *text, bool fail_run)
 {
@@ -550,7 +555,7 @@ static void test_telemetry_of_a_behaviour(void **state)
     w.script.in_start = connect_it;
     start_world(&w);
     fake_online(w.d->conn, false);
-    assert_int_equal(fake.subscribes, 2);
+    assert_int_equal(fake.subscribes, 3); // its two commands, and BASE/command
     assert_string_equal(fake.last_filter, "v/g-1/shut");
     run_until(w.loop, loop_now_us(w.loop) + 5000000);
     assert_int_equal(fake.published, 0);
@@ -563,11 +568,11 @@ static void test_telemetry_of_a_behaviour(void **state)
     assert_int_equal(fake.published, 5);
     fake_offline(w.d->conn, ERR_CLOSED, true);
     fake_online(w.d->conn, false);
-    assert_int_equal(fake.subscribes, 2); // once a connection
+    assert_int_equal(fake.subscribes, 3); // once a connection
     assert_int_equal(device_restart(w.d, NULL), 0);
     turn(&w);
     fake_online(w.d->conn, false);
-    assert_int_equal(fake.subscribes, 4);
+    assert_int_equal(fake.subscribes, 6);
     close_world(&w);
 }
 
@@ -641,7 +646,7 @@ static void test_footprint(void **state)
     size_t total = device_footprint(w.d), own = total - sizeof(struct adapter_conn);
     print_message("sizeof device %zu, stream %zu + 3 x %zu; a sensor of 3 attributes in one stream: %zu bytes\n",
                   sizeof(struct device), sizeof(struct device_stream), sizeof(struct gen_state), own);
-    assert_true(own <= 300);
+    assert_true(own <= 320);
     close_world(&w);
 }
 

@@ -2,11 +2,12 @@
 #include <dirent.h>
 #include "core/file.h"
 #include "fake.h"
+#include "telemetry/dataset.h"
 
 static void refuse(const char *text, enum error_code code, const char *part)
 {
     struct error err = {0};
-    struct model *m = model_parse(text, strlen(text), "test.json", &err);
+    struct model *m = model_parse(text, strlen(text), "test.json", NULL, &err);
     if (m)
         fail_msg("accepted: %s", text);
     if (err.code != code || !strstr(err.text, part) || strncmp(err.text, "test.json", 9))
@@ -22,6 +23,26 @@ static void render(const struct payload *p, const struct value *values, const ch
     assert_int_equal(payload_render(p, &scope, &out), 0);
     assert_string_equal(buf_cstr(&out), expected);
     buf_destroy(&out);
+}
+
+// The message of a stream, however it is made.
+static void message(const struct model_stream *stream, const struct value *values, const void *expected, size_t n)
+{
+    struct buf out;
+    struct payload_scope scope = {
+        .device_id = "g-1", .group_id = "g", .index = 1, .wall_us = 1700000000123000, .values = values};
+    buf_create(&out, 4096);
+    assert_int_equal(stream->payload ? payload_render(stream->payload, &scope, &out)
+                                     : encoder_write(stream->encoder, &scope, 0, &out),
+                     0);
+    if (out.len != n || memcmp(out.data, expected, n))
+        fail_msg("made \"%s\", not \"%.*s\"", buf_cstr(&out), (int)n, (const char *)expected);
+    buf_destroy(&out);
+}
+
+static void message_text(const struct model_stream *stream, const struct value *values, const char *expected)
+{
+    message(stream, values, expected, strlen(expected));
 }
 
 #define ATTR(name, more) "{\"name\":\"" name "\",\"type\":\"integer\",\"generator\":{\"type\":\"sequence\"}" more "}"
@@ -46,11 +67,11 @@ static void test_streams(void **state)
     assert_string_equal(m->streams[2].attributes[0].name, "d");
     assert_string_equal(m->streams[3].attributes[0].name, "e");
     struct value v[2] = {{.type = VALUE_INTEGER, .integer = 1}, {.type = VALUE_INTEGER, .integer = 2}};
-    render(m->streams[0].payload, v, "{\"a\":1,\"c\":2,\"timestamp\":1700000000123}");
+    message_text(&m->streams[0], v, "{\"a\":1,\"c\":2,\"timestamp\":1700000000123}");
     render(m->streams[0].topic_template, v, "g/g-1/telemetry");
     render(m->streams[2].topic_template, v, "alarm/g-1/d");
     render(m->streams[3].topic_template, v, "alarm/g-1/e");
-    render(m->streams[3].payload, v, "{\"e\":1,\"timestamp\":1700000000123}");
+    message_text(&m->streams[3], v, "{\"e\":1,\"timestamp\":1700000000123}");
     model_delete(m);
 }
 
@@ -92,11 +113,11 @@ static void test_payload_template(void **state)
     struct model *m =
         model_of(MODEL("\"payload\":\"{\\\"id\\\":${deviceId},\\\"v\\\":[${a},${b}]}\",\"telemetry\":[" ATTR(
             "a", "") "," ATTR("b", "") "," ATTR("c", ",\"topic\":\"c\"") "]"));
-    render(m->streams[0].payload, v, "{\"id\":\"g-1\",\"v\":[1,2]}");
-    render(m->streams[1].payload, v, "{\"c\":1,\"timestamp\":1700000000123}");
+    message_text(&m->streams[0], v, "{\"id\":\"g-1\",\"v\":[1,2]}");
+    message_text(&m->streams[1], v, "{\"c\":1,\"timestamp\":1700000000123}");
     model_delete(m);
     m = model_of(MODEL("\"payload\":\"${deviceId};${a}\",\"telemetry\":[" ATTR("a", "") "]"));
-    render(m->streams[0].payload, v, "g-1;1");
+    message_text(&m->streams[0], v, "g-1;1");
     model_delete(m);
     refuse(MODEL("\"payload\":\"${a} ${b}\",\"telemetry\":[" ATTR("a", "") "," ATTR("b", ",\"intervalMs\":300") "]"),
            ERR_INVALID, "/payload");
@@ -109,8 +130,8 @@ static struct value draw(const struct model *m)
     struct gen_state s = {0};
     struct value v;
     rng_seed(&rng, 1);
-    gen_init(m->streams[0].attributes[0].gen, &s, &rng);
-    gen_next(m->streams[0].attributes[0].gen, &s, &rng, 0, &v);
+    gen_init(m->streams[0].attributes[0].gen, &s, &rng, &(struct gen_context){.index = 1});
+    gen_next(m->streams[0].attributes[0].gen, &s, &rng, &(struct gen_context){.index = 1}, &v);
     return v;
 }
 
@@ -120,12 +141,12 @@ static void test_constants(void **state)
     struct model *m = model_of(MODEL("\"telemetry\":[{\"name\":\"o\",\"type\":\"object\",\"generator\":{\"type\":"
                                      "\"constant\",\"value\":{\"x\":[1,null]}}}]"));
     struct value v = draw(m);
-    render(m->streams[0].payload, &v, "{\"o\":{\"x\":[1,null]},\"timestamp\":1700000000123}");
+    message_text(&m->streams[0], &v, "{\"o\":{\"x\":[1,null]},\"timestamp\":1700000000123}");
     model_delete(m);
     m = model_of(MODEL("\"telemetry\":[{\"name\":\"s\",\"type\":\"string\",\"generator\":{\"type\":\"constant\","
                        "\"value\":\"a\\\"b\"}}]"));
     v = draw(m);
-    render(m->streams[0].payload, &v, "{\"s\":\"a\\\"b\",\"timestamp\":1700000000123}");
+    message_text(&m->streams[0], &v, "{\"s\":\"a\\\"b\",\"timestamp\":1700000000123}");
     model_delete(m);
 }
 
@@ -142,24 +163,72 @@ static void test_commands(void **state)
     model_delete(m);
 }
 
+#define GEN(type, gen)                                                                                                 \
+    MODEL("\"telemetry\":[" ATTR("z", "") ",{\"name\":\"a\",\"type\":\"" type "\",\"generator\":" gen "}]")
+
 static void test_unsupported(void **state)
 {
     (void)state;
-#define GEN(type, gen)                                                                                                 \
-    MODEL("\"telemetry\":[" ATTR("z", "") ",{\"name\":\"a\",\"type\":\"" type "\",\"generator\":" gen "}]")
-    refuse(GEN("number", "{\"type\":\"replay\",\"dataFile\":\"x.csv\"}"), ERR_UNSUPPORTED,
-           ": /telemetry/1/generator/type: ");
-    refuse(GEN("number", "{\"type\":\"custom\",\"handler\":\"x\"}"), ERR_UNSUPPORTED,
-           ": /telemetry/1/generator/type: ");
-    refuse(GEN("binary", "{\"type\":\"random\",\"min\":0,\"max\":1}"), ERR_UNSUPPORTED,
-           ": /telemetry/1/generator/type: ");
-    refuse(GEN("object", "{\"type\":\"choice\",\"values\":[{}]}"), ERR_UNSUPPORTED, ": /telemetry/1/generator/type: ");
-    refuse(MODEL("\"behaviors\":[{\"name\":\"x\",\"enabled\":false},{\"name\":\"y\"}]"), ERR_UNSUPPORTED,
-           ": /behaviors/1: ");
-    refuse(MODEL("\"connection\":{\"passwordRef\":\"p\"}"), ERR_UNSUPPORTED, ": /connection/passwordRef: ");
-    refuse(MODEL("\"commands\":[{\"name\":\"c\",\"handler\":\"h\"}]"), ERR_UNSUPPORTED, ": /commands/0/handler: ");
-    refuse("{\"id\":\"s\",\"name\":\"S\",\"type\":\"gateway\",\"protocol\":\"mqtt\"}", ERR_UNSUPPORTED, ": /type: ");
-    refuse("{\"id\":\"s\",\"name\":\"S\",\"type\":\"proxy\",\"protocol\":\"mqtt\"}", ERR_UNSUPPORTED, ": /type: ");
+    refuse(GEN("number", "{\"type\":\"replay\",\"dataFile\":\"x.csv\"}"), ERR_UNSUPPORTED, ": /telemetry/1/generator");
+    refuse(MODEL("\"encoding\":{\"type\":\"lua\"},"
+                 "\"telemetry\":[" ATTR("z", "") "]"),
+           ERR_INVALID, ": /encoding: \"handler\" is missing");
+}
+
+#define ENCODED(encoding, attributes) MODEL("\"encoding\":" encoding ",\"telemetry\":[" attributes "]")
+#define BYTES                                                                                                          \
+    ",{\"name\":\"w\",\"type\":\"binary\",\"samples\":2,\"generator\":{\"type\":\"constant\",\"value\":\"xy\"}}"
+
+// The encoding decides how a message is made, and whether binary attributes go alone.
+static void test_encodings(void **state)
+{
+    (void)state;
+    struct value v[2] = {{.type = VALUE_INTEGER, .integer = 1}, {.type = VALUE_INTEGER, .integer = 2}};
+    struct model *m = model_of(ENCODED("\"csv\"", ATTR("a", "") "," ATTR("b", "") BYTES));
+    assert_int_equal(m->n_streams, 2);
+    message_text(&m->streams[0], v, "1700000000123,1,2");
+    struct value bytes = {.type = VALUE_BINARY, .str = {"xy", 2}};
+    message_text(&m->streams[1], &bytes, "xy");
+    model_delete(m);
+    m = model_of(ENCODED("{\"type\":\"cbor\",\"timestamp\":false}", ATTR("a", "") BYTES));
+    assert_int_equal(m->n_streams, 1);
+    v[1] = bytes;
+    message(&m->streams[0], v,
+            "\xa2"
+            "aa\x01"
+            "aw"
+            "Bxy",
+            9);
+    model_delete(m);
+    m = model_of(ENCODED("{\"type\":\"lua\",\"handler\":\"enc.run\"}", ATTR("a", "")));
+    assert_int_equal(m->n_hooks, 1);
+    assert_string_equal(m->hooks[m->streams[0].encode_hook], "enc.run");
+    model_delete(m);
+    refuse(ENCODED("\"morse\"", ATTR("a", "")), ERR_INVALID, ": /encoding: ");
+    refuse(ENCODED("7", ATTR("a", "")), ERR_INVALID, ": /encoding: ");
+    refuse(ENCODED("{\"type\":\"lua\",\"handler\":\"pkg.mod:Class\"}", ATTR("a", "")), ERR_INVALID,
+           "looks like Python");
+}
+
+static void test_sparkplug(void **state)
+{
+    (void)state;
+    struct model *m = model_of(ENCODED("{\"type\":\"sparkplug\",\"nodeId\":\"n-${index}\"}",
+                                       ATTR("a", "") BYTES "," ATTR("b", ",\"intervalMs\":300")));
+    assert_non_null(m->sparkplug);
+    assert_true(m->keeps_values);
+    assert_int_equal(m->n_streams, 2);
+    render(m->streams[0].topic_template, NULL, "spBv1.0/g/NDATA/n-1");
+    render(m->sparkplug->birth_topic, NULL, "spBv1.0/g/NBIRTH/n-1");
+    render(m->sparkplug->death_topic, NULL, "spBv1.0/g/NDEATH/n-1");
+    render(m->sparkplug->command_topic, NULL, "spBv1.0/g/NCMD/n-1");
+    assert_int_equal(m->qos, 0);
+    assert_string_equal(m->sparkplug->fields[2].name, "b");
+    assert_int_equal(m->sparkplug->fields[2].alias, 3);
+    model_delete(m);
+    refuse(ENCODED("\"sparkplug\"", ATTR("a", ",\"topic\":\"x\"")), ERR_INVALID, ": /telemetry/0/topic: ");
+    refuse(ENCODED("\"sparkplug\",\"connection\":{\"qos\":1}", ATTR("a", "")), ERR_INVALID, ": /connection/qos: ");
+    refuse(ENCODED("{\"type\":\"sparkplug\",\"groupId\":\"a/b\"}", ATTR("a", "")), ERR_INVALID, ": /encoding: ");
 }
 
 static void test_bad(void **state)
@@ -232,12 +301,19 @@ static void test_product_models(void **state)
         snprintf(path, sizeof(path), "%s/models/%s", IOTIX_SOURCE_DIR, e->d_name);
         buf_create(&text, 1 << 20);
         assert_int_equal(file_read(path, 1 << 20, &text, &err), 0);
-        struct model *m = model_parse((const char *)text.data, text.len, path, &err);
+        if (memmem(text.data, text.len, "\"extends\"", 9) || memmem(text.data, text.len, "\"gateway\"", 9)) {
+            buf_destroy(&text); // what it builds on is merged by the loader: tests/spec
+            continue;
+        }
+        struct datasets *datasets = datasets_new();
+        struct model_env env = {.datasets = datasets};
+        struct model *m = model_parse((const char *)text.data, text.len, path, &env, &err);
         if (!m)
             fail_msg("%s", err.text);
         if (!strcmp(e->d_name, "temperature-sensor.json"))
             assert_true(m->n_streams >= 2);
         model_delete(m);
+        datasets_delete(datasets);
         buf_destroy(&text);
     }
     closedir(dir);
@@ -252,6 +328,8 @@ int main(void)
         cmocka_unit_test(test_constants),
         cmocka_unit_test(test_commands),
         cmocka_unit_test(test_unsupported),
+        cmocka_unit_test(test_encodings),
+        cmocka_unit_test(test_sparkplug),
         cmocka_unit_test(test_bad),
         cmocka_unit_test(test_too_many_attributes),
         cmocka_unit_test(test_product_models),

@@ -1,5 +1,6 @@
 // 10,000 random acts and events in random order, from outside and from inside every callback. After each the books must
 // agree; under AddressSanitizer any use after free ends the test.
+#include "device/change.h"
 #include "fake.h"
 
 #define SECOND 1000000
@@ -10,9 +11,60 @@ struct storm {
     struct fleet *fleet;
     unsigned depth; // of acts inside callbacks
     unsigned starts, stops;
+    unsigned asked, answers; // changes
 };
 
 static void act(struct storm *s, struct device *d);
+
+// A device of a random group, NULL: it was removed.
+static struct device *any_device(struct storm *s)
+{
+    struct group *g = fleet_group(s->fleet, (unsigned)rng_below(&s->rng, GROUPS));
+    return g->owned ? g->devices[rng_below(&s->rng, g->owned)] : NULL;
+}
+
+static void changed(void *arg, const json_t *answer, const struct error *err)
+{
+    struct storm *s = arg;
+    assert_true((answer != NULL) != (err != NULL));
+    s->answers++;
+}
+
+// What a running group can be asked for.
+static void change(struct storm *s)
+{
+    static const char *const names[GROUPS] = {"model", "lua", "both"};
+    json_t *c = NULL;
+    switch (rng_below(&s->rng, 7)) {
+    case 0:
+    case 1:
+        c = json_pack("{s:s, s:i}", "op", "scale", "count", 4 + (int)rng_below(&s->rng, 2 * DEVICES));
+        break;
+    case 2:
+        c = json_pack("{s:s, s:i}", "op", "restart", "count", 1 + (int)rng_below(&s->rng, DEVICES));
+        break;
+    case 3:
+        c = json_pack("{s:s, s:i}", "op", "start", "percentage", 1 + (int)rng_below(&s->rng, 100));
+        break;
+    case 4:
+        c = json_pack("{s:s, s:{s:i, s:b, s:i, s:s, s:i}}", "op", "dropout", "dropout", "percentage",
+                      1 + (int)rng_below(&s->rng, 100), "reconnect", (int)rng_below(&s->rng, 2), "reconnect_delay",
+                      (int)rng_below(&s->rng, SECOND), "strategy", "random", "duration",
+                      (int)rng_below(&s->rng, SECOND));
+        break;
+    case 5:
+        c = json_pack("{s:s, s:i}", "op", "interval", "interval_ms", 100 + (int)rng_below(&s->rng, 1000));
+        break;
+    case 6:
+        c = json_pack("{s:s}", "op", "renew");
+        break;
+    }
+    json_object_set_new(c, "group", json_string(names[rng_below(&s->rng, GROUPS)]));
+    json_object_set_new(c, "at_us", json_integer(loop_now_us(fake.loop)));
+    json_object_set_new(c, "number", json_integer((json_int_t)s->asked));
+    s->asked += fleet_change(s->fleet, c, changed, s, NULL) == 0;
+    json_decref(c);
+}
 
 static void maybe_act(struct storm *s, struct device *d)
 {
@@ -81,7 +133,12 @@ static void op_done(void *arg, struct device *d, uint32_t token, int granted_qos
     maybe_act(arg, d);
 }
 
-static const struct device_ops storm_ops = {op_start, op_stop, op_online, op_offline, op_message, op_done};
+static const struct device_ops storm_ops = {.start = op_start,
+                                            .stop = op_stop,
+                                            .online = op_online,
+                                            .offline = op_offline,
+                                            .message = op_message,
+                                            .done = op_done};
 
 static void on_error(void *arg, struct device *d, const char *text, bool fail_run)
 {
@@ -93,12 +150,13 @@ static void on_error(void *arg, struct device *d, const char *text, bool fail_ru
 static void act(struct storm *s, struct device *d)
 {
     if (!rng_below(&s->rng, 4)) {
-        struct group *g = fleet_group(s->fleet, (unsigned)rng_below(&s->rng, GROUPS));
-        d = g->devices[rng_below(&s->rng, DEVICES)];
+        d = any_device(s);
+        if (!d)
+            return;
     }
     enum adapter_close mode = rng_below(&s->rng, 2) ? ADAPTER_GRACEFUL : ADAPTER_ABRUPT;
     struct adapter_message m = {.topic = "t", .topic_len = 1};
-    switch (rng_below(&s->rng, 11)) {
+    switch (rng_below(&s->rng, 15)) {
     case 0:
         device_stop(d, mode);
         break;
@@ -126,6 +184,17 @@ static void act(struct storm *s, struct device *d)
     case 10:
         if (!(s->depth == 0 && d->state == DEVICE_CREATED))
             device_finished(d, rng_below(&s->rng, 2) ? "boom" : NULL);
+        break;
+    case 11:
+        if (!rng_below(&s->rng, 4))
+            device_destroy(d);
+        break;
+    case 12:
+        device_renew(d);
+        break;
+    default:
+        if (!rng_below(&s->rng, 3))
+            change(s);
         break;
     }
 }
@@ -168,8 +237,14 @@ static void check(const struct storm *s, bool settled)
     for (unsigned i = 0; i < GROUPS; i++) {
         struct group *g = fleet_group(s->fleet, i);
         uint64_t by_state[DEVICE_STATE_MAX] = {0}, by_conn[CONN_STATE_MAX] = {0};
-        for (unsigned k = 0; k < DEVICES; k++) {
+        uint64_t dropped = 0;
+        for (uint64_t k = 0; k < g->owned; k++) {
             struct device *d = g->devices[k];
+            if (!d)
+                continue;
+            assert_ptr_equal(fleet_find(s->fleet, d->id), d);
+            assert_int_equal(d->index, k + 1);
+            dropped += d->flags >> 17 & 1; // FLAG_DROPPED
             by_state[d->state]++;
             by_conn[d->conn_state]++;
             conns += d->conn != NULL;
@@ -187,6 +262,7 @@ static void check(const struct storm *s, bool settled)
             if (settled && d->conn_state == CONN_DISCONNECTED && d->conn)
                 assert_int_equal(d->conn->state, FAKE_OFF);
         }
+        assert_int_equal(dropped, g->dropped);
         assert_memory_equal(by_state, g->by_state, sizeof(by_state));
         assert_memory_equal(by_conn, g->by_conn, sizeof(by_conn));
         assert_true(g->failed <= by_state[DEVICE_ERROR] + by_state[DEVICE_STARTING] + by_state[DEVICE_RUNNING]);
@@ -222,11 +298,17 @@ static void storm(uint64_t seed)
         fake.refuse_open = !rng_below(&s.rng, 20);
         fake.refuse_new = !rng_below(&s.rng, 20);
         fake.bad_topic = !rng_below(&s.rng, 50);
-        struct group *g = fleet_group(s.fleet, (unsigned)rng_below(&s.rng, GROUPS));
-        if (rng_below(&s.rng, 2))
-            act(&s, g->devices[rng_below(&s.rng, DEVICES)]);
+        struct device *d = any_device(&s);
+        if (rng_below(&s.rng, 2) && d)
+            act(&s, d);
         else
             event(&s);
+        if (!rng_below(&s.rng, 200)) { // so that there is always somebody left
+            json_t *c = json_pack("{s:s, s:s, s:i, s:I}", "op", "scale", "group", "both", "count", 3 * DEVICES, "at_us",
+                                  (json_int_t)loop_now_us(loop));
+            s.asked += fleet_change(s.fleet, c, changed, &s, NULL) == 0;
+            json_decref(c);
+        }
         check(&s, false);
         if (!rng_below(&s.rng, 3)) {
             loop_turn(loop, (int64_t)rng_below(&s.rng, 2) * (int64_t)rng_below(&s.rng, 2 * SECOND));
@@ -245,6 +327,8 @@ static void storm(uint64_t seed)
     }
     fleet_delete(s.fleet);
     assert_int_equal(s.starts, s.stops);
+    assert_true(s.asked > 100);
+    assert_int_equal(s.asked, s.answers);
     model_delete(m);
     fake_teardown();
 }

@@ -183,8 +183,12 @@ static void fake_done(void *arg, struct device *device, uint32_t token, int gran
     (void)arg, (void)device, (void)token, (void)granted_qos, (void)err;
 }
 
-static const struct device_ops fake_device_ops = {fake_start,   fake_stop_device, fake_online,
-                                                  fake_offline, fake_message,     fake_done};
+static const struct device_ops fake_device_ops = {.start = fake_start,
+                                                  .stop = fake_stop_device,
+                                                  .online = fake_online,
+                                                  .offline = fake_offline,
+                                                  .message = fake_message,
+                                                  .done = fake_done};
 
 // --- the scenario
 

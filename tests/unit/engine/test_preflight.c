@@ -125,6 +125,35 @@ static void what_does_not_fit_says_numbers_and_remedy(void **state)
     assert_int_equal(a.err.code, ERR_INVALID);
 }
 
+static void virtual_time_needs_memory_and_cores_alone(void **state)
+{
+    (void)state;
+    struct preflight p;
+    struct error err;
+    struct plan *plan = plan_of(100000, "", 0, ""); // more than descriptors or ports would allow
+    assert_int_equal(preflight_virtual(plan, 0, 0, 0, false, &p, &err), 0);
+    assert_int_equal(p.devices, 100000);
+    assert_int_equal(p.shards, p.cores);
+    assert_int_equal(p.ports_needed, 0);
+    assert_int_equal(preflight_virtual(plan, 0, 0, 0, true, &p, &err), 0);
+    assert_int_equal(p.shards, 1); // somebody reads along
+    assert_int_equal(preflight_virtual(plan, 3, 2, 4, true, &p, &err), 0);
+    assert_int_equal(p.shards, 3);
+    assert_int_equal(p.devices, 25000);
+    assert_int_equal(preflight_virtual(plan, 0, 5, 4, false, &p, &err), -1);
+    assert_int_equal(err.code, ERR_INVALID);
+    plan_delete(plan);
+    plan = plan_of(50, "", 0, "");
+    assert_int_equal(preflight_virtual(plan, 0, 0, 0, false, &p, &err), 0);
+    assert_int_equal(p.shards, 1); // too few to be worth a merge
+    plan_delete(plan);
+    plan = plan_of(1000000000, "", 0, "");
+    assert_int_equal(preflight_virtual(plan, 0, 0, 0, false, &p, &err), -1);
+    assert_int_equal(err.code, ERR_LIMIT);
+    assert_non_null(strstr(err.text, "memory"));
+    plan_delete(plan);
+}
+
 static void ports_are_counted_per_path(void **state)
 {
     (void)state;
@@ -177,6 +206,7 @@ int main(void)
         cmocka_unit_test_setup(shards_follow_descriptors_and_load, needs_descriptors),
         cmocka_unit_test_setup(what_does_not_fit_says_numbers_and_remedy, needs_descriptors),
         cmocka_unit_test_setup(ports_are_counted_per_path, needs_descriptors),
+        cmocka_unit_test(virtual_time_needs_memory_and_cores_alone),
         cmocka_unit_test(digests),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

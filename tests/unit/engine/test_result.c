@@ -113,6 +113,17 @@ static void fill(struct run_result *r)
     r->preflight.cores = 2;
 }
 
+static void fill_virtual(struct run_result *r)
+{
+    r->virtual_time = r->test_skipped = true;
+    r->virtual_from_us = 1767225600000000;
+    r->virtual_us = 3600000000;
+    r->n_outputs = 2;
+    r->outputs[0] = (struct run_output){
+        .format = "ndjson", .path = strdup("week.ndjson"), .records = 100, .bytes = 20000, .complete = true};
+    r->outputs[1] = (struct run_output){.format = "influx", .path = strdup("-"), .records = 60, .skipped = 40};
+}
+
 static json_t *at(json_t *root, const char *path)
 {
     char copy[128];
@@ -137,6 +148,29 @@ static void is_text(json_t *root, const char *path, const char *expected)
     json_t *v = at(root, path);
     if (!json_is_string(v) || strcmp(json_string_value(v), expected) != 0)
         fail_msg("%s: \"%s\", expected \"%s\"", path, json_string_value(v), expected);
+}
+
+static void test_virtual_time(void **state)
+{
+    (void)state;
+    struct run_result r;
+    struct error err = {0};
+    fill(&r);
+    json_t *s = run_result_json(&r, &err);
+    assert_true(json_is_null(at(s, "run/virtual")));
+    json_decref(s);
+    fill_virtual(&r);
+    s = run_result_json(&r, &err);
+    is_text(s, "run/virtual/from", "2026-01-01T00:00:00.000Z");
+    is_number(s, "run/virtual/reachedS", 3600);
+    assert_true(json_is_true(at(s, "run/virtual/testSkipped")));
+    is_text(s, "run/virtual/outputs/0/file", "week.ndjson");
+    assert_true(json_is_true(at(s, "run/virtual/outputs/0/complete")));
+    is_text(s, "run/virtual/outputs/1/format", "influx");
+    is_number(s, "run/virtual/outputs/1/skipped", 40);
+    assert_false(json_is_true(at(s, "run/virtual/outputs/1/complete")));
+    json_decref(s);
+    run_result_destroy(&r);
 }
 
 static void test_everything_is_there(void **state)
@@ -414,10 +448,8 @@ static void test_schema(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_everything_is_there),
-        cmocka_unit_test(test_series),
-        cmocka_unit_test(test_empty_result),
-        cmocka_unit_test(test_schema),
+        cmocka_unit_test(test_everything_is_there), cmocka_unit_test(test_virtual_time), cmocka_unit_test(test_series),
+        cmocka_unit_test(test_empty_result),        cmocka_unit_test(test_schema),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

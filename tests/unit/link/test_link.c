@@ -572,6 +572,50 @@ static void adopted_descriptors(void **state)
     fixture_destroy(&f);
 }
 
+static void a_paused_link_stands_still(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct link_env_config config = {.max_out_bytes = 1000};
+    uint8_t bytes[600] = {0}, got[1200];
+    fixture_create(&f, &config);
+    link_pause(&f.end.link, true); // not open: nothing
+    fixture_open(&f);
+    link_pause(&f.end.link, true);
+    link_pause(&f.end.link, true);
+    assert_int_equal(write(f.peer, "hello", 5), 5);
+    assert_int_equal(link_send(&f.end.link, bytes, sizeof bytes, NULL), 0);
+    for (int i = 0; i < 5; i++)
+        loop_turn(f.loop, 2000);
+    assert_int_equal(f.end.n, 0);
+    assert_true(read(f.peer, got, sizeof got) < 0 && errno == EAGAIN);
+    struct error err;
+    assert_int_equal(link_send(&f.end.link, bytes, sizeof bytes, &err), -1); // the cap holds
+    assert_int_equal(err.code, ERR_LIMIT);
+    assert_int_equal(link_unsent(&f.end.link), sizeof bytes);
+    link_pause(&f.end.link, false);
+    assert_int_equal(peer_read(&f, got, sizeof bytes), sizeof bytes);
+    WAIT(&f, f.end.n == 5);
+    // The peer leaves meanwhile: noticed when it goes on, what it sent before included.
+    link_pause(&f.end.link, true);
+    assert_int_equal(link_send(&f.end.link, "x", 1, NULL), 0);
+    assert_int_equal(write(f.peer, "bye", 3), 3);
+    close(f.peer);
+    f.peer = -1;
+    for (int i = 0; i < 5; i++)
+        loop_turn(f.loop, 2000);
+    assert_int_equal(f.end.closed, 0);
+    link_pause(&f.end.link, false);
+    WAIT(&f, f.end.closed);
+    assert_int_equal(f.end.n, 8);
+    fixture_open(&f); // a new connection is not paused
+    assert_int_equal(link_send(&f.end.link, "y", 1, NULL), 0);
+    assert_int_equal(peer_read(&f, got, 1), 1);
+    link_pause(&f.end.link, true);
+    link_close(&f.end.link, LINK_FLUSH);
+    fixture_destroy(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -586,6 +630,7 @@ int main(void)
         cmocka_unit_test(a_filter_that_fails_ends_the_link),
         cmocka_unit_test(filters_come_and_go_while_open),
         cmocka_unit_test(adopted_descriptors),
+        cmocka_unit_test(a_paused_link_stands_still),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,6 +29,8 @@ struct stage {
     json_t *status;
     const char *params[4];
     unsigned n_params;
+    const char *path;        // of the scenario, NULL: test.lua
+    struct model *models[4]; // of the groups, by their place
 };
 
 static void stage_line(void *arg, enum log_level level, const char *line, size_t n)
@@ -82,7 +84,7 @@ static inline void stage_load(struct stage *st, const char *text)
     st->ops = script_scenario_ops();
     st->metrics = metrics_new(1000);
     st->log = log_new(&log);
-    struct scenario_config config = {.path = "test.lua",
+    struct scenario_config config = {.path = st->path ? st->path : "test.lua",
                                      .text = text,
                                      .text_len = strlen(text),
                                      .params = st->params,
@@ -105,6 +107,20 @@ static inline struct stage *stage_new(void)
     return st;
 }
 
+static inline const struct model *stage_model(struct stage *st, const json_t *g, size_t place)
+{
+    const char *path = json_string_value(json_object_get(g, "model"));
+    if (!path)
+        return NULL;
+    const json_t *entry = json_object_get(json_object_get(st->plan, "models"), path);
+    const char *text = json_string_value(json_object_get(entry, "text"));
+    assert_true(text && place < 4);
+    st->models[place] = model_parse(text, strlen(text), path, NULL, &st->err);
+    if (!st->models[place])
+        fail_msg("%s", st->err.text);
+    return st->models[place];
+}
+
 static inline void stage_add_group(struct stage *st, const json_t *g)
 {
     static const char *const policies[] = {"stop", "restart", "fail"};
@@ -112,10 +128,11 @@ static inline void stage_add_group(struct stage *st, const json_t *g)
     struct group_config gc = {.name = json_string_value(json_object_get(g, "name")),
                               .number = (unsigned)json_integer_value(json_object_get(g, "number")),
                               .count = (uint64_t)json_integer_value(json_object_get(g, "count")),
-                              .behaviour = true,
+                              .behaviour = json_is_true(json_object_get(g, "behaviour")),
                               .url = "fake://nowhere",
                               .qos = (int)json_integer_value(json_object_get(g, "qos")),
                               .max_restarts = (unsigned)json_integer_value(json_object_get(g, "max_restarts"))};
+    gc.model = stage_model(st, g, gc.number);
     for (unsigned i = 0; i < 3; i++)
         if (strcmp(policy, policies[i]) == 0)
             gc.on_error = (enum on_error)i;
@@ -216,6 +233,8 @@ static inline void stage_close(struct stage *st)
         assert_int_equal(lua_gettop(st->scenario->L), 0);
         st->ops->close(st->scenario);
     }
+    for (unsigned i = 0; i < 4; i++)
+        model_delete(st->models[i]);
     json_decref(st->plan);
     json_decref(st->status);
     log_delete(st->log);
@@ -277,7 +296,13 @@ static inline struct stage *stage_test(const char *body, double seconds)
     if (!st->plan)
         fail_msg("line %d: %s", st->diagnostics[0].line, st->diagnostics[0].message);
     st->status = json_pack("{s:{s:{s:i,s:i}}}", "groups", "g", "count", 3, "online", 2);
-    struct test_env env = {st, 1, stage_elapsed, stage_status, stage_observer, stage_check, stage_done};
+    struct test_env env = {.arg = st,
+                           .seed = 1,
+                           .elapsed_us = stage_elapsed,
+                           .status = stage_status,
+                           .observer = stage_observer,
+                           .check = stage_check,
+                           .done = stage_done};
     assert_int_equal(st->ops->test_start(st->scenario, &env, &st->err), 0);
     stage_run(st, seconds);
     return st;

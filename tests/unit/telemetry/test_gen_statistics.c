@@ -14,28 +14,12 @@ static void draw(const char *text)
 
 static double moment(int k, double about)
 {
-    double sum = 0;
-    for (int i = 0; i < SAMPLES; i++)
-        sum += pow(samples[i] - about, k);
-    return sum / SAMPLES;
+    return moment_of(samples, SAMPLES, k, about);
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-// Largest distance to the distribution function, times sqrt(n). 1.63 is exceeded by chance once in a hundred.
 static double kolmogorov(double (*cdf)(double))
 {
-    double worst = 0;
-    qsort(samples, SAMPLES, sizeof samples[0], by_value);
-    for (int i = 0; i < SAMPLES; i++) {
-        double f = cdf(samples[i]);
-        worst = fmax(worst, fmax(f - (double)i / SAMPLES, (double)(i + 1) / SAMPLES - f));
-    }
-    return worst * sqrt(SAMPLES);
+    return kolmogorov_of(samples, SAMPLES, cdf);
 }
 
 static double cdf_uniform(double x)
@@ -59,10 +43,22 @@ static double cdf_step(double x)
     return (x + 0.5) / 1.0;
 }
 
-static void near(double got, double wanted, double within)
+static double cdf_lognormal(double x)
 {
-    if (!(fabs(got - wanted) <= within))
-        fail_msg("%g is not within %g of %g", got, within, wanted);
+    return cdf_standard_normal((log(x) - 1) / 0.5);
+}
+static double cdf_lognormal_mean(double x) // mean 20, stddev 5
+{
+    double variance = log(1 + 1.0 / 16);
+    return cdf_standard_normal((log(x) - (log(20) - variance / 2)) / sqrt(variance));
+}
+static double cdf_weibull(double x)
+{
+    return 1 - exp(-pow((x - 2) / 10, 1.5));
+}
+static double cdf_weibull_steep(double x)
+{
+    return 1 - exp(-sqrt(x / 3));
 }
 
 static void test_uniform(void **s)
@@ -73,7 +69,7 @@ static void test_uniform(void **s)
     near(moment(2, 2.5), 225.0 / 12, 0.15);
     for (int i = 0; i < SAMPLES; i++)
         assert_true(samples[i] >= -5 && samples[i] <= 10);
-    assert_true(kolmogorov(cdf_uniform) < 1.63);
+    assert_true(kolmogorov(cdf_uniform) < KS_LIMIT);
 }
 
 static void test_normal(void **s)
@@ -84,7 +80,7 @@ static void test_normal(void **s)
     near(sqrt(moment(2, 45)), 8, 0.06);
     near(moment(3, 45) / 512, 0, 0.03);
     near(moment(4, 45) / 4096, 3, 0.1);
-    assert_true(kolmogorov(cdf_normal) < 1.63);
+    assert_true(kolmogorov(cdf_normal) < KS_LIMIT);
 }
 
 static void test_normal_is_clamped(void **s)
@@ -107,22 +103,102 @@ static void test_exponential(void **s)
     draw("{\"type\":\"exponential\",\"rate\":4,\"min\":2}");
     near(moment(1, 0), 2.25, 0.003);
     near(moment(2, 2.25), 1.0 / 16, 0.002);
-    assert_true(kolmogorov(cdf_exponential) < 1.63);
+    assert_true(kolmogorov(cdf_exponential) < KS_LIMIT);
     draw("{\"type\":\"exponential\",\"mean\":3}");
     near(moment(1, 0), 3, 0.04);
-    assert_true(kolmogorov(cdf_exponential_mean) < 1.63);
+    assert_true(kolmogorov(cdf_exponential_mean) < KS_LIMIT);
     draw("{\"type\":\"exponential\",\"mean\":3,\"max\":5}");
     for (int i = 0; i < SAMPLES; i++)
         assert_true(samples[i] >= 0 && samples[i] <= 5);
+}
+
+static void test_lognormal(void **s)
+{
+    (void)s;
+    draw("{\"type\":\"lognormal\",\"mu\":1,\"sigma\":0.5}");
+    near(moment(1, 0), exp(1.125), 0.02);
+    near(moment(2, exp(1.125)), (exp(0.25) - 1) * exp(2.25), 0.1);
+    assert_true(kolmogorov(cdf_lognormal) < KS_LIMIT);
+    draw("{\"type\":\"lognormal\",\"mean\":20,\"stddev\":5}"); // of the values themselves
+    near(moment(1, 0), 20, 0.06);
+    near(sqrt(moment(2, 20)), 5, 0.08);
+    assert_true(kolmogorov(cdf_lognormal_mean) < KS_LIMIT);
+    draw("{\"type\":\"lognormal\",\"mean\":20,\"stddev\":5,\"min\":15,\"max\":25}");
+    for (int i = 0; i < SAMPLES; i++)
+        assert_true(samples[i] >= 15 && samples[i] <= 25);
+}
+
+static void test_weibull(void **s)
+{
+    (void)s;
+    draw("{\"type\":\"weibull\",\"shape\":1.5,\"scale\":10,\"min\":2}"); // min is added
+    double mean = 10 * tgamma(1 + 1 / 1.5), square = 100 * tgamma(1 + 2 / 1.5);
+    near(moment(1, 0), 2 + mean, 0.06);
+    near(moment(2, 2 + mean), square - mean * mean, 0.6);
+    assert_true(kolmogorov(cdf_weibull) < KS_LIMIT);
+    draw("{\"type\":\"weibull\",\"shape\":0.5,\"scale\":3}");
+    near(moment(1, 0), 6, 0.2);
+    assert_true(kolmogorov(cdf_weibull_steep) < KS_LIMIT);
+    draw("{\"type\":\"weibull\",\"shape\":0.5,\"scale\":3,\"max\":4}");
+    for (int i = 0; i < SAMPLES; i++)
+        assert_true(samples[i] >= 0 && samples[i] <= 4);
+}
+
+// Chi-square of a million values from low to high, each tail one cell: so many, since the rejection of the larger means
+// would show a wrong constant in the fourth digit only.
+static void check_poisson(const char *text, double mean, int low, int high)
+{
+    enum { N = 1000000 };
+    int count[400] = {0}, cells = high - low + 1, sign;
+    double probability[400] = {0}, inner = 0, below = 0, sum = 0, squares = 0;
+    struct run r = run_new(text, VALUE_NUMBER, 20260131);
+    for (int i = 0; i < N; i++) {
+        double x = run_number(&r);
+        assert_true(x >= 0 && floor(x) == x);
+        sum += x - mean;
+        squares += (x - mean) * (x - mean);
+        count[(int)fmin(fmax(x, low), high) - low]++;
+    }
+    gen_delete(r.spec);
+    near(sum / N, 0, 3 * sqrt(mean / N));
+    near(squares / N / mean, 1, 0.01);
+    for (int k = 0; k < high; k++) {
+        double p = exp(k * log(mean) - mean - lgamma_r(k + 1, &sign));
+        if (k <= low)
+            below += p;
+        else
+            inner += probability[k - low] = p;
+    }
+    probability[0] = below;
+    probability[cells - 1] = 1 - below - inner;
+    double chi = chi_square(count, probability, cells, N);
+    if (!(chi < chi_limit(cells - 1)))
+        fail_msg("%s: chi-square %g over %g", text, chi, chi_limit(cells - 1));
+}
+
+static void test_poisson(void **s)
+{
+    (void)s;
+    check_poisson("{\"type\":\"poisson\",\"mean\":0.3}", 0.3, 0, 4);
+    check_poisson("{\"type\":\"poisson\",\"mean\":3.5}", 3.5, 0, 12);
+    check_poisson("{\"type\":\"poisson\",\"mean\":9.99}", 9.99, 1, 23); // the last of the one method
+    check_poisson("{\"type\":\"poisson\",\"mean\":10}", 10, 1, 23);     // and the first of the other
+    check_poisson("{\"type\":\"poisson\",\"mean\":200}", 200, 160, 245);
+    draw("{\"type\":\"poisson\",\"mean\":1000000000}");
+    near(moment(1, 0), 1e9, 4 * sqrt(1e9 / SAMPLES));
+    near(moment(2, 1e9) / 1e9, 1, 0.02);
+    draw("{\"type\":\"poisson\",\"mean\":3,\"min\":2,\"max\":4}");
+    for (int i = 0; i < SAMPLES; i++)
+        assert_true(samples[i] >= 2 && samples[i] <= 4);
 }
 
 static void test_published_random(void **s)
 {
     (void)s;
     draw("{\"type\":\"random\",\"min\":-5,\"max\":10}");
-    assert_true(kolmogorov(cdf_uniform) < 1.63);
+    assert_true(kolmogorov(cdf_uniform) < KS_LIMIT);
     draw("{\"type\":\"random\",\"distribution\":\"normal\",\"mean\":45,\"stddev\":8}");
-    assert_true(kolmogorov(cdf_normal) < 1.63); // no bound was written, so none clamps
+    assert_true(kolmogorov(cdf_normal) < KS_LIMIT); // no bound was written, so none clamps
     draw("{\"type\":\"random\",\"distribution\":\"normal\"}");
     near(moment(1, 0), 50, 0.2);
     near(sqrt(moment(2, 50)), 100.0 / 6, 0.15);
@@ -130,7 +206,7 @@ static void test_published_random(void **s)
     near(moment(1, 0), 50, 0.4);
     near(moment(2, 50), 10000.0 / 12, 8);
     draw("{\"type\":\"random\",\"distribution\":\"exponential\",\"rate\":0.3333333333333333}");
-    assert_true(kolmogorov(cdf_exponential_mean) < 1.63);
+    assert_true(kolmogorov(cdf_exponential_mean) < KS_LIMIT);
     draw("{\"type\":\"random\",\"distribution\":\"exponential\",\"rate\":1,\"min\":1,\"max\":2}"); // clamped, not moved
     int low = 0;
     for (int i = 0; i < SAMPLES; i++) {
@@ -150,7 +226,7 @@ static void test_walk(void **s)
     samples[SAMPLES - 1] = samples[0];
     near(moment(1, 0), 0, 0.004);
     near(moment(2, 0), 1.0 / 12, 0.001);
-    assert_true(kolmogorov(cdf_step) < 1.63);
+    assert_true(kolmogorov(cdf_step) < KS_LIMIT);
 }
 
 static void test_walk_stays_within_its_bounds(void **s)
@@ -258,6 +334,9 @@ int main(void)
         cmocka_unit_test(test_normal),
         cmocka_unit_test(test_normal_is_clamped),
         cmocka_unit_test(test_exponential),
+        cmocka_unit_test(test_lognormal),
+        cmocka_unit_test(test_weibull),
+        cmocka_unit_test(test_poisson),
         cmocka_unit_test(test_published_random),
         cmocka_unit_test(test_walk),
         cmocka_unit_test(test_walk_stays_within_its_bounds),
