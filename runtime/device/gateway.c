@@ -288,16 +288,6 @@ void gateway_stop(struct device *d)
     }
 }
 
-bool gateway_at_rest(const struct device *d)
-{
-    for (unsigned i = 0; d->gateway && i < d->gateway->n; i++) {
-        const struct device *child = &d->gateway->children[i].device;
-        if (runs(child) || child->state == DEVICE_STOPPING || child->flags & FLAG_DEFERRED || child->retry)
-            return false;
-    }
-    return true;
-}
-
 // Takes what is this gateway's out of the fleet's end-of-turn list.
 static void forget_deferred(const struct gateway *gw)
 {

@@ -71,7 +71,6 @@ void gateway_offline(struct device *d, bool will_retry);
 bool gateway_message(struct device *d, const struct adapter_message *m);
 // It is stopping: what waits is sent if it can be, children stop.
 void gateway_stop(struct device *d);
-// Whether its children are at rest, so that it can be freed.
-bool gateway_at_rest(const struct device *d);
-void gateway_free(struct device *d); // not from inside events
+// Its children and all they have, at rest or not. Not from inside events.
+void gateway_free(struct device *d);
 size_t gateway_footprint(const struct device *d);

@@ -16,7 +16,8 @@ struct adapter_conn {          // a child's, to its gateway
     struct receipt *receipts;
     uint8_t state; // enum child_state
     uint8_t due;   // enum relay_due
-    bool queued, frozen;
+    bool queued;
+    bool frozen;  // hears nothing; what it says its failure has taken before
     bool listens; // to topics that are not below the gateway's base
 };
 

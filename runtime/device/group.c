@@ -354,10 +354,6 @@ void group_forget(struct group *g, struct device *d)
     const struct ownership *o = &g->fleet->config.owner;
     if (d->flags & FLAG_DEFERRED) // something of its end asked for one more look
         return;
-    if (!gateway_at_rest(d)) {
-        fleet_defer(g->fleet, d);
-        return;
-    }
     gateway_free(d);
     device_cancel_retry(d);
     device_undrop(d);

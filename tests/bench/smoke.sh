@@ -25,5 +25,15 @@ for mode in floor iotix-model iotix-lua memory; do
     echo "# $row"
   fi
 done
+for program in bench_gen bench_encoder; do
+  n=$((n + 1))
+  if rows=$("$build/bench/$program" 2>&1) && [ "$(grep -c '[0-9]' <<<"$rows")" -ge 6 ]; then
+    echo "ok $n - $program prints its rows"
+  else
+    bad=1
+    echo "not ok $n - $program"
+    echo "# $rows"
+  fi
+done
 echo "1..$n"
 exit "$bad"
