@@ -128,6 +128,21 @@ int device_connect(struct device *d, struct error *err)
     return open_conn(d, err);
 }
 
+bool device_online(const struct device *d)
+{
+    return d->conn_state == CONN_CONNECTED && !has(d, FLAG_CLOSING);
+}
+
+bool device_idle(const struct device *d)
+{
+    return !has(d, FLAG_OPEN) && (has(d, FLAG_CLOSING) || d->conn_state == CONN_DISCONNECTED);
+}
+
+bool device_opening(const struct device *d)
+{
+    return has(d, FLAG_OPEN);
+}
+
 void device_disconnect(struct device *d, enum adapter_close mode)
 {
     if (has(d, FLAG_OPEN)) {

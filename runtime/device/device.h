@@ -294,6 +294,13 @@ int device_heal(struct device *device, const char *kind, struct error *err);
 // it opens at the end of the turn: what fails then comes as ops.offline.
 int device_connect(struct device *device, struct error *err) WARN_UNUSED_RESULT;
 void device_disconnect(struct device *device, enum adapter_close mode);
+// Connected, and not closing.
+bool device_online(const struct device *device);
+// Neither connected nor about to be: device_connect is what it needs.
+bool device_idle(const struct device *device);
+// A new connection has been asked for and waits for the former one to end, or for the end of the turn: an offline that
+// comes now is the former one's.
+bool device_opening(const struct device *device);
 // token: 0 or a token from device_token; see adapter_ops.
 int device_publish(struct device *device, const struct adapter_message *m, uint32_t token,
                    struct error *err) WARN_UNUSED_RESULT;

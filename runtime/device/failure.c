@@ -149,7 +149,7 @@ static int restart_values(struct device *d)
         device_fail(d, err.text);
         return -1;
     }
-    if (had && d->flags & FLAG_TELEMETRY && d->conn_state == CONN_CONNECTED && !(d->flags & FLAG_CLOSING))
+    if (had && d->flags & FLAG_TELEMETRY && device_online(d))
         streams_start(d);
     rules_rebooted(d);
     return 0;

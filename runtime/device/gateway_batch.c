@@ -103,7 +103,7 @@ static unsigned compose(const struct batch *b, uint32_t *end)
 
 static bool online(const struct device *d)
 {
-    return d->conn_state == CONN_CONNECTED && !(d->flags & FLAG_CLOSING);
+    return device_online(d);
 }
 
 // One batch. false: it could not go out; what waits stays.

@@ -160,7 +160,7 @@ static void carry_phase(struct device_stream *s, const struct device_stream *clo
 static void carry_streams(const struct swap *swap, struct device *d, struct device_stream *const *old)
 {
     const struct fleet *fleet = d->group->fleet;
-    bool running = d->flags & FLAG_TELEMETRY && d->conn_state == CONN_CONNECTED && !(d->flags & FLAG_CLOSING);
+    bool running = d->flags & FLAG_TELEMETRY && device_online(d);
     const struct device_stream *clocks[256] = {0};
     for (unsigned i = 0; old && i < swap->to->n_streams; i++)
         clocks[i] = carry_stream(swap, d->streams[i], old);

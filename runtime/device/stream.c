@@ -351,7 +351,7 @@ int device_telemetry(struct device *d, bool on, struct error *err)
     if (streams_new(d, err))
         return -1;
     d->flags |= FLAG_TELEMETRY;
-    if (d->conn_state == CONN_CONNECTED && !(d->flags & FLAG_CLOSING))
+    if (device_online(d))
         streams_start(d);
     return 0;
 }

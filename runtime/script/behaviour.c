@@ -314,7 +314,7 @@ static void ops_offline(void *arg, struct device *d, const struct error *why, bo
     bool give_up = false;
     for (struct wait *w = b->waits, *next; w; w = next) {
         next = w->next;
-        if (w->kind != WAIT_ONLINE || (will_retry && w->retry))
+        if (w->kind != WAIT_ONLINE || (will_retry && w->retry) || device_opening(d))
             continue;
         give_up = will_retry;
         struct error text = *why;

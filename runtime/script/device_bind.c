@@ -128,12 +128,13 @@ static int dev_connect(lua_State *L)
         like.retry = bind_opt_bool(L, 2, "retry", true);
     }
     struct task *t = task_current(s->tasks, L, "dev:connect");
-    if (d->conn_state == CONN_CONNECTED) {
+    if (device_online(d)) {
         lua_pushboolean(L, 1);
         return 1;
     }
+    // What is under way already is only waited for; a connection that is closing is followed by a new one.
     struct error err = {0};
-    if (d->conn_state == CONN_DISCONNECTED && device_connect(d, &err))
+    if (device_idle(d) && device_connect(d, &err))
         return bind_fail(L, &err);
     return block_on(L, s, d, &like, timeout, t);
 }

@@ -124,6 +124,23 @@ static void test_life(void **state)
     stage_close(st);
 }
 
+// connect right behind disconnect waits for the old connection to end and for a new one: it is not online before.
+static void test_connect_while_closing(void **state)
+{
+    (void)state;
+    struct stage *st = stage_behaviour("local up = 0\n"
+                                       "dev:on('connect', function() up = up + 1 end)\n"
+                                       "assert(dev:connect())\n"
+                                       "dev:disconnect()\n"
+                                       "assert(dev:connect())\n"
+                                       "dev:sleep(0.1)\n"
+                                       "print('connects ' .. up)\n",
+                                       1, "");
+    stage_run(st, 5);
+    stage_says(st, "connects 2");
+    stage_close(st);
+}
+
 // A command handler may be registered before there is a connection; it is subscribed when there is one.
 static void test_command_before_connect(void **state)
 {
@@ -577,6 +594,7 @@ int main(void)
         cmocka_unit_test(test_load_good),
         cmocka_unit_test(test_load_bad),
         cmocka_unit_test(test_life),
+        cmocka_unit_test(test_connect_while_closing),
         cmocka_unit_test(test_command_before_connect),
         cmocka_unit_test(test_command_answers),
         cmocka_unit_test(test_handlers),
