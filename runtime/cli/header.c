@@ -3,6 +3,7 @@
 
 #include "cli/view.h"
 #include "core/units.h"
+#include "core/zone.h"
 #include "link/url.h"
 
 // "   [flag -b]": an override is always shown with where it came from.
@@ -110,13 +111,13 @@ static void shape_line(struct line *l, const struct header_info *info)
 static void virtual_line(struct line *l, const struct header_info *info)
 {
     const struct run_result *r = info->so_far;
-    char from[RECORD_TIME_LEN], until[RECORD_TIME_LEN];
+    char from[TIME_TEXT_LEN], until[TIME_TEXT_LEN];
     if (!r || !r->virtual_time)
         return;
-    record_time(r->virtual_from_us, from);
-    record_time(r->virtual_from_us + info->plan->duration_us, until);
+    time_text(r->virtual_from_us, from);
+    time_text(r->virtual_from_us + info->plan->duration_us, until);
     label(l, "virtual");
-    line_printf(l, PLAIN, "%.*s → %.*s", RECORD_TIME_LEN, from, RECORD_TIME_LEN, until);
+    line_printf(l, PLAIN, "%.*s → %.*s", TIME_TEXT_LEN, from, TIME_TEXT_LEN, until);
     put_origin(l, info, OPT_FROM);
     put_origin(l, info, OPT_FOR);
     line_end(l);

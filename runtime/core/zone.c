@@ -501,3 +501,38 @@ int zone_parse_time(const struct zone *z, const char *text, int64_t *wall_us, st
     *wall_us = utc_s * 1000000 + micros;
     return 0;
 }
+
+// --- as text ------------------------------------------------------------------------------------------------------
+
+static void two(char *to, int64_t v)
+{
+    to[0] = (char)('0' + v / 10);
+    to[1] = (char)('0' + v % 10);
+}
+
+// Civil date from days: years begin in March, so that the leap day is the last of its year.
+void time_text(int64_t wall_us, char dst[TIME_TEXT_LEN])
+{
+    static const int64_t max_ms = 253402300799999; // end of the year 9999
+    int64_t ms = wall_us < 0 ? 0 : wall_us / 1000;
+    if (ms > max_ms)
+        ms = max_ms;
+    int64_t days = ms / 86400000 + 719468, rest = ms % 86400000; // days since 0000-03-01
+    int64_t era = days / 146097, day = days % 146097;
+    int64_t year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
+    day -= 365 * year + year / 4 - year / 100;
+    int64_t month = (5 * day + 2) / 153; // 0 = March
+    day -= (153 * month + 2) / 5;
+    year += era * 400 + (month >= 10);
+    month = month < 10 ? month + 3 : month - 9;
+    memcpy(dst, "0000-00-00T00:00:00.000Z", TIME_TEXT_LEN);
+    two(dst, year / 100);
+    two(dst + 2, year % 100);
+    two(dst + 5, month);
+    two(dst + 8, day + 1);
+    two(dst + 11, rest / 3600000);
+    two(dst + 14, rest / 60000 % 60);
+    two(dst + 17, rest / 1000 % 60);
+    dst[20] = (char)('0' + rest % 1000 / 100);
+    two(dst + 21, rest % 100);
+}

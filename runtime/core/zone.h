@@ -36,3 +36,7 @@ int64_t zone_utc_s(const struct zone *z, const struct civil *c);
 // "2026-01-31", "2026-01-31T12:00:00", with "Z" or "+02:00" or, without, in the zone. Fractions down to microseconds.
 // 0 and microseconds since 1970, or -1.
 int zone_parse_time(const struct zone *z, const char *text, int64_t *wall_us, struct error *err) WARN_UNUSED_RESULT;
+// "2026-01-31T23:59:59.123Z" of microseconds since 1970, which count as the first or last moment of 1970..9999 beyond
+// them. No NUL behind it. Cheap: it stands in messages.
+#define TIME_TEXT_LEN 24
+void time_text(int64_t wall_us, char dst[TIME_TEXT_LEN]);

@@ -127,7 +127,9 @@ static int write_answer(struct device *d, const struct command_subject *about, c
 // The connection takes it now, or keeps it until it is back.
 static bool can_send(const struct device *d)
 {
-    if (!d->conn || d->conn_state == CONN_DISCONNECTED || d->flags & (FLAG_CLOSING | FLAG_OPEN | FLAG_OPEN_GIVEN_UP))
+    bool closing = d->flags & FLAG_CLOSING && !(d->flags & FLAG_CLOSE_DUE); // due: this goes out before
+    if (!d->conn || d->conn_state == CONN_DISCONNECTED || closing || d->flags & (FLAG_OPEN_GIVEN_UP) ||
+        (d->flags & FLAG_OPEN && !(d->flags & FLAG_CLOSE_DUE)))
         return false;
     return d->conn_state == CONN_CONNECTED || d->group->config.model->qos > 0;
 }

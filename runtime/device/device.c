@@ -106,7 +106,7 @@ static int may_connect(const struct device *d, struct error *err)
         return -1;
     if (has(d, FLAG_OPEN))
         return error_set(err, ERR_STATE, "already connecting");
-    if (d->conn_state != CONN_DISCONNECTED && !has(d, FLAG_CLOSING))
+    if (d->conn_state != CONN_DISCONNECTED && !has(d, FLAG_CLOSING | FLAG_OPEN_GIVEN_UP))
         return error_set(err, ERR_STATE, "already %s", conn_state_name(d->conn_state));
     return 0;
 }
@@ -115,7 +115,7 @@ int device_connect(struct device *d, struct error *err)
 {
     if (may_connect(d, err))
         return -1;
-    if (has(d, FLAG_CLOSING)) { // opens when on_offline has come
+    if (has(d, FLAG_CLOSING | FLAG_OPEN_GIVEN_UP)) { // opens when on_offline has come, or has been told
         raise_flag(d, FLAG_OPEN);
         return 0;
     }
@@ -135,12 +135,20 @@ bool device_online(const struct device *d)
 
 bool device_idle(const struct device *d)
 {
-    return !has(d, FLAG_OPEN) && (has(d, FLAG_CLOSING) || d->conn_state == CONN_DISCONNECTED);
+    return !has(d, FLAG_OPEN) && (has(d, FLAG_CLOSING | FLAG_OPEN_GIVEN_UP) || d->conn_state == CONN_DISCONNECTED);
 }
 
 bool device_opening(const struct device *d)
 {
     return has(d, FLAG_OPEN);
+}
+
+static void close_conn(struct device *d, enum adapter_close mode)
+{
+    drop_flag(d, FLAG_CLOSE_DUE);
+    if (mode == ADAPTER_GRACEFUL)
+        sparkplug_leave(d);
+    d->group->adapter->conn_close(d->conn, mode);
 }
 
 void device_disconnect(struct device *d, enum adapter_close mode)
@@ -157,11 +165,16 @@ void device_disconnect(struct device *d, enum adapter_close mode)
     }
     if (d->conn_state == CONN_DISCONNECTED || has(d, FLAG_CLOSING | FLAG_OPEN_GIVEN_UP))
         return;
-    if (mode == ADAPTER_GRACEFUL)
-        sparkplug_leave(d);
     raise_flag(d, FLAG_CLOSING);
     streams_stop(d);
-    d->group->adapter->conn_close(d->conn, mode);
+    if (!has(d, FLAG_IN_EVENT)) {
+        close_conn(d, mode);
+        return;
+    }
+    // What answers the event goes out first, such as the acknowledgement of a command.
+    d->close_mode = (uint8_t)mode;
+    raise_flag(d, FLAG_CLOSE_DUE);
+    fleet_defer(d->group->fleet, d);
 }
 
 static int usable(const struct device *d, struct error *err)
@@ -312,7 +325,7 @@ void device_silence(struct device *d)
 
 static void stopped(struct device *d)
 {
-    drop_flag(d, FLAG_CLOSING | FLAG_OPEN | FLAG_OPEN_GIVEN_UP);
+    drop_flag(d, FLAG_CLOSING | FLAG_CLOSE_DUE | FLAG_OPEN | FLAG_OPEN_GIVEN_UP);
     if (d->conn_state != CONN_DISCONNECTED)
         device_set_conn(d, CONN_DISCONNECTED);
     set_state(d, DEVICE_STOPPED);
@@ -489,7 +502,7 @@ void device_free_parts(struct device *d)
     if (d->conn)
         d->group->adapter->conn_delete(d->conn);
     d->conn = NULL;
-    drop_flag(d, FLAG_CLOSING | FLAG_OPEN | FLAG_OPEN_GIVEN_UP | FLAG_SUBSCRIBED);
+    drop_flag(d, FLAG_CLOSING | FLAG_CLOSE_DUE | FLAG_OPEN | FLAG_OPEN_GIVEN_UP | FLAG_SUBSCRIBED);
     if (d->conn_state != CONN_DISCONNECTED)
         device_set_conn(d, CONN_DISCONNECTED);
     streams_free(d);
@@ -528,6 +541,8 @@ void device_settle(struct device *d)
             device_launch(d);
         return;
     }
+    if (has(d, FLAG_CLOSE_DUE))
+        close_conn(d, (enum adapter_close)d->close_mode);
     if (has(d, FLAG_RENEW))
         renew(d);
     if (has(d, FLAG_OPEN_GIVEN_UP)) {
@@ -562,7 +577,7 @@ static void online(struct device *d, bool session_present)
     sparkplug_online(d);
     if (d->failures)
         failure_online(d);
-    if (has(d, FLAG_TELEMETRY) && active(d))
+    if (has(d, FLAG_TELEMETRY) && active(d) && device_online(d)) // what was told may have disconnected it
         streams_start(d);
     if (!has(d, FLAG_BEHAVIOUR) && d->state == DEVICE_STARTING)
         set_state(d, DEVICE_RUNNING);
@@ -586,7 +601,7 @@ static void offline(struct device *d, const struct error *why, bool will_retry)
     device_set_conn(d, will_retry ? CONN_RECONNECTING : CONN_DISCONNECTED);
     streams_stop(d);
     if (!will_retry) {
-        drop_flag(d, FLAG_CLOSING | FLAG_SUBSCRIBED); // subscriptions end with their connection
+        drop_flag(d, FLAG_CLOSING | FLAG_CLOSE_DUE | FLAG_SUBSCRIBED); // subscriptions end with their connection
         if (has(d, FLAG_OPEN))
             fleet_defer(d->group->fleet, d);
     }

@@ -150,6 +150,7 @@ struct device {
     uint8_t state;                  // enum device_state
     uint8_t conn_state;             // enum conn_state
     uint8_t ever_online;
+    uint8_t close_mode; // enum adapter_close, of a close that waits for the end of the turn
     uint16_t starts;   // how often it was started; seeds its values anew at each
     uint32_t flags;    // of internal.h
     uint32_t restarts; // after errors
@@ -293,6 +294,8 @@ int device_heal(struct device *device, const char *kind, struct error *err);
 // ERR_CANCELLED when the fleet is stopping. While a close is under way, or from inside an event of the same connection,
 // it opens at the end of the turn: what fails then comes as ops.offline.
 int device_connect(struct device *device, struct error *err) WARN_UNUSED_RESULT;
+// From inside an event of the same connection it is closed at the end of the turn, so that what answers the event still
+// goes out; for everybody else it is closing at once.
 void device_disconnect(struct device *device, enum adapter_close mode);
 // Connected, and not closing.
 bool device_online(const struct device *device);

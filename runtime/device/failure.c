@@ -127,14 +127,28 @@ static void connect_again(struct failure *f)
     struct device *d = f->device;
     const struct fleet_config *config = &d->group->fleet->config;
     struct error err = {0};
-    if (!f->was_wanted || !active(d))
+    if (!f->was_wanted || !active(d) || !device_connect(d, &err) || err.code == ERR_CANCELLED)
         return;
-    if (!device_connect(d, &err) || err.code == ERR_STATE || err.code == ERR_CANCELLED)
+    if (err.code == ERR_STATE) { // another failure keeps it off; or it is connected already
+        failures_want(d);
         return;
+    }
     if (d->flags & FLAG_BEHAVIOUR)
         config->ops->offline(config->ops_arg, d, &err, false);
     else
         device_fail(d, err.text);
+}
+
+static bool keeps_off(const struct failure *f)
+{
+    return (f->spec.kind == FAILURE_DISCONNECT && !half_open(f) && !f->spec.action) ||
+           (f->spec.kind == FAILURE_REBOOT && f->phase == PHASE_ON) || f->phase == PHASE_EMPTY;
+}
+
+void failures_want(struct device *d)
+{
+    for (struct failure *f = d->failures; f; f = f->next)
+        f->was_wanted |= keeps_off(f);
 }
 
 // As after a start: values begin anew (and differently), what was set by setState is forgotten.
@@ -329,7 +343,7 @@ static void due(struct timer *t, void *arg)
         boot(f); // it ends when it is online
     } else if (f->spec.kind == FAILURE_BATTERY_DRAIN && f->phase == PHASE_ON && now_us >= empty_us(f)) {
         f->phase = PHASE_EMPTY;
-        f->was_wanted = f->device->conn_state != CONN_DISCONNECTED;
+        f->was_wanted = !device_idle(f->device);
         device_disconnect(f->device, ADAPTER_ABRUPT);
         arm(f);
     } else {
@@ -357,7 +371,7 @@ static struct failure *new_failure(struct device *d, const struct failure_spec *
     f->spec = *spec;
     f->params = json_incref((json_t *)(uintptr_t)spec->params);
     f->start_us = loop_now_us(failure_loop(f));
-    f->was_wanted = d->conn_state != CONN_DISCONNECTED || d->flags & FLAG_OPEN;
+    f->was_wanted = !device_idle(d);
     f->last = &f->first;
     buf_create(&f->broken, FLEET_MAX_PAYLOAD);
     // The same run, the same failures: what is drawn depends on the device and on which failure it is.
@@ -390,14 +404,14 @@ int device_fail_spec(struct device *d, const struct failure_spec *spec, struct e
     arm(f);
     if (!spec->action)
         counter_add(rules_failure_series(d->group, spec->kind), 1);
-    tell(d, "failure:", f);
+    tell(d, "failure:", f); // who hears of it may end it
     return 0;
 }
 
 int device_fail_inject(struct device *d, const char *kind, const json_t *params, int64_t duration_us, struct error *err)
 {
     struct failure_spec spec;
-    return failure_parse(kind, params, duration_us, d->group->config.model, &spec, err) ||
+    return device_busy(d, err) || failure_parse(kind, params, duration_us, d->group->config.model, &spec, err) ||
                    device_fail_spec(d, &spec, err)
                ? -1
                : 0;
@@ -406,6 +420,8 @@ int device_fail_inject(struct device *d, const char *kind, const json_t *params,
 int device_heal(struct device *d, const char *kind, struct error *err)
 {
     const char *const *names = failure_names();
+    if (device_busy(d, err))
+        return -1;
     for (int k = 0; k < FAILURE_KIND_MAX; k++) {
         if (kind && strcmp(kind, names[k]))
             continue;
@@ -431,9 +447,7 @@ void failure_model_changed(struct device *d)
 int failure_forbids(const struct device *d, struct error *err)
 {
     for (const struct failure *f = d->failures; f; f = f->next) {
-        bool off = (f->spec.kind == FAILURE_DISCONNECT && !half_open(f) && !f->spec.action) ||
-                   (f->spec.kind == FAILURE_REBOOT && f->phase == PHASE_ON) || f->phase == PHASE_EMPTY;
-        if (off)
+        if (keeps_off(f))
             return error_set(err, ERR_STATE, "the device is off: its failure %s goes on", name_of(f));
     }
     return 0;

@@ -83,6 +83,8 @@ bool failure_value(struct device *d, unsigned slot, enum value_type type, struct
 int failure_password(const struct device *d, struct buf *out, struct error *err);
 // The connection is there: what a boot says.
 void failure_online(struct device *d);
+// Somebody wanted the device to connect and a failure that goes on forbade it: it connects when that is over.
+void failures_want(struct device *d);
 // Whether the device is offline because of a failure that ends by itself: then it does not end in error.
 bool failure_expected(const struct device *d);
 // The device has another model: what refers to an attribute ends.

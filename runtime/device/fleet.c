@@ -7,8 +7,7 @@
 
 static void settle_hook(struct loop_hook *hook, struct loop *loop);
 
-// Work is spread over turns, but for virtual time: there an instant is done as a whole (loop_simulate).
-static unsigned a_turn(const struct fleet *fleet, unsigned n)
+unsigned fleet_a_turn(const struct fleet *fleet, unsigned n)
 {
     return loop_simulating(fleet->config.env.loop) ? UINT_MAX : n;
 }
@@ -35,7 +34,7 @@ struct fleet *fleet_new(const struct fleet_config *config, struct error *err)
     }
     fleet->config = *config;
     fleet->slots = slots;
-    fleet->starts_left = a_turn(fleet, FLEET_STARTS_A_TURN);
+    fleet->starts_left = fleet_a_turn(fleet, FLEET_STARTS_A_TURN);
     buf_create(&fleet->id, FLEET_MAX_TEXT);
     buf_create(&fleet->topic, FLEET_MAX_TEXT);
     buf_create(&fleet->gateway_id, FLEET_MAX_TEXT);
@@ -110,10 +109,11 @@ void fleet_defer(struct fleet *fleet, struct device *d)
 static void settle_hook(struct loop_hook *hook, struct loop *loop)
 {
     struct fleet *fleet = container_of(hook, struct fleet, hook);
-    unsigned most = a_turn(fleet, FLEET_SETTLES_A_TURN);
+    unsigned most = fleet_a_turn(fleet, FLEET_SETTLES_A_TURN);
     for (unsigned n = 0; fleet->deferred_first && n < most; n++) {
         struct device *d = fleet->deferred_first;
-        if (d->flags & FLAG_RESTART && !(d->flags & FLAG_DESTROY)) {
+        bool rests = d->state == DEVICE_STOPPED || d->state == DEVICE_ERROR || d->state == DEVICE_CREATED;
+        if (rests && d->flags & FLAG_RESTART && !(d->flags & FLAG_DESTROY)) {
             if (!fleet->starts_left)
                 break;
             fleet->starts_left--;
@@ -124,7 +124,7 @@ static void settle_hook(struct loop_hook *hook, struct loop *loop)
         d->flags &= ~(uint32_t)FLAG_DEFERRED;
         device_settle(d);
     }
-    fleet->starts_left = a_turn(fleet, FLEET_STARTS_A_TURN);
+    fleet->starts_left = fleet_a_turn(fleet, FLEET_STARTS_A_TURN);
     if (fleet->deferred_first)
         loop_again(loop);
 }
@@ -187,7 +187,7 @@ static void drain(struct timer *t, void *arg)
 {
     struct fleet *fleet = container_of(t, struct fleet, drain_timer);
     int64_t now_us = loop_now_us(arg);
-    unsigned budget = a_turn(fleet, FLEET_STOPS_A_TURN);
+    unsigned budget = fleet_a_turn(fleet, FLEET_STOPS_A_TURN);
     bool done = drain_begin(fleet, &budget) && drain_close(fleet, now_us, &budget);
     if (!done)
         loop_timer_at(arg, t, now_us, drain);

@@ -229,9 +229,11 @@ static void subscribe(struct gateway *gw)
             (device_subscribe(d, buf_cstr(text), d->group->config.model->qos, 0, &err) && err.code == ERR_INVALID))
             device_fail(d, err.code ? err.text : "the topic of its children's commands is too long");
     }
-    for (const struct filter *f = gw->filters; f && runs(d); f = f->next) {
-        if (device_subscribe(d, f->text, f->qos, 0, &err) && err.code == ERR_INVALID)
-            device_fail(d, err.text);
+    for (const struct filter *f = runs(d) ? gw->filters : NULL; f; f = f->next) {
+        if (device_subscribe(d, f->text, f->qos, 0, &err) && err.code == ERR_INVALID) {
+            device_fail(d, err.text); // and the filters are gone
+            return;
+        }
     }
 }
 

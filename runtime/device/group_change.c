@@ -581,7 +581,7 @@ static void work(struct timer *t, void *arg)
 {
     struct fleet *fleet = container_of(t, struct fleet, job_timer);
     struct loop *loop = arg;
-    uint64_t budget = CHANGES_A_TURN;
+    uint64_t budget = fleet_a_turn(fleet, CHANGES_A_TURN);
     while (fleet->jobs) {
         struct change_job *job = fleet->jobs;
         struct error err = {0};

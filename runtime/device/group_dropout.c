@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include "core/log.h"
 #include "device/choice.h"
+#include "device/failure.h"
 #include "device/internal.h"
 
 enum { DROPS_A_TURN = 256 };
@@ -149,9 +150,10 @@ static bool bring_back(struct group_dropout *r, struct dropping *one)
         return false;
     device_undrop(d);
     // A behaviour that did not live through it is started anew; who has connected again already says ERR_STATE.
-    if (d->state == DEVICE_STARTING || d->state == DEVICE_RUNNING)
-        (void)!device_connect(d, NULL);
-    else if (d->state == DEVICE_STOPPED || d->state == DEVICE_ERROR)
+    if (d->state == DEVICE_STARTING || d->state == DEVICE_RUNNING) {
+        if (device_connect(d, NULL))
+            failures_want(d); // off for another reason as well: it is back when that is over
+    } else if (d->state == DEVICE_STOPPED || d->state == DEVICE_ERROR)
         (void)!device_restart(d, NULL);
     return true;
 }
@@ -178,7 +180,7 @@ static void dropout_due(struct timer *t, void *arg)
     struct group_dropout *r = container_of(t, struct group_dropout, timer);
     struct fleet *fleet = r->group->fleet;
     int64_t now_us = elapsed(r->group);
-    unsigned budget = DROPS_A_TURN;
+    unsigned budget = fleet_a_turn(fleet, DROPS_A_TURN);
     struct error err;
     if (fleet->stopping)
         return;

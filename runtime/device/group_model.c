@@ -12,7 +12,6 @@
 #include "device/internal.h"
 #include "device/proxy.h"
 #include "device/rule.h"
-#include "device/rule.h"
 
 #define LINGER_US 60000000 // and the longest timeout of its commands
 
@@ -201,13 +200,12 @@ static void change_device(const struct swap *swap, struct device *d)
     }
     rules_model_changed(d);
     failure_model_changed(d);
-    if (d->rules || swap->to->n_behaviors)
-        rules_model_changed(d);
+    active = d->state == DEVICE_STARTING || d->state == DEVICE_RUNNING; // behaviors may have heard of it
     if (active && swap->commands && d->flags & FLAG_SUBSCRIBED && d->conn_state == CONN_CONNECTED) {
         d->flags &= ~(uint32_t)FLAG_SUBSCRIBED;
         commands_subscribe(d);
     }
-    if (active && swap->to->sparkplug && d->conn_state == CONN_CONNECTED)
+    if (active && swap->to->sparkplug && device_online(d))
         sparkplug_born(d); // it names the metrics
 }
 

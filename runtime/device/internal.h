@@ -30,6 +30,7 @@ enum device_flag {
     FLAG_DROPPED = 1 << 17,       // counted in group->dropped
     FLAG_PLAN_DOWN = 1 << 18,     // stopped by a falling stage of the launch plan
     FLAG_RENEW = 1 << 19,         // its behaviour begins anew when the turn ends
+    FLAG_CLOSE_DUE = 1 << 20,     // closing, and conn_close is called when the turn ends, with close_mode
 };
 
 struct fleet {
@@ -42,6 +43,7 @@ struct fleet {
     unsigned starts_left; // of FLEET_STARTS_A_TURN
     uint64_t retries;     // devices that wait for a restart
     bool started, stopping;
+    bool sampling; // a message is being made, in scratch: nothing else may be that needs it
     int64_t start_us, deadline_us;
     struct timer drain_timer;
     struct change_job *jobs; // group_change.c: asked for and not carried out, in order
@@ -60,6 +62,9 @@ struct fleet {
 };
 
 // fleet.c
+// How many of what is spread over turns may be done in this one: n, and all of it in virtual time, where an instant is
+// done as a whole (loop_simulate).
+unsigned fleet_a_turn(const struct fleet *fleet, unsigned n);
 void fleet_defer(struct fleet *fleet, struct device *d);
 // group_data.c: whether there is a row for each of `count` devices, and an id of its own.
 int group_check_data(struct group *group, uint64_t count, struct error *err);
@@ -100,6 +105,8 @@ void device_free_parts(struct device *d); // connection, streams, retry; not fro
 void device_cancel_retry(struct device *d);
 extern const struct adapter_events device_events;
 int device_transmit(struct device *d, const struct adapter_message *m, uint32_t token, struct error *err);
+// Inside a hook of a generator or an encoder, of any device: -1.
+int device_busy(const struct device *d, struct error *err);
 // rule.c
 void rules_group_free(struct group *g);
 // stream.c

@@ -144,31 +144,31 @@ static unsigned place_of(const struct model_behavior *b, const struct model *m, 
     return n + (unsigned)model_slot(m, name);
 }
 
-// A parameter that was not given leaves the attribute as it is.
-static int set_one(struct device *d, const struct model_behavior *b, const struct rule_state *s,
-                   const struct rule_values *values, const json_t *params, bool *changed, struct error *err)
+// What one attribute is set to. *out NULL: a parameter that was not given leaves the attribute as it is.
+static int make_one(struct device *d, const struct model_behavior *b, const struct rule_state *s,
+                    const struct rule_values *values, const json_t *params, json_t **out, struct error *err)
 {
     struct fleet *fleet = d->group->fleet;
     struct payload_scope scope;
-    json_t *made;
-    if (s->value)
-        return fix(d, s->slot, s->value, changed, err);
+    *out = NULL;
+    if (s->value) {
+        *out = json_incref((json_t *)(uintptr_t)s->value);
+        return 0;
+    }
     if (s->parameter) {
-        const json_t *given = json_object_get(params, s->parameter);
+        json_t *given = json_object_get(params, s->parameter);
         unsigned place = place_of(b, d->group->config.model, s->parameter);
-        if (b->command && place < b->command->n_parameters)
-            return given ? fix(d, s->slot, given, changed, err) : 0;
-        made = json_of(&values->values[place]);
+        if (b->command && place < b->command->n_parameters) {
+            *out = json_incref(given);
+            return 0;
+        }
+        *out = json_of(&values->values[place]);
     } else {
         if (device_scope(d, values->values, &scope, err) || render(s->text, &scope, &fleet->payload, err))
             return -1;
-        made = json_text((const char *)fleet->payload.data, fleet->payload.len);
+        *out = json_text((const char *)fleet->payload.data, fleet->payload.len);
     }
-    if (!made)
-        return error_set(err, ERR_NO_MEMORY, "out of memory");
-    int rc = fix(d, s->slot, made, changed, err);
-    json_decref(made);
-    return rc;
+    return *out ? 0 : error_set(err, ERR_NO_MEMORY, "out of memory");
 }
 
 // Behaviors that look at the state hear of it.
@@ -178,15 +178,26 @@ static void state_changed(struct device *d)
     rules_values(d);
 }
 
+// All are made before the first is set: each sees the values from before (two may be exchanged), and the texts among
+// them are freed by setting them.
 static int set_state(struct device *d, const struct model_behavior *b, const struct rule_values *values,
                      const json_t *params, bool *changed, struct error *err)
 {
     int rc = 0;
     struct error one;
+    json_t **made = calloc(b->n_states ? b->n_states : 1, sizeof(json_t *));
+    if (!made)
+        return error_set(err, ERR_NO_MEMORY, "out of memory");
     for (unsigned i = 0; i < b->n_states; i++) { // one that fails does not keep the others from being set
-        if (set_one(d, b, &b->states[i], values, params, changed, rc ? &one : err))
+        if (make_one(d, b, &b->states[i], values, params, &made[i], rc ? &one : err))
             rc = -1;
     }
+    for (unsigned i = 0; i < b->n_states; i++) {
+        if (made[i] && fix(d, b->states[i].slot, made[i], changed, rc ? &one : err))
+            rc = -1;
+        json_decref(made[i]);
+    }
+    free(made);
     return rc;
 }
 
@@ -196,6 +207,8 @@ int device_set_state(struct device *d, const json_t *state, struct error *err)
     const char *name;
     json_t *value;
     bool changed = false;
+    if (device_busy(d, err))
+        return -1;
     if (!json_is_object(state))
         return error_set(err, ERR_INVALID, "expected an object of attributes and their values");
     if (!m || device_keep_values(d, err))

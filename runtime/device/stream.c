@@ -31,6 +31,13 @@ size_t streams_footprint(const struct device *d)
     return d->kept ? size + d->group->config.model->n_attributes * sizeof(*d->kept) : size;
 }
 
+int device_busy(const struct device *d, struct error *err)
+{
+    if (!d->group->fleet->sampling)
+        return 0;
+    return error_set(err, ERR_STATE, "a handler of a generator or an encoder cannot do that: it answers at once");
+}
+
 // --- latest values ------------------------------------------------------------------------------------------------
 
 // transient: its text does not outlive the message.
@@ -245,7 +252,7 @@ int device_emit(struct device *d, const char *topic, size_t topic_len, const voi
 }
 
 // Values of one message into the fleet's scratch, and the message out. -1: the device cannot go on.
-static int publish_sample(struct device_stream *s, int64_t due_us, struct error *err)
+static int make_sample(struct device_stream *s, int64_t due_us, struct error *err)
 {
     struct device *d = s->device;
     struct group *g = d->group;
@@ -270,6 +277,20 @@ static int publish_sample(struct device_stream *s, int64_t due_us, struct error 
     d->sparkplug_seq++;
     return device_emit(d, (const char *)fleet->topic.data, fleet->topic.len, fleet->payload.data, fleet->payload.len,
                        err);
+}
+
+// A hook of a generator or an encoder may ask for anything: what would use the scratch, or free what is being made, is
+// refused (device_busy), and a disconnect waits for the end of the turn.
+static int publish_sample(struct device_stream *s, int64_t due_us, struct error *err)
+{
+    struct device *d = s->device;
+    struct fleet *fleet = d->group->fleet;
+    fleet->sampling = true;
+    d->flags |= FLAG_IN_EVENT;
+    int rc = make_sample(s, due_us, err);
+    d->flags &= ~(uint32_t)FLAG_IN_EVENT;
+    fleet->sampling = false;
+    return rc;
 }
 
 // --- ticks --------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ struct capture {
     struct record_file *files[OUTPUTS_MAX];
     struct buf name;
     const struct group *group; // the last one, and what is known of it
+    const struct model *model; // its model then: it may get another one
     size_t group_len;
     bool binary, influx;
     bool ended;
@@ -34,6 +35,7 @@ static void know_group(struct capture *c, const struct group *g)
     const json_t *encoding = m ? json_object_get(m->source, "encoding") : NULL;
     const char *name = json_string_value(json_is_object(encoding) ? json_object_get(encoding, "type") : encoding);
     c->group = g;
+    c->model = m;
     c->group_len = strlen(g->config.name);
     c->binary = name && (!strcmp(name, "cbor") || !strcmp(name, "binary") || !strcmp(name, "sparkplug"));
     c->influx = name && !strcmp(name, "influx");
@@ -57,7 +59,7 @@ static void output_failed(struct capture *c, const struct error *why)
 
 static int add(struct capture *c, const struct device *d, const struct adapter_message *m, struct error *err)
 {
-    if (d->group != c->group)
+    if (d->group != c->group || d->group->config.model != c->model)
         know_group(c, d->group);
     buf_clear(&c->name);
     if (device_name(d, &c->name))

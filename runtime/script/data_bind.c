@@ -110,41 +110,6 @@ static void push_meta(lua_State *L, struct scenario *s, unsigned number)
     lua_rawgeti(L, LUA_REGISTRYINDEX, g->data_meta);
 }
 
-static void push_json(lua_State *L, const struct value *v)
-{
-    struct error err;
-    json_t *json = json_parse(v->str.s, v->str.n, "data", &err);
-    if (json)
-        json_to_lua(L, json);
-    else
-        lua_pushnil(L);
-    json_decref(json);
-}
-
-static void push_value(lua_State *L, const struct value *v)
-{
-    switch (v->type) {
-    case VALUE_NUMBER:
-        lua_pushnumber(L, v->number);
-        break;
-    case VALUE_INTEGER:
-        lua_pushnumber(L, (lua_Number)v->integer);
-        break;
-    case VALUE_BOOLEAN:
-        lua_pushboolean(L, v->boolean);
-        break;
-    case VALUE_STRING:
-        lua_pushlstring(L, v->str.s, v->str.n);
-        break;
-    case VALUE_JSON:
-        push_json(L, v);
-        break;
-    default:
-        lua_pushnil(L);
-        break;
-    }
-}
-
 static void push_row(lua_State *L, struct scenario *s, const struct device *d)
 {
     const struct dataset *ds = d->group->config.data;
@@ -163,7 +128,7 @@ static void push_row(lua_State *L, struct scenario *s, const struct device *d)
         else
             dataset_field_at(ds, at, i, &scratch, &v);
         lua_pushstring(L, dataset_column_name(ds, i));
-        push_value(L, &v);
+        value_to_lua(L, &v);
         lua_rawset(L, -3);
     }
     scratch_destroy(&scratch);

@@ -141,33 +141,7 @@ static int gen_call(lua_State *L)
         g->start_us = now_us;
     context.time_us = now_us - g->start_us;
     gen_next(g->spec, g->states, scenario_rng(s), &context, &v);
-    switch (v.type) {
-    case VALUE_NUMBER:
-        lua_pushnumber(L, v.number);
-        break;
-    case VALUE_INTEGER:
-        lua_pushnumber(L, (double)v.integer);
-        break;
-    case VALUE_BOOLEAN:
-        lua_pushboolean(L, v.boolean);
-        break;
-    case VALUE_STRING:
-    case VALUE_BINARY:
-        lua_pushlstring(L, v.str.s, v.str.n);
-        break;
-    case VALUE_JSON: {
-        struct error err = {0};
-        json_t *json = json_parse(v.str.s, v.str.n, "value", &err);
-        if (!json)
-            return luaL_error(L, "%s", err.text);
-        json_to_lua(L, json);
-        json_decref(json);
-        break;
-    }
-    default:
-        lua_pushnil(L);
-        break;
-    }
+    value_to_lua(L, &v);
     return 1;
 }
 

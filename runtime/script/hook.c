@@ -320,55 +320,6 @@ static struct hook_slot *slot_of(struct scenario *s, struct behaviour *b, unsign
 
 // --- values -------------------------------------------------------------------------------------------------------
 
-static void push_number_text(lua_State *L, double number)
-{
-    struct buf text;
-    buf_create(&text, 64);
-    if (buf_append_number(&text, number, -1))
-        lua_pushnumber(L, number);
-    else
-        lua_pushlstring(L, (const char *)text.data, text.len);
-    buf_destroy(&text);
-}
-
-static void push_json(lua_State *L, const struct value *v)
-{
-    json_t *json = json_parse(v->str.s, v->str.n, "value", NULL);
-    if (json)
-        json_to_lua(L, json);
-    else
-        lua_pushnil(L);
-    json_decref(json);
-}
-
-static void push_value(lua_State *L, const struct value *v)
-{
-    switch (v->type) {
-    case VALUE_NUMBER:
-        lua_pushnumber(L, v->number);
-        break;
-    case VALUE_INTEGER:
-        lua_pushnumber(L, (double)v->integer);
-        break;
-    case VALUE_BOOLEAN:
-        lua_pushboolean(L, v->boolean);
-        break;
-    case VALUE_STRING:
-    case VALUE_BINARY:
-        lua_pushlstring(L, v->str.s, v->str.n);
-        break;
-    case VALUE_NUMERAL:
-        push_number_text(L, v->number);
-        break;
-    case VALUE_JSON:
-        push_json(L, v);
-        break;
-    default:
-        lua_pushnil(L);
-        break;
-    }
-}
-
 // ctx.values.NAME: the device's latest value, looked up when it is asked for.
 static int values_index(lua_State *L)
 {
@@ -387,7 +338,7 @@ static int values_index(lua_State *L)
         return luaL_error(L, "the model has no attribute \"%s\"; it has: %s", name, names);
     }
     device_value(d, (unsigned)slot, &v);
-    push_value(L, &v);
+    value_to_lua(L, &v);
     return 1;
 }
 
@@ -594,7 +545,7 @@ static void fill_values(lua_State *L, const struct model_stream *stream, const s
 {
     for (unsigned i = 0; i < stream->n_attributes; i++) {
         lua_pushstring(L, stream->attributes[i].name);
-        push_value(L, &values[i]);
+        value_to_lua(L, &values[i]);
         lua_rawset(L, -3);
     }
 }

@@ -169,6 +169,9 @@ int bind_opt_int(lua_State *L, int table, const char *key, int min, int max, int
 int json_encode_value(lua_State *L, int idx, struct buf *out, struct error *err) WARN_UNUSED_RESULT;
 json_t *json_from_lua(lua_State *L, int idx, struct error *err);
 void json_to_lua(lua_State *L, const json_t *v);
+// A telemetry value: numbers, booleans and texts as they are, a number of a string attribute as text, JSON decoded; nil
+// when there is none.
+void value_to_lua(lua_State *L, const struct value *v);
 
 // device handles and behaviours
 void device_bindings_open(lua_State *L, struct scenario *s); // fills metatables

@@ -290,3 +290,54 @@ void json_to_lua(lua_State *L, const json_t *v)
         break;
     }
 }
+
+// --- values of telemetry ------------------------------------------------------------------------------------------
+
+static void push_number_text(lua_State *L, double number)
+{
+    struct buf text;
+    buf_create(&text, 64);
+    if (buf_append_number(&text, number, -1))
+        lua_pushnumber(L, number);
+    else
+        lua_pushlstring(L, (const char *)text.data, text.len);
+    buf_destroy(&text);
+}
+
+static void push_json(lua_State *L, const struct value *v)
+{
+    json_t *json = json_parse(v->str.s, v->str.n, "value", NULL);
+    if (json)
+        json_to_lua(L, json);
+    else
+        lua_pushnil(L);
+    json_decref(json);
+}
+
+void value_to_lua(lua_State *L, const struct value *v)
+{
+    switch (v->type) {
+    case VALUE_NUMBER:
+        lua_pushnumber(L, v->number);
+        break;
+    case VALUE_INTEGER:
+        lua_pushnumber(L, (double)v->integer);
+        break;
+    case VALUE_BOOLEAN:
+        lua_pushboolean(L, v->boolean);
+        break;
+    case VALUE_STRING:
+    case VALUE_BINARY:
+        lua_pushlstring(L, v->str.s, v->str.n);
+        break;
+    case VALUE_NUMERAL:
+        push_number_text(L, v->number);
+        break;
+    case VALUE_JSON:
+        push_json(L, v);
+        break;
+    default:
+        lua_pushnil(L);
+        break;
+    }
+}

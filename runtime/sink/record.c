@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "core/zone.h"
 #include "sink/json_scan.h"
 
 const char *record_format_name(enum record_format f)
@@ -19,38 +20,6 @@ const char *record_header(enum record_format f)
 
 // --- pieces -------------------------------------------------------------------------------------------------------
 
-static void two(char *to, int64_t v)
-{
-    to[0] = (char)('0' + v / 10);
-    to[1] = (char)('0' + v % 10);
-}
-
-void record_time(int64_t wall_us, char dst[RECORD_TIME_LEN])
-{
-    static const int64_t max_ms = 253402300799999; // end of the year 9999
-    int64_t ms = wall_us < 0 ? 0 : wall_us / 1000;
-    if (ms > max_ms)
-        ms = max_ms;
-    int64_t days = ms / 86400000 + 719468, rest = ms % 86400000; // days since 0000-03-01
-    int64_t era = days / 146097, day = days % 146097;
-    int64_t year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
-    day -= 365 * year + year / 4 - year / 100;
-    int64_t month = (5 * day + 2) / 153; // 0 = March
-    day -= (153 * month + 2) / 5;
-    year += era * 400 + (month >= 10);
-    month = month < 10 ? month + 3 : month - 9;
-    memcpy(dst, "0000-00-00T00:00:00.000Z", RECORD_TIME_LEN);
-    two(dst, year / 100);
-    two(dst + 2, year % 100);
-    two(dst + 5, month);
-    two(dst + 8, day + 1);
-    two(dst + 11, rest / 3600000);
-    two(dst + 14, rest / 60000 % 60);
-    two(dst + 17, rest / 1000 % 60);
-    dst[20] = (char)('0' + rest % 1000 / 100);
-    two(dst + 21, rest % 100);
-}
-
 static int put(struct buf *out, const char *s)
 {
     return buf_append(out, s, strlen(s));
@@ -65,26 +34,6 @@ static bool is_text(const uint8_t *s, size_t n)
         i += len;
     }
     return true;
-}
-
-static int put_base64(struct buf *out, const uint8_t *in, size_t n)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    if (n > RECORD_LINE_MAX)
-        return -1;
-    uint8_t *to = buf_reserve(out, (uint32_t)((n + 2) / 3 * 4));
-    if (!to)
-        return -1;
-    for (size_t i = 0; i < n; i += 3) {
-        size_t left = n - i;
-        uint32_t bits = (uint32_t)in[i] << 16 | (left > 1 ? (uint32_t)in[i + 1] << 8 : 0) | (left > 2 ? in[i + 2] : 0);
-        *to++ = (uint8_t)digits[bits >> 18];
-        *to++ = (uint8_t)digits[bits >> 12 & 63];
-        *to++ = left > 1 ? (uint8_t)digits[bits >> 6 & 63] : '=';
-        *to++ = left > 2 ? (uint8_t)digits[bits & 63] : '=';
-    }
-    out->len += (uint32_t)((n + 2) / 3 * 4);
-    return 0;
 }
 
 static bool is_json(const struct record *r, bool *has_newline)
@@ -131,13 +80,13 @@ static int put_payload(struct buf *out, const struct record *r)
         return put_json(out, r, has_newline);
     if (!r->binary && is_text(r->payload, r->payload_len))
         return put(out, ",\"payload\":") || buf_append_json_string(out, (const char *)r->payload, r->payload_len);
-    return put(out, ",\"payloadBase64\":\"") || put_base64(out, r->payload, r->payload_len) || put(out, "\"");
+    return put(out, ",\"payloadBase64\":\"") || buf_append_base64(out, r->payload, r->payload_len) || put(out, "\"");
 }
 
 static int write_ndjson(const struct record *r, struct buf *out)
 {
-    char time[RECORD_TIME_LEN];
-    record_time(r->wall_us, time);
+    char time[TIME_TEXT_LEN];
+    time_text(r->wall_us, time);
     return put(out, "{\"time\":\"") || buf_append(out, time, sizeof(time)) || put(out, "\",\"group\":") ||
                    put_name(out, r->group_name, r->group_len) || put(out, ",\"device\":") ||
                    put_name(out, r->device, r->device_len) || put(out, ",\"topic\":") ||
@@ -173,15 +122,15 @@ static int put_field(struct buf *out, const void *bytes, size_t n)
 
 static int write_csv(const struct record *r, struct buf *out)
 {
-    char time[RECORD_TIME_LEN];
-    record_time(r->wall_us, time);
+    char time[TIME_TEXT_LEN];
+    time_text(r->wall_us, time);
     if (buf_append(out, time, sizeof(time)) || buf_append_char(out, ',') ||
         put_field(out, r->group_name, r->group_len) || buf_append_char(out, ',') ||
         put_field(out, r->device, r->device_len) || buf_append_char(out, ',') ||
         put_field(out, r->topic, r->topic_len) || buf_append_char(out, ','))
         return -1;
     bool newline, text = r->binary ? is_json(r, &newline) : is_text(r->payload, r->payload_len);
-    if (text ? put_field(out, r->payload, r->payload_len) : put_base64(out, r->payload, r->payload_len))
+    if (text ? put_field(out, r->payload, r->payload_len) : buf_append_base64(out, r->payload, r->payload_len))
         return -1;
     return buf_append_char(out, '\n') ? -1 : 1;
 }

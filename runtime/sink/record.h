@@ -32,6 +32,3 @@ struct record {
 int record_write(enum record_format f, const struct record *r, struct buf *out) WARN_UNUSED_RESULT;
 // The first line of a file, or nothing.
 const char *record_header(enum record_format f);
-// "2026-01-31T23:59:59.123Z"; 24 bytes, no NUL.
-#define RECORD_TIME_LEN 24
-void record_time(int64_t wall_us, char dst[RECORD_TIME_LEN]);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "core/units.h"
+#include "core/zone.h"
 #include "telemetry/dataset.h"
 #include "telemetry/payload.h"
 
@@ -355,43 +356,12 @@ static int open_quote(struct buf *out, enum style style)
     return style == STYLE_JSON ? buf_append_char(out, '"') : 0;
 }
 
-static void put_digits(uint8_t *to, int64_t v, int n)
-{
-    while (n-- > 0) {
-        to[n] = (uint8_t)('0' + v % 10);
-        v /= 10;
-    }
-}
-
-// "2026-01-31T23:59:59.123Z". Civil date from days: years begin in March, so that the leap day is the last of its year.
 static int write_iso(struct buf *out, enum style style, int64_t wall_us)
 {
-    static const int64_t max_ms = 253402300799999; // end of the year 9999
-    int64_t ms = wall_us < 0 ? 0 : wall_us / 1000;
-    if (ms > max_ms)
-        ms = max_ms;
-    int64_t days = ms / 86400000 + 719468, rest = ms % 86400000; // days since 0000-03-01
-    int64_t era = days / 146097, day = days % 146097;
-    int64_t year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
-    day -= 365 * year + year / 4 - year / 100;
-    int64_t month = (5 * day + 2) / 153; // 0 = March
-    day -= (153 * month + 2) / 5;
-    year += era * 400 + (month >= 10);
-    month = month < 10 ? month + 3 : month - 9;
-    if (open_quote(out, style) < 0)
+    char text[TIME_TEXT_LEN];
+    time_text(wall_us, text);
+    if (open_quote(out, style) < 0 || buf_append(out, text, sizeof(text)) < 0)
         return -1;
-    uint8_t *to = buf_reserve(out, 24);
-    if (!to)
-        return -1;
-    memcpy(to, "0000-00-00T00:00:00.000Z", 24);
-    put_digits(to, year, 4);
-    put_digits(to + 5, month, 2);
-    put_digits(to + 8, day + 1, 2);
-    put_digits(to + 11, rest / 3600000, 2);
-    put_digits(to + 14, rest / 60000 % 60, 2);
-    put_digits(to + 17, rest / 1000 % 60, 2);
-    put_digits(to + 20, rest % 1000, 3);
-    out->len += 24;
     return open_quote(out, style);
 }
 

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 #include "core/rng.h"
+#include "core/zone.h"
 #include "sink/json_scan.h"
 #include "sink/output.h"
 #include "sink/record.h"
@@ -151,9 +152,9 @@ static void times(void **state)
                  {-5, "1970-01-01T00:00:00.000Z"},
                  {INT64_MAX, "9999-12-31T23:59:59.999Z"}};
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        char text[RECORD_TIME_LEN];
-        record_time(cases[i].us, text);
-        assert_memory_equal(text, cases[i].text, RECORD_TIME_LEN);
+        char text[TIME_TEXT_LEN];
+        time_text(cases[i].us, text);
+        assert_memory_equal(text, cases[i].text, TIME_TEXT_LEN);
     }
 }
 
