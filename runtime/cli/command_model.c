@@ -269,7 +269,7 @@ int command_model(struct session *s)
     }
     unsigned n = s->args.n_words - 1;
     if (n < least[i] || n > most[i]) {
-        complain(s, "model %s: %s; usage: iotix-run %s", verb, n ? "that is one too many" : "which model?",
+        complain(s, "model %s: %s; usage: iotix-run %s", verb, n ? "that is one too many" : "expected a model",
                  command_specs[CMD_MODEL].synopsis);
         return EXIT_USAGE;
     }

@@ -139,7 +139,7 @@ static void totals(struct line *l, const struct run_result *r)
                 count_format(t->devices, b, sizeof(b)));
     line_printf(l, PLAIN, " · %s connected", count_format(t->ever_online, a, sizeof(a)));
     more(l, RED, t->failed, "failed");
-    more(l, PLAIN, t->reconnects, "reconnects");
+    more(l, PLAIN, t->reconnects, t->reconnects == 1 ? "reconnect" : "reconnects");
     line_end(l);
     label(l, "messages");
     line_printf(l, PLAIN, "%s published", count_format(t->sent, a, sizeof(a)));

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,19 +62,23 @@ int file_read(const char *path, uint32_t max_bytes, struct buf *out, struct erro
     return rc;
 }
 
-static int write_all(int fd, const uint8_t *p, size_t n)
+int file_write_all(int fd, const void *bytes, size_t n, const char *path, struct error *err)
 {
-    while (n > 0) {
-        ssize_t k = write(fd, p, n);
-        if (k < 0 && errno == EINTR)
+    const char *p = bytes;
+    while (n) {
+        ssize_t took = write(fd, p, n);
+        if (took < 0 && errno == EINTR)
             continue;
-        if (k <= 0) {
-            if (k == 0)
-                errno = EIO;
-            return -1;
+        if (took < 0 && errno == EAGAIN) { // a stdout that somebody made non-blocking
+            poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, -1);
+            continue;
         }
-        p += k;
-        n -= (size_t)k;
+        if (took == 0)
+            errno = EIO;
+        if (took <= 0)
+            return error_set_errno(err, "cannot write %s", path);
+        p += took;
+        n -= (size_t)took;
     }
     return 0;
 }
@@ -98,7 +103,7 @@ static int write_in_place(const char *path, const void *bytes, size_t n, struct 
     int fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd < 0)
         return error_set_errno(err, "cannot write %s", path);
-    int rc = write_all(fd, bytes, n) ? error_set_errno(err, "cannot write %s", path) : 0;
+    int rc = file_write_all(fd, bytes, n, path, err);
     if (close(fd) && !rc)
         rc = error_set_errno(err, "cannot write %s", path);
     return rc;
@@ -120,7 +125,7 @@ static int write_and_rename(const char *tmp, const char *path, const void *bytes
     int fd = create_temporary(tmp);
     if (fd < 0)
         return -1;
-    int rc = write_all(fd, bytes, n);
+    int rc = file_write_all(fd, bytes, n, path, NULL);
     if (!rc)
         rc = fsync(fd);
     if (!rc && old && fchmod(fd, old->st_mode & 07777))

@@ -468,12 +468,13 @@ void changes_requested(struct run *run, const json_t *m)
 static void log_reload(void *arg, const json_t *answer, const struct error *err)
 {
     struct run *run = arg;
+    long long groups = json_integer_value(json_object_get(answer, "groups")); // 0 without an answer
+    long long devices = json_integer_value(json_object_get(answer, "affected"));
     if (err)
         log_write(run->log, err->code == ERR_CANCELLED ? LOG_DEBUG : LOG_ERROR, NULL, "not reloaded: %s", err->text);
-    else if (json_integer_value(json_object_get(answer, "groups")))
-        log_write(run->log, LOG_INFO, NULL, "reloaded: %lld groups, %lld devices",
-                  (long long)json_integer_value(json_object_get(answer, "groups")),
-                  (long long)json_integer_value(json_object_get(answer, "affected")));
+    else if (groups)
+        log_write(run->log, LOG_INFO, NULL, "reloaded: %lld group%s, %lld device%s", groups, groups == 1 ? "" : "s",
+                  devices, devices == 1 ? "" : "s");
     else
         log_write(run->log, LOG_INFO, NULL, "nothing to reload: no model and no behaviour file has changed");
 }

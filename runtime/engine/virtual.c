@@ -123,7 +123,7 @@ static int open_output(const struct output *o, struct error *err)
         error_set_errno(err, "cannot open %s", path);
         return -1;
     }
-    if (write_all(fd, header, strlen(header), path, err) == 0)
+    if (file_write_all(fd, header, strlen(header), path, err) == 0)
         return fd;
     close(fd);
     return -1;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "core/file.h"
 
 #define READ_BYTES (256u << 10)
 #define WRITE_BYTES (1u << 20)
@@ -115,7 +116,7 @@ static bool before(const struct record_file_frame *a, const struct record_file_f
 
 static int flush(struct merge *m, struct error *err)
 {
-    if (write_all(m->config.to, m->out.data, m->out.len, m->config.path, err))
+    if (file_write_all(m->config.to, m->out.data, m->out.len, m->config.path, err))
         return -1;
     buf_clear(&m->out);
     return 0;

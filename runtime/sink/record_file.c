@@ -2,11 +2,10 @@
 // moves on they are put in order if need be (they mostly are) and become ordinary bytes.
 #include "sink/record_file.h"
 
-#include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "core/file.h"
 
 #define BUFFER_BYTES (1u << 20) // what one write takes
 
@@ -54,25 +53,6 @@ void record_file_delete(struct record_file *w)
     free(w);
 }
 
-int write_all(int fd, const void *bytes, size_t n, const char *path, struct error *err)
-{
-    const char *p = bytes;
-    while (n) {
-        ssize_t took = write(fd, p, n);
-        if (took < 0 && errno == EINTR)
-            continue;
-        if (took < 0 && errno == EAGAIN) { // a stdout that somebody made non-blocking
-            poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, -1);
-            continue;
-        }
-        if (took < 0)
-            return error_set_errno(err, "cannot write %s", path);
-        p += took;
-        n -= (size_t)took;
-    }
-    return 0;
-}
-
 // --- the instant --------------------------------------------------------------------------------------------------
 
 static int by_key(const void *a, const void *b)
@@ -117,7 +97,7 @@ static int settle(struct record_file *w, struct error *err)
 
 static int write_out(struct record_file *w, struct error *err)
 {
-    if (write_all(w->config.fd, w->out.data, w->out.len, w->config.path, err))
+    if (file_write_all(w->config.fd, w->out.data, w->out.len, w->config.path, err))
         return -1;
     buf_clear(&w->out);
     w->instant_at = 0;

@@ -38,5 +38,3 @@ int record_file_add(struct record_file *w, const struct record *record, struct e
 // was cut off by a stop).
 int record_file_flush(struct record_file *w, int64_t until_us, struct error *err) WARN_UNUSED_RESULT;
 void record_file_stats(const struct record_file *w, struct record_file_stats *out);
-// Writes all bytes, whatever write(2) takes at a time; -1 with the path in the text.
-int write_all(int fd, const void *bytes, size_t n, const char *path, struct error *err) WARN_UNUSED_RESULT;

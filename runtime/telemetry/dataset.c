@@ -196,31 +196,33 @@ static int try_open(const char *path)
     return open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 }
 
+static const char *place(const char *const *dirs, unsigned n_dirs, unsigned i)
+{
+    return i < n_dirs && strcmp(dirs[i], ".") != 0 ? dirs[i] : ""; // path_join() knows "" as here
+}
+
 // Opens the first place that there is; its path into `found`. Only "there is none" goes on to the next place.
 static int find_file(const char *path, const char *const *dirs, unsigned n_dirs, char *found, struct error *err)
 {
     struct buf tried;
     unsigned places = path[0] == '/' ? 0 : n_dirs;
-    int fd = -1;
-    buf_create(&tried, 300); // what does not fit is left out
-    for (unsigned i = 0; i <= places; i++) {
-        int too_long =
-            i < places ? path_join(dirs[i], path, found, PATH_MAX) : snprintf(found, PATH_MAX, "%s", path) >= PATH_MAX;
-        if (too_long) {
-            fd = error_set(err, ERR_INVALID, "the path of a data file is longer than %d bytes", PATH_MAX - 1);
-            break;
-        }
-        fd = try_open(found);
-        if (fd >= 0)
-            break;
-        if (errno != ENOENT && errno != ENOTDIR) {
-            error_set_errno(err, "%s: cannot be opened", found);
-            break;
-        }
-        if (buf_printf(&tried, "%s%s", tried.len ? ", " : "", found) || i < places)
+    int fd = -1, failed = 0;
+    buf_create(&tried, 300);
+    for (unsigned i = 0; i <= places && fd < 0 && !failed; i++) {
+        unsigned first = 0; // beside the model and beside the scenario may be the same
+        while (strcmp(place(dirs, places, first), place(dirs, places, i)) != 0)
+            first++;
+        if (first < i)
             continue;
-        error_set(err, ERR_NOT_FOUND, "%.100s: there is no such file; looked for %s", path, buf_cstr(&tried));
+        if (path_join(place(dirs, places, i), path, found, PATH_MAX))
+            failed = error_set(err, ERR_INVALID, "the path of a data file is longer than %d bytes", PATH_MAX - 1);
+        else if ((fd = try_open(found)) < 0 && errno != ENOENT && errno != ENOTDIR)
+            failed = error_set_errno(err, "%s: cannot be opened", found);
+        else if (fd < 0 && buf_printf(&tried, "%s%s", tried.len ? ", " : "", found))
+            continue; // what does not fit is left out
     }
+    if (fd < 0 && !failed)
+        error_set(err, ERR_NOT_FOUND, "%.100s: there is no such file; looked for %s", path, buf_cstr(&tried));
     buf_destroy(&tried);
     return fd;
 }

@@ -75,7 +75,7 @@ describe("model check", function()
   it("knows what it cannot do", function()
     for _, case in ipairs {
       { { "model" }, "expected check, show or list" }, { { "model", "chekc", "x" }, "did you mean `check`?" },
-      { { "model", "check" }, "which model?" }, { { "model", "show", "a", "b" }, "one too many" }, { { "model", "list", "x" }, "one too many" },
+      { { "model", "check" }, "expected a model" }, { { "model", "show", "a", "b" }, "one too many" }, { { "model", "list", "x" }, "one too many" },
       { { "model", "check", "nowhere.json" }, "nowhere.json" }, { { "model", "show", "nothing" }, 'model "nothing" was not found; looked at ' },
       { { "model", "check", "--secrets", "x", "y" }, "--secrets has no effect with `model`" },
       { { "model", "check", "/tmp/" }, "/tmp" },
@@ -85,6 +85,19 @@ describe("model check", function()
       assert.is_truthy(r.err:find(case[2], 1, true), r.err)
       assert.are.equal("", r.out)
     end
+  end)
+
+  it("says what a wrong name may mean, and where a data file was looked for", function()
+    local dir = dir_of { ["valve.json"] = model("valve", '"version": "1.2.0"'), ["replay.json"] = [[{ "id": "replay", "name": "r",
+      "type": "sensor", "protocol": "mqtt", "telemetry": [{ "name": "v", "type": "number", "generator": { "type": "replay", "dataFile": "no.csv" } }] }]] }
+    local r = run_in(dir, { "model", "show", "vavle" })
+    assert.is_truthy(r.err:find('; did you mean "valve"?\n', 1, true), r.err)
+    r = run_in(dir, { "model", "check", "." })
+    assert.are.equal(2, r.code)
+    assert.is_truthy(r.err:find("is a directory; expected files", 1, true), r.err)
+    r = run_in(dir, { "model", "check", "replay.json" })
+    assert.are.equal(104, r.code)
+    assert.is_truthy(r.err:find("dataFile: no.csv: there is no such file; looked for no.csv\n", 1, true), r.err)
   end)
 
   it("bounds what it reads", function()

@@ -127,6 +127,21 @@ describe("a run in virtual time", function()
     assert.is_false(seen[1] == seen[2])
   end)
 
+  it("comes to its end with every encoding", function()
+    for _, encoding in ipairs { "json", "cbor", "binary", "csv", "influx", "sparkplug" } do
+      local dir = proc.dir()
+      proc.write(dir .. "/m.json", string.format([[{ "id": "m", "name": "m", "type": "sensor", "protocol": "mqtt", "encoding": "%s",
+        "telemetry": [{ "name": "v", "type": "integer", "intervalMs": 1000, "generator": { "type": "constant", "value": 1 } }] }]], encoding))
+      local file = proc.write(dir .. "/s.lua", [[
+local iotix = require "iotix"
+return iotix.scenario { name = "s", duration = "3s", groups = { iotix.group { name = "g", model = "m", count = 2 } } }
+]])
+      local r = run(file, { "-q", "--out", "ndjson=" .. dir .. "/out" })
+      assert.are.equal(0, r.code, encoding .. ": " .. r.err)
+      assert.is_truthy(#lines(proc.read(dir .. "/out")) >= 6, encoding)
+    end
+  end)
+
   it("writes records in order of time, each of them whole", function()
     local out = proc.dir() .. "/a"
     local r = run(scenario(BUSY), { "--seed", 1, "--for", "5m", "--out", "ndjson=" .. out })

@@ -102,19 +102,19 @@ describe("iotix.behaviour.gateway", function()
     local r = play(fleet("iotix.behaviour.gateway { children = { 'a', { id = '${deviceId}-b', values = { x = 1 } } }, interval = '5s', "
       .. "batch_interval = '20s', aggregate = 'batch', max_messages = 6, " .. values .. " }"))
     assert.are.equal(0, r.code, r.text)
-    assert.are.equal("g/g-1/telemetry", r.messages[1].topic)
+    assert.are.equal("g/g-1/batch", r.messages[1].topic)
     local p = r.messages[1].payload
-    assert.are.equal("g-1", p.gateway)
-    assert.are.equal(6, #p.messages)
-    assert.are.equal(2, #r.messages[2].payload.messages)
-    assert.are.same({ "a", "g-1-b", "a" }, { p.messages[1].child, p.messages[2].child, p.messages[3].child })
-    assert.are.same({ x = 1 }, p.messages[2].values)
-    assert.are.equal(5000, p.messages[3].timestamp - p.messages[1].timestamp)
+    assert.are.equal(6, #p)
+    assert.are.equal(2, #r.messages[2].payload)
+    assert.are.same({ "a", "g-1-b", "a" }, { p[1].device, p[2].device, p[3].device })
+    assert.are.same({ x = 1 }, p[2].payload)
+    assert.are.equal("g/g-1/g-1-b/telemetry", p[2].topic)
+    assert.are.equal(5000, p[3].at - p[1].at)
   end)
 
   it("hands what was collected to a function, and sends what it returns", function()
     local r = play(fleet("iotix.behaviour.gateway { children = 4, interval = '10s', topic = 'mean', aggregate = function(dev, messages) "
-      .. "if messages[1].values.n == 2 then return nil end local sum = 0 for _, m in ipairs(messages) do sum = sum + m.values.n end "
+      .. "if messages[1].payload.n == 2 then return nil end local sum = 0 for _, m in ipairs(messages) do sum = sum + m.payload.n end "
       .. "return { mean = sum / #messages, of = #messages } end, " .. values .. " }"))
     assert.are.equal(0, r.code, r.text)
     assert.are.equal(5, #r.messages)

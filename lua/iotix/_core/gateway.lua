@@ -80,7 +80,7 @@ function M.check(o, where)
     if o.batch_interval then fail(where .. ": batch_interval is for an aggregate") end
     o.topic = o.topic or "${base}/${childId}/telemetry"
   end
-  o.topic = o.topic or "telemetry"
+  o.topic = o.topic or "batch"
   check_pattern(where .. ": topic", o.topic)
   if o.aggregate ~= "forward" and o.topic:find("${child", 1, true) then
     fail(where .. ": topic: what is sent together goes to one topic, which names no child")
@@ -99,7 +99,8 @@ local function start_children(o, dev, base)
     if by_id[child.id] then error("iotix.behaviour.gateway: two children are named " .. child.id, 0) end
     by_id[child.id] = child
     local source = definition.values or o.values
-    children[i] = { child = child, source = source and values.start(source, dev, child), topic = fill(o.topic, scope), sample = {} }
+    children[i] = { child = child, source = source and values.start(source, dev, child), topic = fill(o.aggregate == "forward" and o.topic or "${base}/${childId}/telemetry", scope),
+      sample = {} }
   end
   return children, by_id
 end
@@ -113,7 +114,7 @@ local function send(self)
     payload = o.aggregate(self.dev, batch)
     if payload == nil then return end
   else
-    payload = { gateway = self.dev.id, messages = batch }
+    payload = batch
   end
   self.dev:publish(self.topic, payload, self.publish)
 end
@@ -125,8 +126,9 @@ local function sample(self)
       c.source:draw(c.sample)
       dev:publish(c.topic, c.sample, self.publish)
     elseif c.source then
-      local message = { child = c.child.id, timestamp = math.floor(native.now() * 1000), values = {} }
-      c.source:draw(message.values)
+      -- The same as a message of a model's gateway in its batch (docs/how-to/gateways.md).
+      local message = { device = c.child.id, topic = c.topic, at = math.floor(native.now() * 1000), payload = {} }
+      c.source:draw(message.payload)
       self.batch[#self.batch + 1] = message
       if #self.batch >= o.max_messages then send(self) end
     end

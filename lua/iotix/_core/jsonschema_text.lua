@@ -134,11 +134,11 @@ end
 --- Message for a value that is none of the alternatives.
 function M.not_one_of(values, value)
   local words = {}
-  for i = 1, math.min(#values, 20) do
+  for i = 1, math.min(#values, 40) do
     words[i] = M.quoted(values[i])
   end
-  if #values > 20 then
-    words[#words + 1] = format("%d more", #values - 20)
+  if #values > 40 then
+    words[#words + 1] = format("%d more", #values - 40)
   end
   local near = M.suggest(value, values)
   local message = format("must be %s%s, is %s", #words > 1 and "one of " or "", concat(words, ", "), M.describe(value))

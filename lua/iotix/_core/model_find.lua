@@ -6,6 +6,7 @@
 -- What counts is the `id` and `version` inside, not the name of the file.
 local native = require "iotix._core.native"
 local json = require "iotix._core.json"
+local suggest = require("iotix._core.jsonschema_text").suggest
 
 local M = {}
 
@@ -50,6 +51,21 @@ local function by_path(name, places)
     tried[#tried + 1] = code == "not_found" and path or problem
   end
   return nil, tried
+end
+
+-- The id of a model in these directories that the word was meant to be.
+local function meant(word, places)
+  local ids, seen = {}, {}
+  for _, dir in ipairs(places) do
+    for _, name in ipairs(native.model_names(dir)) do
+      local id = name:match("^([^@]+)@.*%.json$") or name:match("^(.+)%.json$")
+      if id and id ~= word and not seen[id] then
+        seen[id] = true
+        ids[#ids + 1] = id
+      end
+    end
+  end
+  return suggest(word, ids)
 end
 
 -- All files NAME.json and NAME@….json with that id, each once: { path, text, version }.
@@ -130,7 +146,8 @@ function M.resolve(reference, from)
     local found, newest = by_version(reference, {}, places)
     if found or newest:find("^is ambiguous") then return found, newest end
   end
-  return nil, "was not found; looked at " .. table.concat(text, ", ")
+  local like = not reference:find("/", 1, true) and meant(reference, places)
+  return nil, "was not found; looked at " .. table.concat(text, ", ") .. (like and '; did you mean "' .. like .. '"?' or "")
 end
 
 --- All models of the directories: { path, text }, the first of each file once.

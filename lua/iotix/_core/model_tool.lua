@@ -16,6 +16,9 @@ function M.check(name, text)
       if not text then return nil, problem, code end
     else
       path, text = find.resolve(name)
+      if not path and #native.model_names(name) > 0 then
+        return nil, name .. " is a directory; expected files, such as " .. name .. "/*.json", "invalid"
+      end
       if not path then return nil, 'model "' .. name .. '" ' .. text, "not_found" end
     end
   end
