@@ -83,10 +83,7 @@ describe("behaviors of a model", function()
     proc.shell(proc.command { "mosquitto_passwd", "-b", "-c", dir .. "/passwords", "robot", "right" })
     broker = proc.mosquitto("password_file " .. dir .. "/passwords\nlog_type all")
     if not broker then return end
-    heard = proc.start(proc.command { "mosquitto_sub", "-p", broker.port, "-q", "1", "-t", "#", "-F", "%U %t %p" })
-    assert(proc.wait(5, function()
-      return proc.shell(string.format("mosquitto_pub -p %d -t ready -m x", broker.port)).code == 0 and heard.out():find("ready x")
-    end))
+    heard = proc.listen(broker, "#", "%U %t %p")
     proc.write(dir .. "/robot.json", MODEL)
     run = proc.start(proc.command { proc.program, proc.write(dir .. "/s.lua", SCENARIO), "-b", broker.url, "--seed", "3",
       "--summary-json", dir .. "/sum.json", "-v" })

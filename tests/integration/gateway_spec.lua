@@ -48,25 +48,9 @@ describe("a gateway", function()
   setup(function() broker = proc.mosquitto() end)
   teardown(proc.cleanup)
 
-  local function listen()
-    heard = proc.start(proc.command { "mosquitto_sub", "-p", broker.port, "-q", "1", "-t", "#", "-F", "%t %p" })
-    assert(proc.wait(5, function()
-      return proc.shell(string.format("mosquitto_pub -p %d -t ready -m x", broker.port)).code == 0 and heard.out():find("ready x")
-    end))
-  end
-
-  local function publish(topic, text)
-    assert.are.equal(0, proc.shell(proc.command { "mosquitto_pub", "-p", broker.port, "-q", "1", "-t", topic, "-m", text }).code)
-  end
-
-  local function hears(pattern, seconds)
-    local found
-    assert(proc.wait(seconds or 10, function()
-      found = heard.out():match(pattern)
-      return found
-    end), "nobody heard " .. pattern .. " in\n" .. heard.out():sub(-2000))
-    return found
-  end
+  local function listen() heard = proc.listen(broker, "#") end
+  local function publish(topic, text) proc.publish(broker, topic, "-m", text) end
+  local function hears(pattern, seconds) return heard.hears(pattern, seconds) end
 
   local function finish(run, dir)
     run.signal(2)

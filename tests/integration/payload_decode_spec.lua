@@ -108,10 +108,7 @@ return iotix.scenario { name = "x", duration = "1s", broker = iotix.env "BROKER"
   local function published()
     local broker, dir = proc.mosquitto(), proc.dir()
     if not broker then return nil end
-    local sub = proc.start(proc.command { "mosquitto_sub", "-p", broker.port, "-t", "#", "-F", "%t %x" })
-    assert(proc.wait(10, function()
-      return proc.shell(string.format("mosquitto_pub -p %d -t ready -m x", broker.port)).code == 0 and sub.out():find("ready 78")
-    end))
+    local sub = proc.listen(broker, "#", "%t %x")
     for _, e in ipairs { "cbor", "csv", "influx", "sparkplug" } do proc.write(dir .. "/m-" .. e .. ".json", MODEL:format(e, e)) end
     local r = proc.run({ proc.write(dir .. "/s.lua", SCENARIO), "-b", broker.url, "-q" }, 30)
     assert.are.equal(0, r.code, r.err .. r.out)

@@ -162,6 +162,30 @@ function M.mosquitto(extra)
   return p
 end
 
+--- Subscribes to a broker, and comes back when it hears: the process, whose out() has a line for each message, with
+--- hears(pattern, seconds) → the captures, or an error that shows what was heard. format: mosquitto_sub's -F (default "%t %p").
+function M.listen(broker, topic, format)
+  local self = M.start(M.command { "mosquitto_sub", "-p", broker.port, "-q", "1", "-t", topic, "-t", "ready", "-F", format or "%t %p" })
+  assert(M.wait(10, function()
+    return M.shell("mosquitto_pub -p " .. broker.port .. " -t ready -m x").code == 0 and self.out():find("ready ", 1, true)
+  end), "mosquitto_sub hears nothing")
+  function self.hears(pattern, seconds)
+    local found
+    assert(M.wait(seconds or 10, function()
+      found = { self.out():match(pattern) }
+      return found[1]
+    end), "nobody heard " .. pattern .. " in\n" .. self.out():sub(-2000))
+    return unpack(found)
+  end
+  return self
+end
+
+--- Says something on a broker, QoS 1; more: arguments of mosquitto_pub ("-m", text).
+function M.publish(broker, topic, ...)
+  local r = M.shell(M.command { "mosquitto_pub", "-p", broker.port, "-q", "1", "-t", topic, ... })
+  assert(r.code == 0, r.err)
+end
+
 --- A broker that misbehaves (tests/integration/hostile_broker.py).
 function M.hostile(mode)
   local p = M.start(M.command { "python3", M.root .. "/tests/integration/hostile_broker.py", mode })

@@ -26,19 +26,6 @@ describe("a proxy", function()
   end)
   teardown(proc.cleanup)
 
-  local function listen(broker, topic, format)
-    local heard = proc.start(proc.command { "mosquitto_sub", "-p", broker.port, "-q", "1", "-t", topic, "-t", "ready", "-F", format })
-    assert(proc.wait(5, function()
-      return proc.shell(string.format("mosquitto_pub -p %d -t ready -m x", broker.port)).code == 0 and heard.out():find("ready", 1, true)
-    end))
-    return heard
-  end
-
-  local function publish(broker, topic, ...)
-    local r = proc.shell(proc.command { "mosquitto_pub", "-p", broker.port, "-q", "1", "-t", topic, ... })
-    assert.are.equal(0, r.code, r.err)
-  end
-
   -- Says it until it is heard: a proxy is bound some time after the run has begun.
   local function until_heard(heard, pattern, say)
     local found
@@ -73,15 +60,15 @@ describe("a proxy", function()
     for i = 0, 255 do bytes[#bytes + 1] = string.char(i) end
     proc.write(dir .. "/payload", table.concat(bytes):rep(20) .. "\r\n\0")
     proc.write(dir .. "/probe.json", MODEL:format(plant.url))
-    local heard = listen(near, "probes/#", "%t %q %r %x")
+    local heard = proc.listen(near, "probes/#", "%t %q %r %x")
     local run = start('model = "probe", count = 2', dir)
-    until_heard(heard, "probes/probes%-1/telemetry/up 1 0 78\n", function() publish(plant, "plant/probe-1/up", "-m", "x") end)
-    until_heard(heard, "probes/probes%-2/telemetry/up 1 0 78\n", function() publish(plant, "plant/probe-2/up", "-m", "x") end)
-    publish(plant, "plant/probe-2/raw/deep", "-f", dir .. "/payload", "-r")
+    until_heard(heard, "probes/probes%-1/telemetry/up 1 0 78\n", function() proc.publish(plant, "plant/probe-1/up", "-m", "x") end)
+    until_heard(heard, "probes/probes%-2/telemetry/up 1 0 78\n", function() proc.publish(plant, "plant/probe-2/up", "-m", "x") end)
+    proc.publish(plant, "plant/probe-2/raw/deep", "-f", dir .. "/payload", "-r")
     local hex = until_heard(heard, "probes/probes%-2/telemetry/raw/deep 1 0 (%x+)\n")
     local expected = proc.read(dir .. "/payload"):gsub(".", function(c) return string.format("%02x", c:byte()) end)
     assert.are.equal((expected:gsub("%z", "00")), hex)
-    publish(plant, "plant/probe-1", "-n") -- nothing at all
+    proc.publish(plant, "plant/probe-1", "-n") -- nothing at all
     local by_name = finish(run, dir)
     assert.is_true(by_name["messages_proxied:physical"] >= 3)
     assert.are.equal(2, by_name["devices_by_source:physical"])
@@ -92,14 +79,14 @@ describe("a proxy", function()
     if not near then return pending("mosquitto is not installed") end
     local dir = proc.dir()
     proc.write(dir .. "/probe.json", MODEL:format(plant.url))
-    local heard, commanded = listen(near, "probes/#", "%t %p"), listen(plant, "plant/#", "%t %p")
+    local heard, commanded = proc.listen(near, "probes/#", "%t %p"), proc.listen(plant, "plant/#", "%t %p")
     local run = start('model = "probe"', dir)
-    until_heard(heard, "probes/probes%-1/telemetry/up y", function() publish(plant, "plant/probe-1/up", "-m", "y") end)
-    publish(near, "probes/probes-1/command", "-m", '{"any": "thing", "at": [all]')
+    until_heard(heard, "probes/probes%-1/telemetry/up y", function() proc.publish(plant, "plant/probe-1/up", "-m", "y") end)
+    proc.publish(near, "probes/probes-1/command", "-m", '{"any": "thing", "at": [all]')
     until_heard(commanded, 'plant/probe%-1/commands {"any": "thing", "at": %[all%]\n')
-    publish(near, "probes/probes-1/commands/open", "-m", "now")
+    proc.publish(near, "probes/probes-1/commands/open", "-m", "now")
     until_heard(commanded, "plant/probe%-1/commands/open now\n")
-    publish(plant, "plant/probe-1/done", "-m", "z")
+    proc.publish(plant, "plant/probe-1/done", "-m", "z")
     until_heard(heard, "telemetry/done z\n")
     assert.is_nil(heard.out():find("telemetry/commands", 1, true))
     local by_name = finish(run, dir)
@@ -110,10 +97,10 @@ describe("a proxy", function()
     if not near then return pending("mosquitto is not installed") end
     local dir = proc.dir()
     proc.write(dir .. "/sensor.json", SENSOR)
-    local heard = listen(near, "probes/#", "%t %p")
+    local heard = proc.listen(near, "probes/#", "%t %p")
     local run = start(string.format('model = "sensor", count = 3, proxies = { { topic = "press/+/temp", broker = "%s", id = "press" } }',
       plant.url), dir, "--shards", "2")
-    until_heard(heard, "probes/press/telemetry/7 hot\n", function() publish(plant, "press/7/temp", "-m", "hot") end)
+    until_heard(heard, "probes/press/telemetry/7 hot\n", function() proc.publish(plant, "press/7/temp", "-m", "hot") end)
     until_heard(heard, "probes/probes%-1/telemetry {\"t\":5,")
     until_heard(heard, "probes/probes%-2/telemetry {\"t\":5,")
     assert.is_nil(heard.out():find("probes-3", 1, true))
@@ -129,7 +116,7 @@ describe("a proxy", function()
     local url = "mqtt://127.0.0.1:" .. port
     local user = io.popen("id -un"):read("*l")
     proc.write(dir .. "/conf", string.format("listener %d 127.0.0.1\nallow_anonymous true\npersistence false\nuser %s\n", port, user))
-    local heard = listen(near, "probes/#", "%t %p")
+    local heard = proc.listen(near, "probes/#", "%t %p")
     local run = start(string.format('proxies = { { topic = "a/+", broker = "%s" } }', url), dir, "--log-level", "info", "--progress", "plain")
     assert(proc.wait(10, function() return run.err():find("physical devices at 127.0.0.1:" .. port, 1, true) end), run.err())
     for round = 1, 2 do
