@@ -13,5 +13,6 @@ int file_write_atomic(const char *path, const void *bytes, size_t n, struct erro
 int path_dirname(const char *path, char *dst, size_t size) WARN_UNUSED_RESULT;
 // a + "/" + b unless b is absolute; -1 when it does not fit.
 int path_join(const char *a, const char *b, char *dst, size_t size) WARN_UNUSED_RESULT;
-// Writes all bytes to an open descriptor, whatever write(2) takes at a time. -1: errno is the cause, path stands in the text.
+// Writes all bytes to an open descriptor, whatever write(2) takes at a time. -1: errno is the cause, path stands in the
+// text.
 int file_write_all(int fd, const void *bytes, size_t n, const char *path, struct error *err) WARN_UNUSED_RESULT;

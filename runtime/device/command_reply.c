@@ -150,7 +150,7 @@ int command_reply(struct device *d, const struct command_subject *about, const j
         *why = COMMAND_HANDLER;
         rc = -1;
         struct command_subject short_subject = *about; // an id of a megabyte is no reason to stay silent
-        if (f || json_is_object(about->id) || json_is_array(about->id) || json_is_string(about->id))
+        if (f || json_is_object(about->id) || json_is_array(about->id) || json_string_length(about->id) > 256)
             short_subject.id = NULL;
         if (write_answer(d, &short_subject, NULL, &bad, &err))
             return -1;

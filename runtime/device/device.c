@@ -398,6 +398,9 @@ int device_restart(struct device *d, struct error *err)
         return error_set(err, ERR_CANCELLED, "the run is stopping");
     if (has(d, FLAG_DESTROY))
         return error_set(err, ERR_STATE, "the device is being removed");
+    const struct device *gateway = gateway_of(d);
+    if (gateway && !active(gateway))
+        return error_set(err, ERR_STATE, "its gateway is %s", device_state_name((enum device_state)gateway->state));
     device_cancel_retry(d);
     raise_flag(d, FLAG_RESTART);
     if (active(d))
@@ -498,6 +501,7 @@ void device_finished(struct device *d, const char *error_text)
 void device_free_parts(struct device *d)
 {
     failures_drop(d);
+    failures_reap(d->group->fleet);
     rules_free(d);
     if (d->conn)
         d->group->adapter->conn_delete(d->conn);
@@ -541,6 +545,8 @@ void device_settle(struct device *d)
             device_launch(d);
         return;
     }
+    if (d->failures)
+        failure_settle(d);
     if (has(d, FLAG_CLOSE_DUE))
         close_conn(d, (enum adapter_close)d->close_mode);
     if (has(d, FLAG_RENEW))

@@ -151,9 +151,9 @@ struct device {
     uint8_t conn_state;             // enum conn_state
     uint8_t ever_online;
     uint8_t close_mode; // enum adapter_close, of a close that waits for the end of the turn
-    uint16_t starts;   // how often it was started; seeds its values anew at each
-    uint32_t flags;    // of internal.h
-    uint32_t restarts; // after errors
+    uint16_t starts;    // how often it was started; seeds its values anew at each
+    uint32_t flags;     // of internal.h
+    uint32_t restarts;  // after errors
     uint32_t next_token;
     uint32_t overruns;       // kept by the guard
     uint8_t sparkplug_seq;   // of the next message

@@ -81,20 +81,34 @@ void failure_free(struct failure *f)
         f->over = true;
         return;
     }
+    if (f->rival) { // perhaps inside an event of an adapter that goes through its connections
+        struct fleet *fleet = f->device->group->fleet;
+        f->next = fleet->rivals;
+        fleet->rivals = f;
+        loop_again(fleet->config.env.loop);
+        return;
+    }
     buf_destroy(&f->broken);
     json_decref(f->params);
     free(f);
 }
 
+void failures_reap(struct fleet *fleet)
+{
+    while (fleet->rivals) {
+        struct failure *f = fleet->rivals;
+        fleet->rivals = f->next;
+        f->device->group->adapter->conn_delete(f->rival);
+        f->rival = NULL;
+        failure_free(f);
+    }
+}
+
 // Takes back what holds while it goes on. late: whether messages that wait are sent or forgotten.
 static void release(struct failure *f, bool late)
 {
-    struct device *d = f->device;
     if (half_open(f))
         freeze(f, false);
-    if (f->rival)
-        d->group->adapter->conn_delete(f->rival);
-    f->rival = NULL;
     if (late)
         failure_flush(f);
 }
@@ -265,7 +279,12 @@ static int begin_disconnect(struct failure *f, struct error *err)
     }
     if (d->conn_state != CONN_CONNECTED)
         return error_set(err, ERR_STATE, "a connection that is not there cannot be half-open");
-    freeze(f, true);
+    if (d->flags & FLAG_IN_EVENT) { // what answers the event still goes out
+        f->freeze_due = true;
+        fleet_defer(d->group->fleet, d);
+    } else {
+        freeze(f, true);
+    }
     return 0;
 }
 
@@ -465,7 +484,7 @@ bool failure_expected(const struct device *d)
 int failure_publish(struct device *d, struct adapter_message *m, uint32_t token, bool made, struct error *err)
 {
     struct failure *f = failure_find(d, FAILURE_DISCONNECT);
-    if (f && half_open(f)) // as into a socket from which nobody reads
+    if (f && half_open(f) && !f->freeze_due) // as into a socket from which nobody reads
         return token ? error_set(err, ERR_STATE, "the connection is half-open: a failure of the device") : 1;
     f = made ? failure_find(d, FAILURE_ERROR_PAYLOAD) : NULL;
     if (f && failure_break(f, m, err))
@@ -517,6 +536,16 @@ static int say(struct device *d, const json_t *payload, struct error *err)
         return error_set(err, ERR_LIMIT, "what a boot says takes more than %u bytes", fleet->payload.cap);
     return device_emit(d, (const char *)fleet->topic.data, fleet->topic.len, fleet->payload.data, fleet->payload.len,
                        err);
+}
+
+void failure_settle(struct device *d)
+{
+    struct failure *f = failure_find(d, FAILURE_DISCONNECT);
+    if (!f || !f->freeze_due)
+        return;
+    f->freeze_due = false;
+    if (device_online(d))
+        freeze(f, true);
 }
 
 void failure_online(struct device *d)

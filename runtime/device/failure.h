@@ -81,6 +81,8 @@ int64_t failure_clock_us(const struct device *d, int64_t now_us);
 bool failure_value(struct device *d, unsigned slot, enum value_type type, struct value *v);
 // A password that is not valid, appended; 1: no such failure.
 int failure_password(const struct device *d, struct buf *out, struct error *err);
+// The end of a turn.
+void failure_settle(struct device *d);
 // The connection is there: what a boot says.
 void failure_online(struct device *d);
 // Somebody wanted the device to connect and a failure that goes on forbade it: it connects when that is over.
@@ -91,4 +93,6 @@ bool failure_expected(const struct device *d);
 void failure_model_changed(struct device *d);
 // The device stops: all of them end, nothing is mended but a connection that was frozen.
 void failures_drop(struct device *d);
+// Connections of other clients (duplicateId) that are over, freed at the end of the turn: not from inside events.
+void failures_reap(struct fleet *fleet);
 size_t failures_footprint(const struct device *d);

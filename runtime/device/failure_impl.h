@@ -19,7 +19,8 @@ struct failure {
     json_t *params; // what spec.params points to is held on to
     int64_t start_us;
     enum failure_phase phase;
-    bool was_wanted;  // its connection, when it began
+    bool was_wanted;  // its connection, when it began, or somebody wants it since
+    bool freeze_due;  // disconnect, halfOpen: from the end of the turn on
     uint64_t made_up; // staleToken
     struct rng rng;
     double level;             // batteryDrain: at the start

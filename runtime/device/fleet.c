@@ -1,6 +1,7 @@
 // All devices of one process: its end-of-turn work, its drain, its report.
 #include <limits.h>
 #include <stdlib.h>
+#include "device/failure.h"
 #include "device/gateway.h"
 #include "device/internal.h"
 #include "device/proxy.h"
@@ -59,8 +60,10 @@ void fleet_delete(struct fleet *fleet)
     changes_cancel(fleet);
     loop_hook_remove(fleet->config.env.loop, &fleet->hook);
     loop_timer_stop(fleet->config.env.loop, &fleet->drain_timer);
-    for (unsigned i = 0; i < fleet->n_groups; i++)
+    for (unsigned i = 0; i < fleet->n_groups; i++) {
+        fleet->deferred_first = fleet->deferred_last = NULL; // nothing settles any more, and their memory goes
         group_delete(fleet->groups[i]);
+    }
     free(fleet->groups);
     free(fleet->values);
     free(fleet->latest);
@@ -110,6 +113,7 @@ static void settle_hook(struct loop_hook *hook, struct loop *loop)
 {
     struct fleet *fleet = container_of(hook, struct fleet, hook);
     unsigned most = fleet_a_turn(fleet, FLEET_SETTLES_A_TURN);
+    failures_reap(fleet);
     for (unsigned n = 0; fleet->deferred_first && n < most; n++) {
         struct device *d = fleet->deferred_first;
         bool rests = d->state == DEVICE_STOPPED || d->state == DEVICE_ERROR || d->state == DEVICE_CREATED;

@@ -188,8 +188,11 @@ static int relay_conn_subscribe(struct adapter_conn *c, const char *filter, int 
     }
     (*at)->qos = qos;
     if (!gw->subscribed)
-        return 0; // with the gateway's next connection
-    return device_subscribe(gw->device, filter, qos, 0, err) && err->code == ERR_INVALID ? -1 : 0;
+        return 0;           // with the gateway's next connection
+    struct error why = {0}; // err may be NULL
+    if (!device_subscribe(gw->device, filter, qos, 0, &why) || why.code != ERR_INVALID)
+        return 0;
+    return error_set(err, why.code, "%s", why.text);
 }
 
 static unsigned relay_conn_pending(const struct adapter_conn *c)

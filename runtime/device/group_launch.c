@@ -111,7 +111,7 @@ static void follow_stages(struct group *g)
     const struct ownership *o = &g->fleet->config.owner;
     int64_t now_us = elapsed(g);
     uint64_t up = launch_up(l, now_us), want = ownership_count(o, up < g->config.count ? up : g->config.count);
-    unsigned stops = FLEET_STOPS_A_TURN;
+    unsigned stops = fleet_a_turn(g->fleet, FLEET_STOPS_A_TURN);
     while (g->launch_next != want && !g->fleet->stopping) {
         if (g->launch_next < want ? !g->fleet->starts_left : !stops) {
             look_again(g, now_us); // the next turn goes on

@@ -40,8 +40,9 @@ struct fleet {
     unsigned n_groups;
     struct loop_hook hook; // settles deferred devices
     struct device *deferred_first, *deferred_last;
-    unsigned starts_left; // of FLEET_STARTS_A_TURN
-    uint64_t retries;     // devices that wait for a restart
+    struct failure *rivals; // over, and still with their connections: failures_reap
+    unsigned starts_left;   // of FLEET_STARTS_A_TURN
+    uint64_t retries;       // devices that wait for a restart
     bool started, stopping;
     bool sampling; // a message is being made, in scratch: nothing else may be that needs it
     int64_t start_us, deadline_us;

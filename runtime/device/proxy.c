@@ -147,7 +147,7 @@ void proxy_online(struct device *d)
         return;
     if (p->commands && !p->subscribed)
         subscribe(d);
-    if (!p->ticket && runs(d))
+    if (runs(d) && !p->ticket) // else it failed, and p is gone
         bind_source(d);
 }
 

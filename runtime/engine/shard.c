@@ -232,7 +232,7 @@ static int make_fleet(struct shard *s, const json_t *assign, struct error *err)
         if (s->capture && virtual_refuses(&g->config, err))
             return error_prefix(err, "group \"%s\"", g->config.name);
         if (!fleet_add_group(s->fleet, &g->config, err))
-            return error_prefix(err, "group \"%s\"", g->config.name);
+            return -1; // it says which group
     }
     return s->fleet ? s->c.start->run->ops->attach(s->c.scenario, s->fleet, s->plan->json, err) : -1;
 }

@@ -45,6 +45,7 @@ const struct metric_known metrics_known[] = {
     {"command_errors", METRIC_COUNTER, UNIT_NONE, "commands that were refused or failed, by reason"},
     {"commands_late", METRIC_COUNTER, UNIT_NONE, "answers of handlers after their command had timed out"},
     {"command_latency", METRIC_TREND, UNIT_TIME_US, "a command's arrival until its handler's answer"},
+    {"dropouts", METRIC_COUNTER, UNIT_NONE, "devices that a dropout took off the network"},
     {"children", METRIC_GAUGE, UNIT_NONE, "children of gateways that run"},
     {"children_messages", METRIC_COUNTER, UNIT_NONE, "messages that children handed to their gateways"},
     {"gateway_batches", METRIC_COUNTER, UNIT_NONE, "batches of children's messages that gateways sent"},

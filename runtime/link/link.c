@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "link/link_impl.h"
+#include "link/linger.h"
 
 #define DIRTY_MAX 256u
 #define POOL_MAX 320u              // buffers kept for reuse
@@ -35,6 +36,7 @@ struct link_env {
     struct link_totals totals;
     void (*on_create)(void *arg, struct link *link);
     void *on_create_arg;
+    struct lingerers *lingerers;
 };
 
 static void end_of_turn(struct loop_hook *hook, struct loop *loop)
@@ -51,8 +53,13 @@ struct link_env *link_env_new(struct loop *loop, const struct link_env_config *c
     if (env) {
         env->read_size = config && config->read_buf_bytes ? config->read_buf_bytes : 64u << 10;
         env->read_buf = malloc(env->read_size);
+        env->lingerers = lingerers_new(loop);
     }
-    if (!env || !env->read_buf) {
+    if (!env || !env->read_buf || !env->lingerers) {
+        if (env) {
+            lingerers_delete(env->lingerers);
+            free(env->read_buf);
+        }
         free(env);
         error_set(err, ERR_NO_MEMORY, "no memory for the links' buffers");
         return NULL;
@@ -76,6 +83,7 @@ void link_env_delete(struct link_env *env)
     if (!env)
         return;
     filter_bury(&env->dead);
+    lingerers_delete(env->lingerers);
     loop_hook_remove(env->loop, &env->hook);
     for (unsigned i = 0; i < env->n_pool; i++) {
         buf_destroy(env->pool[i]);
@@ -196,18 +204,24 @@ void link_env_flush(struct link_env *env)
     }
 }
 
-// Closes the descriptor and everything that hangs on it.
-static void socket_release(struct link *link)
+// Lets go of the descriptor and everything that hangs on it. linger: it is closed when the peer has ended too.
+static void socket_leave(struct link *link, bool linger)
 {
     if (link->io.fd < 0)
         return;
     ev_io_stop(link->env->ev, &link->io);
     dirty_remove(link);
     out_release(link);
-    close(link->io.fd);
+    if (!linger || !lingerers_take(link->env->lingerers, link->io.fd))
+        close(link->io.fd);
     link->io.fd = -1;
     link->flags = 0;
     link->env->totals.open--;
+}
+
+static void socket_release(struct link *link)
+{
+    socket_leave(link, false);
 }
 
 void link_up(struct link *link)
@@ -526,6 +540,7 @@ size_t link_footprint(const struct link *link)
 
 void link_close(struct link *link, enum link_close_mode mode)
 {
+    bool linger = false;
     if (link->state == LINK_CLOSED)
         return;
     if (link->flags & LINK_SOCKET) {
@@ -536,12 +551,13 @@ void link_close(struct link *link, enum link_close_mode mode)
             for (unsigned i = 0; i < LAST_READS; i++)
                 if (recv(link->io.fd, link->env->read_buf, link->env->read_size, MSG_DONTWAIT | MSG_TRUNC) <= 0)
                     break;
+            linger = !link_unsent(link); // and what comes from now on likewise: see linger.h
         } else {
             struct linger rst = {.l_onoff = 1, .l_linger = 0};
             (void)setsockopt(link->io.fd, SOL_SOCKET, SO_LINGER, &rst, sizeof rst);
         }
     }
-    socket_release(link);
+    socket_leave(link, linger);
     link->state = LINK_CLOSED;
     filter_stack_unhook(link, &link->env->dead);
 }

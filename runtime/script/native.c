@@ -22,7 +22,9 @@ static int sleep_until_bind(lua_State *L)
     int64_t at = bind_duration(L, 1, "run:at");
     struct task *t = task_current(s->tasks, L, "run:at");
     int64_t elapsed = s->env ? s->env->elapsed_us(s->env->arg) : 0;
-    return task_sleep(L, t, at > elapsed ? at - elapsed : 0);
+    // A delay counts from the beginning of this turn, what has elapsed from now.
+    int64_t into_turn = loop_fresh_us(s->config.loop) - loop_now_us(s->config.loop);
+    return task_sleep(L, t, at > elapsed ? at - elapsed + into_turn : 0);
 }
 
 struct handle_task {
@@ -272,13 +274,41 @@ static int position_bind(lua_State *L)
     return 4;
 }
 
+static bool begins(const char *line, const char *with)
+{
+    return strncmp(line, with, strlen(with)) == 0;
+}
+
+// Without the lines of the product, and without the xpcall by which it called the author: they say nothing to an
+// author.
+static void push_author_frames(lua_State *L, const char *trace)
+{
+    luaL_Buffer b;
+    luaL_buffinit(L, &b);
+    for (const char *line = trace; line;) {
+        const char *end = strchr(line + 1, '\n');
+        bool bridge = begins(line, "\n\t[C]: in function 'xpcall'") && end && begins(end, "\n\tlua/iotix/");
+        if (!bridge && !begins(line, "\n\tlua/iotix/"))
+            luaL_addlstring(&b, line, end ? (size_t)(end - line) : strlen(line));
+        line = end;
+    }
+    luaL_pushresult(&b);
+}
+
 // native.traceback(message) → message with traceback; other values stay as they are. For xpcall in product Lua.
 static int traceback_bind(lua_State *L)
 {
-    if (lua_type(L, 1) == LUA_TSTRING)
-        luaL_traceback(L, L, lua_tostring(L, 1), 1);
-    else
+    if (lua_type(L, 1) == LUA_TSTRING) {
+        luaL_traceback(L, L, NULL, 1);
+        lua_pushliteral(L, "\n");
+        lua_insert(L, -2);
+        lua_concat(L, 2);
+        lua_pushvalue(L, 1);
+        push_author_frames(L, lua_tostring(L, -2));
+        lua_concat(L, 2);
+    } else {
         lua_settop(L, 1);
+    }
     return 1;
 }
 

@@ -61,6 +61,9 @@ local MODEL = [[{
   ]
 }]]
 
+-- How mosquitto 2.0 logs a connection that ended without a DISCONNECT; the second when it was just writing.
+local CUT = { "Client iotix-r-1 closed its connection.", "Client iotix-r-1 disconnected due to out of memory." }
+
 local SCENARIO = [[
 local iotix = require "iotix"
 local robots = iotix.group {
@@ -102,9 +105,14 @@ describe("behaviors of a model", function()
         "nobody heard " .. pattern .. " in\n" .. self.heard():sub(-1500) .. run.err():sub(-1500))
       return unpack(a)
     end
-    function self.sees(text, seconds)
-      assert(proc.wait(seconds or 10, function() return self.broker():find(text, 1, true) end),
-        "the broker did not say " .. text .. ":\n" .. self.broker():gsub("[^\n]*PUB[^\n]*\n", ""):sub(-2000))
+    -- One of several texts.
+    function self.sees(...)
+      local texts = { ... }
+      assert(proc.wait(10, function()
+        for _, text in ipairs(texts) do
+          if self.broker():find(text, 1, true) then return true end
+        end
+      end), "the broker did not say " .. table.concat(texts, " or ") .. ":\n" .. self.broker():gsub("[^\n]*PUB[^\n]*\n", ""):sub(-2000))
     end
     return self
   end
@@ -156,13 +164,14 @@ describe("behaviors of a model", function()
     at.sees "New client connected from"
     at.hears "telemetry"
     at = command("break", { how = "again" })
-    at.sees "Client iotix-r-1 disconnected."
+    -- The new connection may come in the same turn of the broker as the end of the old one.
+    at.sees("Client iotix-r-1 disconnected.", "Client iotix-r-1 already connected, closing old connection.")
     at.sees "as iotix-r-1"
   end)
 
   case("cut the connection", function()
     local at = command("break", { how = "cut" })
-    at.sees "Client iotix-r-1 closed its connection." -- no DISCONNECT
+    at.sees(unpack(CUT)) -- no DISCONNECT
     at.sees "as iotix-r-1"
   end)
 
@@ -200,13 +209,13 @@ describe("behaviors of a model", function()
   case("run out of battery", function()
     local at = command("break", { how = "flat" })
     at.hears '"battery":[1-5]%d[%d.]*,'
-    at.sees "Client iotix-r-1 closed its connection."
+    at.sees(unpack(CUT))
     at.hears '/hello .*"battery":90,' -- it boots with a fresh one
   end)
 
   case("reboot", function()
     local at = command("break", { how = "boot" })
-    at.sees "Client iotix-r-1 closed its connection."
+    at.sees(unpack(CUT))
     local rest = at.hears '/boot BIOS\n[^\n]*/boot {"ready":true}\n(.*battery":90)'
     assert.is_truthy(rest:find '{"n":0,"mode":"idle"') -- what was set is forgotten, the values begin anew
   end)

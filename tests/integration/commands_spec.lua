@@ -125,6 +125,29 @@ describe("commands", function()
     assert.is_not_nil(run.wait(20))
   end)
 
+  it("and actions that raise are logged with the author's lines alone", function()
+    local dir = proc.dir()
+    proc.write(dir .. "/m.json", [[{ "id": "m", "name": "m", "type": "sensor", "protocol": "mqtt",
+      "telemetry": [{ "name": "v", "type": "number", "generator": { "type": "constant", "value": 1 } }],
+      "behaviors": [
+        { "name": "a", "trigger": { "type": "startup" }, "action": { "type": "custom", "handler": "text" } },
+        { "name": "b", "trigger": { "type": "startup" }, "action": { "type": "custom", "handler": "other" } }] }]])
+    local scenario = proc.write(dir .. "/s.lua", [[
+local iotix = require "iotix"
+local function deep() error("boom") end
+local g = iotix.group { name = "g", model = "m", handlers = {
+  text = function() deep() end,
+  other = function() error({}) end,
+} }
+return iotix.scenario { name = "spec", duration = "1s", groups = { g } }
+]])
+    local r = proc.run { scenario, "--virtual", "--out", "csv=" .. dir .. "/out", "-q" }
+    assert.are.equal(0, r.code, r.err)
+    assert.is_truthy(r.err:find("s.lua:2: boom\\nstack traceback:", 1, true), r.err)
+    assert.is_truthy(r.err:find("in function 'deep'\\n\\t[^\\]*s%.lua:4: in function <[^\\]*s%.lua:4>\n"), r.err)
+    assert.is_truthy(r.err:find("action b: raised something that is not text\n", 1, true), r.err)
+  end)
+
   it("whose handler is missing end the run before it starts", function()
     local scenario, dir = world()
     proc.write(dir .. "/camera.lua", "return { lines = function() end }")

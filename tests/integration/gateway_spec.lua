@@ -90,7 +90,8 @@ describe("a gateway", function()
   it("collects what its children say, and keeps it while the broker is away", function()
     if not broker then return pending("mosquitto is not installed") end
     local mine = proc.mosquitto()
-    local scenario, dir = world('{ "mode": "batch", "intervalMs": 300, "maxMessages": 1000 }')
+    local scenario, dir = world('{ "mode": "batch", "intervalMs": 300, "maxMessages": 1000 }',
+      'connection = iotix.mqtt { reconnect = { initial = "5s", jitter = false } },') -- the listener is back before they are
     local function start_listening()
       return proc.start(proc.command { "mosquitto_sub", "-p", mine.port, "-q", "1", "-t", "gws/+/batch", "-F", "%t %p" })
     end

@@ -54,8 +54,9 @@ end
 local function run(dev, what, handler, ...)
   local ok, result, why, code, parameter = xpcall(handler, native.traceback, ...)
   if ok then return true, result, why, code, parameter end
-  dev:log("error", what .. ": " .. tostring(result))
-  return false, (tostring(result):gsub("\nstack traceback:.*", ""))
+  local text = (type(result) == "string" or type(result) == "number") and tostring(result) or "raised something that is not text"
+  dev:log("error", what .. ": " .. text)
+  return false, (text:gsub("\nstack traceback:.*", ""))
 end
 
 --- Of a device without a model's commands: the message is taken apart here. A handler may also return nil, text, code,

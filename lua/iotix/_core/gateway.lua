@@ -99,8 +99,8 @@ local function start_children(o, dev, base)
     if by_id[child.id] then error("iotix.behaviour.gateway: two children are named " .. child.id, 0) end
     by_id[child.id] = child
     local source = definition.values or o.values
-    children[i] = { child = child, source = source and values.start(source, dev, child), topic = fill(o.aggregate == "forward" and o.topic or "${base}/${childId}/telemetry", scope),
-      sample = {} }
+    local topic = o.aggregate == "forward" and o.topic or "${base}/${childId}/telemetry"
+    children[i] = { child = child, source = source and values.start(source, dev, child), topic = fill(topic, scope), sample = {} }
   end
   return children, by_id
 end

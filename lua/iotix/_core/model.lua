@@ -97,6 +97,7 @@ end
 
 -- "pkg.module:Class", "handlers/x.py", "a.b.c.d": what the format's first implementation called a handler.
 local function looks_like_python(handler)
+  if #handler > 200 then return false end -- no name at all: C says so
   local _, dots = handler:gsub("%.", "")
   return handler:find(":", 1, true) or handler:find("%.pyc?$") or handler:find("^python") or dots > 1
 end

@@ -37,7 +37,8 @@ struct fake {
     struct adapter_conn *conns;
     unsigned n_conns, n_targets, opens, closes, abrupt_deletes, subscribes;
     bool auto_online, refuse_open, refuse_new, bad_topic;
-    unsigned new_pending; // pending of every connection from its first publish on
+    const char *bad_filter; // refused are filters that hold it
+    unsigned new_pending;   // pending of every connection from its first publish on
     char last_filter[256];
     uint64_t published;
     fake_publish_fn *on_publish;
@@ -137,7 +138,9 @@ static int fake_publish(struct adapter_conn *c, const struct adapter_message *m,
 
 static int fake_subscribe(struct adapter_conn *c, const char *filter, int qos, uint32_t token, struct error *err)
 {
-    (void)c, (void)qos, (void)token, (void)err;
+    (void)c, (void)qos, (void)token;
+    if (fake.bad_filter && strstr(filter, fake.bad_filter))
+        return error_set(err, ERR_INVALID, "bad filter");
     fake.subscribes++;
     snprintf(fake.last_filter, sizeof(fake.last_filter), "%s", filter);
     return 0;
@@ -211,6 +214,7 @@ static inline void fake_offline(struct adapter_conn *c, enum error_code code, bo
     if (code)
         error_set(&why, code, "the peer went away");
     c->state = will_retry ? FAKE_RETRYING : FAKE_OFF;
+    c->frozen = false;
     c->in_event = true;
     c->events->on_offline(c->owner, &why, will_retry);
     c->in_event = false;

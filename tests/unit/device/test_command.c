@@ -463,10 +463,10 @@ static void test_large(void **state)
     memset(huge, 'x', 1200000);
     huge[1200000] = '\0';
     json_t *result = json_string(huge);
-    say(w, SET, "{\"position\":1,\"id\":4}");
+    say(w, SET, "{\"position\":1,\"id\":\"q4\"}");
     device_answer(w->d, w->numbers[0], result, NULL);
     assert_string_equal(w->answers,
-                        NO(",\"command\":\"set\"", ",\"id\":4",
+                        NO(",\"command\":\"set\"", ",\"id\":\"q4\"",
                            "the answer cannot be made: the answer takes more than 1048576 bytes", "handler", ""));
     say(w, MOVE, "");
     device_answer(w->d, w->numbers[1], result, NULL); // by a template

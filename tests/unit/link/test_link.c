@@ -354,6 +354,45 @@ static void ends(void **state)
     }
 }
 
+// What the peer still sends after our end does not become an RST, in which our last packet might get lost: the socket
+// is read until the peer ends, or a second has passed.
+static void last_words_are_heard(void **state)
+{
+    (void)state;
+    char got[16];
+    for (int patient = 0; patient < 2; patient++) {
+        struct fixture f;
+        fixture_create(&f, NULL);
+        fixture_open(&f);
+        assert_int_equal(link_send(&f.end.link, "last", 4, NULL), 0);
+        link_close(&f.end.link, LINK_FLUSH);
+        int fd = f.peer, sent = 0;
+        int64_t from_us = loop_fresh_us(f.loop);
+        // For some turns it goes on talking.
+        for (; sent < 5; sent++) {
+            assert_int_equal(send(fd, "more", 4, MSG_NOSIGNAL), 4);
+            loop_turn(f.loop, 20000);
+        }
+        assert_int_equal(read(fd, got, sizeof got), 4);
+        assert_memory_equal(got, "last", 4);
+        assert_int_equal(read(fd, got, sizeof got), 0);
+        if (patient) { // and never ends
+            int error = 0;
+            socklen_t len = sizeof error;
+            while (!error && loop_fresh_us(f.loop) - from_us < 10000000) {
+                loop_turn(f.loop, 100000);
+                if (send(fd, "more", 4, MSG_NOSIGNAL) < 0)
+                    error = errno;
+                else
+                    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len);
+            }
+            assert_true(error == ECONNRESET || error == EPIPE);
+            assert_true(loop_fresh_us(f.loop) - from_us >= 900000);
+        }
+        fixture_destroy(&f);
+    }
+}
+
 static void fails_at_once(void **state)
 {
     (void)state;
@@ -624,6 +663,7 @@ int main(void)
         cmocka_unit_test(the_cap_counts_only_what_the_kernel_refuses),
         cmocka_unit_test(many_links),
         cmocka_unit_test(ends),
+        cmocka_unit_test(last_words_are_heard),
         cmocka_unit_test(fails_at_once),
         cmocka_unit_test(filters_look_like_the_socket),
         cmocka_unit_test(the_adapter_closes_inside_a_filter),
