@@ -119,4 +119,23 @@ describe("mutated models", function()
     assert.is_true(refused > COUNT / 2 and taken > COUNT / 50, refused .. " refused, " .. taken .. " taken")
     assert.is_true((rules.model or 0) > 0, "some get as far as C")
   end)
+
+  it("may hold texts of any length, wherever our own code reads them", function()
+    local long = ("x"):rep(70000)
+    local telemetry = '"telemetry":[{"name":"a","type":"number","generator":%s}]'
+    local args = { "model", "check", "--json" }
+    for i, more in ipairs {
+      '"extends":"' .. long .. '"', telemetry:format('{"type":"replay","dataFile":"' .. long .. '"}'),
+      telemetry:format('{"type":"custom","handler":"' .. long .. '"}'), telemetry:format('{"type":"gps","speedKmh":1,"routeFile":"' .. long .. '"}'),
+      '"commands":[{"name":"c","handler":"' .. long .. '"}]',
+      telemetry:format('{"type":"constant","value":1}') .. ',"encoding":{"type":"lua","handler":"' .. long .. '"}',
+      '"connection":{"broker":"' .. long .. '","passwordRef":"' .. long .. '"}', '"children":[{"model":"' .. long .. '"}]',
+    } do
+      args[#args + 1] = proc.write(dir .. "/long" .. i .. ".json", '{"id":"m","name":"m","type":"sensor","protocol":"mqtt",' .. more .. "}")
+    end
+    local r = proc.run(args, 60)
+    assert.are.equal("", r.err)
+    assert.is_falsy(r.out:find("%.lua:%d"), r.out:match("[^{}]*%.lua:%d[^{}]*"))
+    for i, model in ipairs(json.decode(r.out).models) do assert.is_true(i == 7 or not model.ok, model.file) end
+  end)
 end)

@@ -35,7 +35,7 @@ local function anchor_files(doc, dir)
   elseif json.type(doc) == "object" then
     for _, key in ipairs(json.keys(doc)) do
       local value = doc[key]
-      if (key == "dataFile" or key == "routeFile") and type(value) == "string" and not value:find("^/") then
+      if (key == "dataFile" or key == "routeFile") and type(value) == "string" and value:sub(1, 1) ~= "/" then
         local path = dir .. "/" .. value
         if native.model_real(path) then doc[key] = native.model_real(path) end
       else

@@ -122,6 +122,7 @@ end
 -- @param from string|nil path of the model file that holds the reference
 function M.resolve(reference, from)
   local near = from and M.dirname(from)
+  if #reference > 4096 then return nil, "is no reference to a model: it is longer than a path can be" end
   if from and reference:find("^%.%.?/") then
     local path = join(near, (reference:gsub("^%./", "")))
     local text, problem = native.model_read(path)
