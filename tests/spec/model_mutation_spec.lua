@@ -5,7 +5,8 @@
 local proc = require "integration.proc"
 local json = require "iotix._core.json"
 
-local COUNT = tonumber(os.getenv "IOTIX_MUTANTS") or 10000
+-- Under a sanitizer each takes three times as long: fewer there, beside a fuzzer of hundreds of thousands (fuzz_device_model).
+local COUNT = tonumber(os.getenv "IOTIX_MUTANTS") or (proc.patience > 1 and 2000 or 10000)
 local BATCH = 200 -- files of one process
 
 local state = tonumber(os.getenv "IOTIX_MUTANTS_SEED") or 20240304
