@@ -224,12 +224,13 @@ static void flips(struct display *d, const struct run_status *s)
 static void put_line(struct display *d, const struct run_status *s)
 {
     bool phase_changed = !d->any_status || s->phase != d->phase;
-    if (phase_changed || s->elapsed_us >= d->next_line_us) {
+    int64_t now_us = s->virtual_time ? s->real_us : s->elapsed_us;
+    if (phase_changed || now_us >= d->next_line_us) {
         buf_clear(&d->frame);
         if (!(d->config.mode == PROGRESS_JSON ? json_render(&d->frame, s) : plain_render(&d->frame, s)))
             writer_put(d->out, d->frame.data, d->frame.len);
         // On the grid of the interval, whatever moment the change of a phase fell on.
-        d->next_line_us = (s->elapsed_us / d->config.interval_us + 1) * d->config.interval_us;
+        d->next_line_us = (now_us / d->config.interval_us + 1) * d->config.interval_us;
     }
     flips(d, s);
 }

@@ -44,6 +44,8 @@ struct run_status {
     enum run_phase phase;
     int64_t elapsed_us, duration_us; // since GO; duration 0: until the test ends
     int64_t phase_since_us;          // elapsed at which the phase began
+    int64_t real_us;                 // since GO by the wall: another than elapsed_us in virtual time
+    bool virtual_time;
     struct run_totals totals;
     double sent_per_s, received_per_s, bytes_per_s; // over the last second
     const struct metrics *metrics;                  // merged, cumulative

@@ -318,6 +318,8 @@ void tally_view(struct run *run)
     struct run_status *v = &run->view;
     v->phase = run->phase;
     v->elapsed_us = run_elapsed(run);
+    v->virtual_time = run->virtual_run != NULL;
+    v->real_us = run->go_us ? loop_now_us(run->loop) - run->go_us : 0;
     v->duration_us = run->plan ? run->plan->duration_us : 0;
     v->phase_since_us = run->go_us && !run->virtual_run ? run->phase_us - run->go_us : 0;
     v->metrics = run->merged;

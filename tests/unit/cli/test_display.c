@@ -298,12 +298,43 @@ static void plain_lines_keep_to_their_interval(void **state)
     fabric_status_destroy(&f);
 }
 
+// In virtual time an hour may pass between two looks: lines keep to the time of who reads them.
+static void virtual_lines_keep_to_real_time(void **state)
+{
+    (void)state;
+    struct fabric_status f;
+    char text[16384];
+    int fds[2];
+    fabric_status_create(&f);
+    assert_int_equal(pipe(fds), 0);
+    slave = fds[1];
+    master = fds[0];
+    struct display *d = make(PROGRESS_PLAIN, NULL);
+    f.status.phase = RUN_HOLD;
+    f.status.virtual_time = true;
+    f.results[1].state = THRESHOLD_NO_DATA; // no line of its own
+    for (int64_t us = 0; us <= 25000000; us += 250000) {
+        f.status.real_us = us;
+        f.status.elapsed_us = us * 14400;
+        display_status(d, &f.status);
+    }
+    display_delete(d);
+    close(fds[1]);
+    ssize_t n = read(fds[0], text, sizeof(text));
+    unsigned lines = 0;
+    for (ssize_t i = 0; i < n; i++)
+        lines += text[i] == '\n';
+    assert_int_equal(lines, 3);
+    close(fds[0]);
+    fabric_status_destroy(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(log_lines_scroll_above_the_block),   cmocka_unit_test(the_window_may_shrink),
         cmocka_unit_test(a_stopped_terminal_blocks_nobody),   cmocka_unit_test(dropped_lines_are_counted),
-        cmocka_unit_test(plain_lines_keep_to_their_interval),
+        cmocka_unit_test(plain_lines_keep_to_their_interval), cmocka_unit_test(virtual_lines_keep_to_real_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
