@@ -13,6 +13,7 @@ cd "$(dirname "$0")/.." || exit 1
 ALL_PARTS="lint unit spec integration docs install asan fuzz bench"
 FAST_PARTS="lint unit spec integration docs install"
 FUZZ_SECONDS=${IOTIX_FUZZ_SECONDS:-20}
+FUZZ_SEED=${IOTIX_FUZZ_SEED:-1} # fixed, so that a change is judged and not luck; other seeds by hand
 export LC_ALL=C.UTF-8
 
 parts=()
@@ -124,7 +125,7 @@ fuzz_part() {
     corpus=build/fuzz-corpus/$name
     mkdir -p "$corpus"
     log=$logs/$name.log
-    "$program" -max_total_time="$FUZZ_SECONDS" -timeout=10 -rss_limit_mb=4096 -print_final_stats=1 \
+    "$program" -seed="$FUZZ_SEED" -max_total_time="$FUZZ_SECONDS" -timeout=10 -rss_limit_mb=4096 -print_final_stats=1 \
       -artifact_prefix="$logs/$name-" "$corpus" "tests/fuzz/corpus/$name" >"$log" 2>&1 </dev/null
     rc=$?
     if [ "$rc" -eq 0 ]; then echo "ok 1 - $(grep -m1 number_of_executed_units "$log")" >>"$log"; else echo "not ok 1 - $name" >>"$log"; fi

@@ -307,3 +307,36 @@ const char *suggest(const char *word, const char *const *candidates)
     }
     return best;
 }
+
+char *names_join(const char *const *names, char *dst, size_t size)
+{
+    size_t used = 0;
+    dst[0] = '\0';
+    for (; *names; names++) {
+        size_t n = strlen(*names), separator = used ? 2 : 0;
+        if (used + separator + n + 1 > size)
+            break;
+        memcpy(dst + used, ", ", separator);
+        memcpy(dst + used + separator, *names, n + 1);
+        used += separator + n;
+    }
+    return dst;
+}
+
+int error_unknown(struct error *err, const char *what, const char *word, const char *const *valid)
+{
+    char list[384];
+    const char *near = suggest(word, valid);
+    return error_set(err, ERR_INVALID, "%s \"%.64s\"; valid: %s%s%s%s", what, word,
+                     valid[0] ? names_join(valid, list, sizeof(list)) : "none", near ? "; did you mean \"" : "",
+                     near ? near : "", near ? "\"?" : "");
+}
+
+int name_choose(const char *what, const char *word, const char *const *valid, struct error *err)
+{
+    for (int i = 0; valid[i]; i++) {
+        if (!strcmp(valid[i], word))
+            return i;
+    }
+    return error_unknown(err, what, word, valid);
+}

@@ -28,3 +28,9 @@ int double_parse(const char *s, double *out, struct error *err) WARN_UNUSED_RESU
 // The candidate nearest to `word` by edit distance (at most 1/3 of its length + 1), or NULL. `candidates` ends with
 // NULL.
 const char *suggest(const char *word, const char *const *candidates);
+// "a, b, c" of a NULL-terminated list, cut before the first name that does not fit. Returns dst.
+char *names_join(const char *const *names, char *dst, size_t size);
+// `WHAT "word"; valid: a, b; did you mean "b"?` as ERR_INVALID; "none" for an empty list. Returns -1.
+int error_unknown(struct error *err, const char *what, const char *word, const char *const *valid);
+// The place of a word in a NULL-terminated list, or -1 with error_unknown.
+int name_choose(const char *what, const char *word, const char *const *valid, struct error *err);

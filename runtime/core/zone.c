@@ -354,7 +354,8 @@ int64_t zone_next_change(const struct zone *z, int64_t utc_s)
     if (!z->rule.present)
         return INT64_MAX;
     int64_t behind = z->n_times && z->times[z->n_times - 1] > utc_s ? z->times[z->n_times - 1] : utc_s;
-    return zone_rule_next_change(&z->rule, behind);
+    int64_t next = zone_rule_next_change(&z->rule, behind);
+    return next > MAX_INSTANT_S ? INT64_MAX : next; // behind it no offset is asked for any more
 }
 
 void zone_civil(const struct zone *z, int64_t utc_s, struct civil *out)
@@ -375,15 +376,17 @@ int64_t zone_utc_s(const struct zone *z, const struct civil *c)
         days_of_date(c->year, c->month, c->day) * 86400 + (int64_t)c->hour * 3600 + (int64_t)c->minute * 60 + c->second;
     if (!z)
         return wall_s;
-    // Stretch by stretch of one offset: the first that contains the time, else the gap before which it would have come.
-    int64_t from = clamp_instant(wall_s - ZONE_MAX_OFFSET_S);
+    // Stretch by stretch of one offset: the first that contains the time, else the first gap that swallowed it. Behind
+    // a gap the search goes on: a zone may move back within the day and have the time after all.
+    int64_t from = clamp_instant(wall_s - ZONE_MAX_OFFSET_S), gap = INT64_MAX;
     for (;;) {
-        int offset_s = zone_offset_s(z, from);
-        int64_t next = zone_next_change(z, from), utc_s = wall_s - offset_s;
-        if (utc_s < next || next >= wall_s + ZONE_MAX_OFFSET_S)
+        int64_t next = zone_next_change(z, from), utc_s = wall_s - zone_offset_s(z, from);
+        if (utc_s >= from && utc_s < next)
             return utc_s;
-        if (wall_s - zone_offset_s(z, next) < next)
-            return utc_s; // neither before nor behind the change
+        if (next >= wall_s + ZONE_MAX_OFFSET_S)
+            return gap == INT64_MAX ? utc_s : gap;
+        if (gap == INT64_MAX && utc_s >= next && wall_s - zone_offset_s(z, next) < next)
+            gap = utc_s;
         from = next;
     }
 }

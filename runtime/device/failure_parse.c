@@ -29,39 +29,13 @@ const char *const *failure_names(void)
     return kinds;
 }
 
-// "WHAT "word"; valid: a, b; did you mean "b"?"
-static int unknown(const char *what, const char *word, const char *const *valid, struct error *err)
-{
-    struct buf list;
-    const char *near = suggest(word, valid);
-    buf_create(&list, 300);
-    for (unsigned i = 0; valid[i]; i++) {
-        if (buf_printf(&list, "%s%s", i ? ", " : "", valid[i]))
-            break;
-    }
-    error_set(err, ERR_INVALID, "unknown %s \"%.60s\"; valid: %s%s%s%s", what, word,
-              list.len ? buf_cstr(&list) : "none", near ? "; did you mean \"" : "", near ? near : "",
-              near ? "\"?" : "");
-    buf_destroy(&list);
-    return -1;
-}
-
-static int choose(const char *what, const char *word, const char *const *valid, struct error *err)
-{
-    for (int i = 0; valid[i]; i++) {
-        if (!strcmp(valid[i], word))
-            return i;
-    }
-    return unknown(what, word, valid, err);
-}
-
 static int check_keys(enum failure_kind kind, const json_t *params, struct error *err)
 {
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)params, key, value)
     {
-        if (choose("parameter", key, keys[kind], err) < 0)
+        if (name_choose("unknown parameter", key, keys[kind], err) < 0)
             return -1;
     }
     return 0;
@@ -86,7 +60,7 @@ static int parse_mode(const json_t *params, const char *const *valid, enum failu
     const char *mode;
     if (json_get_str(params, "mode", valid[0], &mode, err))
         return -1;
-    int i = choose("mode", mode, valid, err);
+    int i = name_choose("unknown mode", mode, valid, err);
     out->mode = (enum failure_mode)((int)first + (i < 0 ? 0 : i));
     return i < 0 ? -1 : 0;
 }
@@ -126,7 +100,7 @@ static int parse_battery(const json_t *params, const struct model *m, struct fai
         for (; m && n < m->n_attributes; n++)
             names[n] = m->names[n];
         names[n] = NULL;
-        return unknown("attribute", name, names, err);
+        return error_unknown(err, "unknown attribute", name, names);
     }
     out->slot = (unsigned)slot;
     const struct model_attribute *a = attribute_of(m, out->slot);
@@ -190,7 +164,7 @@ static int parse_kind(const json_t *params, const struct model *model, struct fa
 int failure_parse(const char *kind, const json_t *params, int64_t duration_us, const struct model *model,
                   struct failure_spec *out, struct error *err)
 {
-    int i = choose("failure", kind, kinds, err);
+    int i = name_choose("unknown failure", kind, kinds, err);
     if (i < 0)
         return -1;
     *out =

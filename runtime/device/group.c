@@ -77,20 +77,11 @@ static const struct adapter_ops *find(const struct fleet *fleet, const char *nam
 
 static int unknown_scheme(const struct fleet *fleet, const char *scheme, struct error *err)
 {
+    static const char *const none[] = {NULL};
     const char *const *names = fleet->config.adapter_names;
-    struct buf list;
-    if (!names && !fleet->config.find_adapter)
-        names = adapter_names();
-    buf_create(&list, 256);
-    for (unsigned i = 0; names && names[i]; i++) {
-        if (buf_printf(&list, "%s%s", i ? ", " : "", names[i]))
-            break;
-    }
-    const char *near = names ? suggest(scheme, names) : NULL;
-    error_set(err, ERR_INVALID, "no adapter for \"%s\"; valid: %s%s%s%s", scheme, buf_cstr(&list),
-              near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
-    buf_destroy(&list);
-    return -1;
+    if (!names)
+        names = fleet->config.find_adapter ? none : adapter_names();
+    return error_unknown(err, "no adapter for", scheme, names);
 }
 
 // The scheme of the URL decides; without one the model's protocol, else mqtt.

@@ -63,12 +63,12 @@ void sparkplug_leave(struct device *d)
 {
     const struct model_sparkplug *s = node(d);
     struct fleet *fleet = d->group->fleet;
-    struct error ignored = {0}; // what cannot be sent now does not hold the connection: it is closing
     if (!s || d->conn_state != CONN_CONNECTED)
         return;
     buf_clear(&fleet->payload);
+    // What cannot be sent now does not hold the connection: it is closing.
     if (sparkplug_death(d->sparkplug_birth, device_wall_us(d), &fleet->payload) == 0 &&
-        publish(d, s->death_topic, &ignored))
+        publish(d, s->death_topic, NULL))
         return;
 }
 

@@ -240,6 +240,9 @@ static int encode(struct device_stream *s, const struct payload_scope *scope, st
 int device_emit(struct device *d, const char *topic, size_t topic_len, const void *payload, size_t n, struct error *err)
 {
     struct group *g = d->group;
+    struct error own; // decides, also for who does not care
+    if (!err)
+        err = &own;
     struct adapter_message m = {.topic = topic,
                                 .topic_len = topic_len,
                                 .payload = payload,

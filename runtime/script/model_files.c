@@ -6,7 +6,7 @@
 #include <string.h>
 #include "core/file.h"
 #include "device/model.h"
-#include "telemetry/dataset.h"
+#include "script/embedded.h"
 #include "telemetry/dataset.h"
 
 enum { NAMES_MAX = 10000 };
@@ -127,11 +127,25 @@ static int parse_bind(lua_State *L)
     return 2;
 }
 
+// native.embedded(path) → text | nil: of a file that is compiled in
+static int embedded_bind(lua_State *L)
+{
+    const struct embedded_file *f = embedded_find(luaL_checkstring(L, 1));
+    if (!f)
+        return 0;
+    lua_pushlstring(L, f->bytes, f->size);
+    return 1;
+}
+
 void model_files_open(lua_State *L, const struct model_files *files)
 {
-    static const luaL_Reg functions[] = {{"model_places", places_bind}, {"model_read", read_bind},
-                                         {"model_names", names_bind},   {"model_real", real_bind},
-                                         {"model_parse", parse_bind},   {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"embedded", embedded_bind},
+                                         {"model_places", places_bind},
+                                         {"model_read", read_bind},
+                                         {"model_names", names_bind},
+                                         {"model_real", real_bind},
+                                         {"model_parse", parse_bind},
+                                         {NULL, NULL}};
     for (const luaL_Reg *f = functions; f->name; f++) {
         lua_pushlightuserdata(L, (void *)(uintptr_t)files);
         lua_pushcclosure(L, f->func, 1);

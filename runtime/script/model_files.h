@@ -11,6 +11,7 @@ struct model_files {
 };
 
 // Adds to the table at the top of the stack (of product code, authors never see it):
+//   embedded(path)           text of a file that is compiled in | nil
 //   model_places(near?)      list of directories in the order in which they are searched; near: in place of the first
 //   model_read(path)         text | nil, what is wrong, "not_found" and the like
 //   model_names(dir)         sorted names of the *.json files of a directory; empty when there is no such directory

@@ -5,7 +5,6 @@
 #include <string.h>
 #include "core/jsonx.h"
 #include "core/units.h"
-#include "script/embedded.h"
 #include "script/guard.h"
 #include "script/model_files.h"
 #include "script/sandbox.h"
@@ -20,22 +19,11 @@ struct model_tool {
 
 // --- the native module of this state: what model*.lua need, and no more -------------------------------------------
 
-static int embedded_bind(lua_State *L)
-{
-    const struct embedded_file *f = embedded_find(luaL_checkstring(L, 1));
-    if (!f)
-        return 0;
-    lua_pushlstring(L, f->bytes, f->size);
-    return 1;
-}
-
 static int native_module(lua_State *L)
 {
     lua_getfield(L, LUA_REGISTRYINDEX, "iotix.model_tool");
     struct model_tool *tool = lua_touserdata(L, -1);
     lua_newtable(L);
-    lua_pushcfunction(L, embedded_bind);
-    lua_setfield(L, -2, "embedded");
     model_files_open(L, &tool->files);
     return 1;
 }

@@ -4,7 +4,6 @@
 #include <string.h>
 #include "core/units.h"
 #include "engine/threshold.h"
-#include "script/embedded.h"
 #include "script/modules.h"
 #include "script/syntax.h"
 
@@ -227,16 +226,6 @@ static int json_bind(lua_State *L)
     return 1;
 }
 
-// native.embedded(path) → text | nil
-static int embedded_bind(lua_State *L)
-{
-    const struct embedded_file *f = embedded_find(luaL_checkstring(L, 1));
-    if (!f)
-        return 0;
-    lua_pushlstring(L, f->bytes, f->size);
-    return 1;
-}
-
 // native.diagnostic(code, file, line, col, message, hint?)
 static int diagnostic_bind(lua_State *L)
 {
@@ -399,7 +388,6 @@ int native_open(lua_State *L)
                                          {"count", count_bind},
                                          {"suggest", suggest_bind},
                                          {"json", json_bind},
-                                         {"embedded", embedded_bind},
                                          {"diagnostic", diagnostic_bind},
                                          {"diagnostics", diagnostics_bind},
                                          {"behaviour_read", behaviour_read_bind},

@@ -30,32 +30,6 @@ static int no_memory(struct error *err)
 
 // --- options ------------------------------------------------------------------------------------------------------
 
-// "what: unknown WORD; valid: a, b, c; did you mean a?"
-static int unknown(const char *what, const char *word, const char *const *valid, struct error *err)
-{
-    struct buf list;
-    const char *near = suggest(word, valid);
-    buf_create(&list, 256);
-    for (unsigned i = 0; valid[i]; i++) {
-        if (buf_printf(&list, "%s%s", i ? ", " : "", valid[i]))
-            break;
-    }
-    error_set(err, ERR_INVALID, "%s \"%.64s\"; valid: %s%s%s%s", what, word, buf_cstr(&list),
-              near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
-    buf_destroy(&list);
-    return -1;
-}
-
-// The place of a word in a list, -1 with the list in err.
-static int choose(const char *what, const char *word, const char *const *valid, struct error *err)
-{
-    for (int i = 0; valid[i]; i++) {
-        if (!strcmp(valid[i], word))
-            return i;
-    }
-    return unknown(what, word, valid, err);
-}
-
 static int read_type(struct encoder *e, const json_t *spec, struct error *err)
 {
     const char *type = "json";
@@ -67,7 +41,7 @@ static int read_type(struct encoder *e, const json_t *spec, struct error *err)
         return error_set(err, ERR_INVALID, "encoding: expected a name such as \"cbor\", or an object with a type");
     if (!type)
         return error_set(err, ERR_INVALID, "encoding: an object needs a \"type\", such as \"cbor\"");
-    int k = choose("unknown encoding", type, names, err);
+    int k = name_choose("unknown encoding", type, names, err);
     e->encoding = k < 0 ? ENCODING_JSON : (enum encoding)k;
     return k < 0 ? -1 : 0;
 }
@@ -88,7 +62,7 @@ static int check_keys(const struct encoder *e, const json_t *spec, struct error 
     snprintf(what, sizeof(what), "encoding %s: unknown option", names[e->encoding]);
     json_object_foreach((json_t *)(uintptr_t)spec, key, value)
     {
-        if (choose(what, key, valid[e->encoding], err) < 0)
+        if (name_choose(what, key, valid[e->encoding], err) < 0)
             return -1;
     }
     return 0;
@@ -135,7 +109,7 @@ static int read_options(struct encoder *e, const json_t *spec, struct error *err
         return -1;
     switch (e->encoding) {
     case ENCODING_BINARY:
-        if (json_get_str(spec, "endian", "little", &word, err) || (k = choose("endian", word, endians, err)) < 0)
+        if (json_get_str(spec, "endian", "little", &word, err) || (k = name_choose("endian", word, endians, err)) < 0)
             return -1;
         e->big_endian = k == 1;
         return 0;
@@ -143,7 +117,7 @@ static int read_options(struct encoder *e, const json_t *spec, struct error *err
         return read_csv(e, spec, err);
     case ENCODING_INFLUX:
         if (json_get_str(spec, "precision", "ns", &word, err) ||
-            (k = choose("precision", word, influx_precisions(), err)) < 0)
+            (k = name_choose("precision", word, influx_precisions(), err)) < 0)
             return -1;
         e->precision = (unsigned)k;
         return 0;
@@ -171,7 +145,7 @@ static int read_format(struct encoder_slot *f, const char *format, struct error 
                                         : BINARY_F32;
     if (!format)
         return 0;
-    int k = choose("unknown format", format, binary_format_names(), err);
+    int k = name_choose("unknown format", format, binary_format_names(), err);
     if (k < 0)
         return error_prefix(err, "%s", f->name);
     f->format = (enum binary_format)k;

@@ -3,6 +3,7 @@
 // other's keys, because the published format let them (its schema was flat), and its files must load unchanged.
 #include <math.h>
 #include <stdlib.h>
+#include "core/units.h"
 #include "telemetry/expr.h"
 #include "telemetry/gen_parse.h"
 #include "telemetry/path.h"
@@ -97,7 +98,7 @@ static const struct kind *find_kind(const json_t *object, struct error *err)
     const json_t *type = json_object_get(object, "type");
     char list[384];
     if (!json_is_string(type)) {
-        gen_join(type_names, list, sizeof list);
+        names_join(type_names, list, sizeof list);
         if (type)
             error_set(err, ERR_INVALID, "type: expected a string (%s), got %s", list, gen_kind_of(type));
         else
@@ -106,7 +107,7 @@ static const struct kind *find_kind(const json_t *object, struct error *err)
     }
     const struct kind *kind = kind_named(json_string_value(type));
     if (!kind)
-        gen_unknown(err, "type: unknown generator", json_string_value(type), type_names);
+        error_unknown(err, "type: unknown generator", json_string_value(type), type_names);
     return kind;
 }
 

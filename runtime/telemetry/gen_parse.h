@@ -19,10 +19,6 @@ struct gen_spec *gen_parse_inner(const struct gen_parse *outer, const json_t *ge
 
 // gen_read.c
 const char *gen_kind_of(const json_t *v); // "a string"
-// "a, b, c" of a NULL-terminated list, cut when it does not fit. Returns dst.
-char *gen_join(const char *const *names, char *dst, size_t size);
-// `WHAT "word"; valid: a, b; did you mean "b"?`
-int gen_unknown(struct error *err, const char *what, const char *word, const char *const *valid);
 // also: further keys that are taken, but not told; may be NULL.
 int gen_check_keys(const json_t *object, const char *const *keys, const char *const *also, struct error *err);
 int gen_read_number(const struct gen_parse *p, const char *key, double *out);

@@ -28,31 +28,6 @@ const char *gen_kind_of(const json_t *v)
     }
 }
 
-char *gen_join(const char *const *names, char *dst, size_t size)
-{
-    size_t used = 0;
-    dst[0] = '\0';
-    for (; *names; names++) {
-        size_t n = strlen(*names), separator = used ? 2 : 0;
-        if (used + separator + n + 1 > size)
-            break;
-        memcpy(dst + used, ", ", separator);
-        memcpy(dst + used + separator, *names, n + 1);
-        used += separator + n;
-    }
-    return dst;
-}
-
-int gen_unknown(struct error *err, const char *what, const char *word, const char *const *valid)
-{
-    char list[384];
-    const char *near = suggest(word, valid);
-    if (near)
-        return error_set(err, ERR_INVALID, "%s \"%.64s\"; valid: %s; did you mean \"%s\"?", what, word,
-                         gen_join(valid, list, sizeof list), near);
-    return error_set(err, ERR_INVALID, "%s \"%.64s\"; valid: %s", what, word, gen_join(valid, list, sizeof list));
-}
-
 static bool listed(const char *word, const char *const *list)
 {
     while (list && *list && strcmp(*list, word) != 0)
@@ -67,7 +42,7 @@ int gen_check_keys(const json_t *object, const char *const *keys, const char *co
     json_object_foreach((json_t *)object, key, value)
     {
         if (!listed(key, keys) && !listed(key, also))
-            return gen_unknown(err, "unknown key", key, keys);
+            return error_unknown(err, "unknown key", key, keys);
     }
     return 0;
 }
@@ -169,7 +144,7 @@ int gen_read_word(const struct gen_parse *p, const char *key, const char *const 
         return 0;
     if (!json_is_string(v))
         return error_set(p->err, ERR_INVALID, "%s: expected a string (%s), got %s", key,
-                         gen_join(words, list, sizeof list), gen_kind_of(v));
+                         names_join(words, list, sizeof list), gen_kind_of(v));
     for (unsigned i = 0; words[i]; i++) {
         if (strcmp(words[i], json_string_value(v)) == 0) {
             *out = i;
@@ -177,7 +152,7 @@ int gen_read_word(const struct gen_parse *p, const char *key, const char *const 
         }
     }
     snprintf(what, sizeof what, "%s: unknown", key);
-    return gen_unknown(p->err, what, json_string_value(v), words);
+    return error_unknown(p->err, what, json_string_value(v), words);
 }
 
 int gen_read_bounds(struct gen_parse *p)

@@ -263,6 +263,25 @@ static void any_text(void **state)
     }
 }
 
+static void unknown_words_name_the_valid_ones(void **state)
+{
+    (void)state;
+    static const char *const words[] = {"little", "big", NULL}, *const none[] = {NULL};
+    struct error err = {0};
+    char list[12];
+    assert_int_equal(name_choose("endian", "big", words, &err), 1);
+    assert_int_equal(name_choose("endian", "bih", words, &err), -1);
+    assert_int_equal(err.code, ERR_INVALID);
+    assert_string_equal(err.text, "endian \"bih\"; valid: little, big; did you mean \"big\"?");
+    assert_int_equal(error_unknown(&err, "endian", "sideways", words), -1);
+    assert_string_equal(err.text, "endian \"sideways\"; valid: little, big");
+    assert_int_equal(error_unknown(&err, "unknown parameter", "x", none), -1);
+    assert_string_equal(err.text, "unknown parameter \"x\"; valid: none");
+    assert_string_equal(names_join(words, list, sizeof(list)), "little, big");
+    assert_string_equal(names_join(words, list, 11), "little"); // what does not fit is left out whole
+    assert_string_equal(names_join(none, list, sizeof(list)), "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -273,6 +292,7 @@ int main(void)
         cmocka_unit_test(numbers),
         cmocka_unit_test(suggestions),
         cmocka_unit_test(any_text),
+        cmocka_unit_test(unknown_words_name_the_valid_ones),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
