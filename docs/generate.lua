@@ -1,6 +1,10 @@
--- Prints docs/reference/scenario-api.md from the annotations in lua/iotix/_meta/iotix.lua:
+-- Prints docs/reference/scenario-api.md from the annotations in lua/iotix/_meta:
 --   luajit docs/generate.lua > docs/reference/scenario-api.md
-local source = assert(io.open("lua/iotix/_meta/iotix.lua")):read("*a")
+local source = ""
+for _, name in ipairs { "iotix", "device", "values", "test" } do
+  local text = assert(io.open("lua/iotix/_meta/" .. name .. ".lua")):read("*a")
+  source = source .. text:gsub("\nreturn iotix\n$", "\n") .. "\n"
+end
 
 local out = {}
 local function put(s) out[#out + 1] = s or "" end
@@ -29,14 +33,16 @@ local function flush_fields(fields)
 end
 
 local names = {
-  dev = "dev", task = "task", gen = "iotix.gen", json = "iotix.json", payload = "iotix.payload", run = "run", group = "group",
+  adapterconn = "conn", links = "iotix.link", link = "link",
+  dev = "dev", conn = "conn", response = "response", observation = "observation", task = "task", gen = "iotix.gen",
+  json = "iotix.json", payload = "iotix.payload", run = "run", group = "group",
   fsm = "fsm", machine = "machine", behaviour = "iotix.behaviour",
   expect = "iotix.expect", iotix = "iotix",
 }
 
 put("# Scenario API")
 put()
-put("<!-- Made by docs/generate.lua from lua/iotix/_meta/iotix.lua: edit that. -->")
+put("<!-- Made by docs/generate.lua from lua/iotix/_meta: edit that. -->")
 put()
 put([[What `require "iotix"` gives the author of a scenario. Durations are strings with a unit (`"250us"`, `"500ms"`, `"5s"`,
 `"2m"`, `"1h"`, `"1m30s"`) or numbers of seconds. Failures of the world return `nil, message, code`; mistakes of the author raise,

@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.." || exit 1
 
 ALL_PARTS="lint unit spec integration docs install asan fuzz bench"
 FAST_PARTS="lint unit spec integration docs install"
-FUZZ_SECONDS=${IOTIX_FUZZ_SECONDS:-20}
+FUZZ_SECONDS=${IOTIX_FUZZ_SECONDS:-12}
 FUZZ_SEED=${IOTIX_FUZZ_SEED:-1} # fixed, so that a change is judged and not luck; other seeds by hand
 export LC_ALL=C.UTF-8
 
@@ -142,7 +142,7 @@ for part in "${parts[@]}"; do
     lint) run_tap lint 300 tests/lint/run.sh ;;
     unit) need_release && unit_part release 180 ;;
     spec) need_release && busted_part spec 300 release ;;
-    integration) need_release && busted_part integration 600 release ;;
+    integration) need_release && tests/integration/peers/install.sh && busted_part integration 600 release ;;
     docs) need_release && run_tap docs 300 tests/docs.sh build/release/bin/iotix-run ;;
     install) need_release && run_tap install 120 tests/install.sh build/release ;;
     asan) build asan && export LSAN_OPTIONS="suppressions=$PWD/tests/lsan.supp:print_suppressions=0" UBSAN_OPTIONS=print_stacktrace=1 && unit_part asan 300 && busted_part spec 400 asan ;;

@@ -1,7 +1,9 @@
 -- The public library: what `require "iotix"` gives the author of a scenario. Everything here returns plain data or blocks the
 -- calling task; loading a scenario runs nothing. The annotated reference is lua/iotix/_meta/iotix.lua.
 local native = require "iotix._core.native"
+local adapter = require "iotix.adapter"
 local options = require "iotix._core.options"
+local connection = require "iotix._core.connection"
 local mqtt = require "iotix.mqtt"
 local observer = require "iotix._core.observer"
 local params = require "iotix._core.params"
@@ -16,8 +18,13 @@ local M = {}
 M.version = "0.1.0"
 M.gen = require "iotix.gen"
 M.mqtt = mqtt.connection
+M.http = require("iotix.http").connection
+M.coap = require("iotix.coap").connection
 M.expect = expect
 M.params = params.declare
+M.adapter = adapter.adapter
+M.connection = adapter.connection
+M.link = require "iotix.link"
 M.sleep = native.sleep
 M.spawn = native.spawn
 M.now = native.now
@@ -87,7 +94,7 @@ local group_spec = {
   launch = { launch.check, default = { strategy = "immediate" } },
   dropout = { launch.dropouts },
   proxies = { proxies.check },
-  connection = { mqtt.is_connection },
+  connection = { connection.is_connection },
   id = { "pattern" },
   topics = { "pattern" },
   qos = { "qos" },
@@ -135,7 +142,9 @@ local scenario_spec = {
   description = { "text" },
   duration = { "duration" },
   broker = { "string" },
-  connection = { mqtt.is_connection },
+  http = { connection.target("http") },
+  coap = { connection.target("coap") },
+  connection = { connection.is_connection },
   groups = { "table", required = true },
   thresholds = { "table", default = {} },
   test = { "function" },

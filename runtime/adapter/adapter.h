@@ -1,5 +1,6 @@
 // The protocol interface: what a device asks of a protocol. Also the plugin ABI: the first members of adapter_ops say
-// which version and size it was built with.
+// which version and size it was built with. Installed; plugins include it through plugin_abi.h, which says what a
+// plugin may call, and docs/reference/plugin-abi.md what may change.
 //
 // All of it runs on the loop's thread. Nothing blocks. A connection belongs to its owner (a device), which frees it
 // with conn_delete; events are never delivered after that, nor from inside publish/subscribe/open calls.
@@ -10,16 +11,45 @@
 #include <stdint.h>
 #include "core/buf.h"
 #include "core/error.h"
+#ifndef IOTIX_PLUGIN // a plugin holds pointers to what these declare and looks into none of it
 #include "core/rng.h"
 #include "link/link.h"
 #include "link/resolve.h"
 #include "metrics/metrics.h"
+#endif
 
 #define ADAPTER_ABI 1
 
 struct adapter_target; // one group's view of one server: parsed options, addresses, metric series. Opaque, the
                        // adapter's own
 struct adapter_conn;   // one connection. Opaque
+
+// A user property of MQTT 5, a header field of HTTP, an option of CoAP by its name. Texts are not NUL-terminated.
+struct adapter_property {
+    const char *name;
+    size_t name_len;
+    const char *value;
+    size_t value_len;
+};
+
+// What a message carries beside topic and payload; NULL or 0 is absent. Only MQTT 5 has all of it; an adapter that
+// cannot carry what is set refuses the message with ERR_UNSUPPORTED and names it.
+#define ADAPTER_SUBSCRIPTION_IDS 8u
+struct adapter_meta {
+    const char *content_type;
+    size_t content_type_len;
+    const char *response_topic;
+    size_t response_topic_len;
+    const uint8_t *correlation;
+    size_t correlation_len;
+    const struct adapter_property *user; // in order; names may repeat
+    unsigned n_user;
+    bool has_expiry, payload_text; // payload_text: payload format indicator 1, UTF-8
+    uint32_t expiry_s;             // message expiry interval
+    bool alias; // outgoing: use a topic alias for this topic, as far as the server allows; otherwise plainly
+    unsigned n_subscription_ids; // incoming
+    uint32_t subscription_ids[ADAPTER_SUBSCRIPTION_IDS];
+};
 
 struct adapter_message {
     const char *topic; // MQTT topic name, CoAP/HTTP path; not NUL-terminated
@@ -29,6 +59,39 @@ struct adapter_message {
     uint8_t qos;
     bool retain;
     bool duplicate;
+    const struct adapter_meta *meta; // NULL: none
+};
+
+struct adapter_subscription {
+    const char *filter; // "$share/GROUP/FILTER" where the server has shared subscriptions
+    int qos;
+    // MQTT 5, 3.8.3.1
+    bool no_local, retain_as_published;
+    uint8_t retain_handling; // 0 retained messages come, 1 only for a new subscription, 2 never
+    uint32_t identifier;     // 1..268435455; 0: none
+};
+
+// Request and response: HTTP, CoAP, and MQTT 5 through response topics.
+struct adapter_request {
+    const char *method; // "GET", "POST", "PUT", "PATCH", "DELETE", "FETCH", "iPATCH", "HEAD", "OPTIONS", "OBSERVE"
+    const char *path;   // below the target's own path: "/a/b?x=1"; an absolute URL where the adapter says so
+    size_t path_len;
+    const uint8_t *payload;
+    size_t payload_len;
+    const struct adapter_property *headers;
+    unsigned n_headers;
+    int64_t timeout_us;    // 0: the target's own
+    const json_t *options; // the adapter's own, see its header; NULL: none. Valid during the call
+};
+struct adapter_response {
+    unsigned status; // HTTP's; CoAP's as class * 100 + detail: 205
+    const uint8_t *payload;
+    size_t payload_len;
+    const struct adapter_property *headers;
+    unsigned n_headers;
+    int64_t latency_us; // of the whole exchange, retries included
+    unsigned attempts;  // 1: the first one did
+    bool more;          // a notification: others will follow under the same token
 };
 
 // What the owner of a connection is told.
@@ -44,17 +107,46 @@ struct adapter_events {
     // will never be known (ERR_CANCELLED: conn_close; else why the connection ended). granted_qos for subscribes, else
     // -1.
     void (*on_done)(void *owner, uint32_t token, int granted_qos, const struct error *err);
+    // What follows may be NULL: its owner never uses what they answer.
+    //
+    // The answer to a request, or a notification (response->more), pointers valid during the call only. err: there is
+    // no answer and none will follow; response is NULL. A status of 4xx or 5xx is an answer, not an error.
+    void (*on_response)(void *owner, uint32_t token, const struct adapter_response *response, const struct error *err);
+    // A client asks one of the paths that conn serve()s. Answered with respond(ticket), at once or later; the adapter
+    // answers 5.03/503 by itself when that takes longer than the target's serveTimeout. path as it came, query
+    // included.
+    void (*on_request)(void *owner, uint64_t ticket, const struct adapter_request *request);
+    // Enhanced authentication of MQTT 5 (4.12): the server's data (NULL at the beginning) to the next data of this
+    // side, appended to *reply. -1: it fails and the connection is given up.
+    int (*on_auth)(void *owner, const uint8_t *data, size_t n, struct buf *reply, struct error *err);
 };
 
 // Strings of a connection's identity are asked for when needed (at connect), not kept: a million client ids cost
 // nothing.
-enum adapter_field { FIELD_CLIENT_ID, FIELD_USERNAME, FIELD_PASSWORD, FIELD_WILL_TOPIC, FIELD_WILL_PAYLOAD };
+enum adapter_field {
+    FIELD_CLIENT_ID,
+    FIELD_USERNAME,
+    FIELD_PASSWORD, // a signed token too (FIELD_TOKEN of MQTT)
+    FIELD_WILL_TOPIC,
+    FIELD_WILL_PAYLOAD,
+    FIELD_TOKEN,        // bearer token of HTTP and CoAP
+    FIELD_TLS_CERT,     // PEM text, or the path of a PEM file
+    FIELD_TLS_KEY,      // the same
+    FIELD_TLS_NAME,     // common name of a certificate to be minted
+    FIELD_PSK_IDENTITY, // text
+    FIELD_PSK_KEY,      // hex digits
+    FIELD_MAX
+};
 struct adapter_identity {
     // Appends the field's bytes for this owner. Nothing appended = absent. -1 is an error of the run's author.
     int (*field)(void *owner, enum adapter_field field, struct buf *out, struct error *err);
 };
 
-// What every adapter of a process gets.
+// What every adapter of a process gets. It outlives the targets made with it. A plugin hands it on to the host's
+// functions.
+#ifdef IOTIX_PLUGIN
+struct adapter_env;
+#else
 struct adapter_env {
     struct loop *loop;
     struct link_env *links;
@@ -62,7 +154,9 @@ struct adapter_env {
     struct metrics *metrics;
     struct log *log;
     const struct adapter_capture *capture; // NULL but in virtual time
+    void *script; // the scenario whose adapters in Lua are in use (script/adapter_lua.h); NULL: none
 };
+#endif
 
 // Virtual time: who takes what the devices publish (see virtual/virtual.h).
 struct adapter_capture {
@@ -111,13 +205,52 @@ struct adapter_ops {
     // Frozen, an open connection neither reads nor writes, keeps no time, and its socket stays: what the peer of a
     // half-open connection sees. A connection that is not open is not frozen; a new one never is.
     void (*conn_freeze)(struct adapter_conn *conn, bool frozen);
+    // As subscribe, with what MQTT 5 has beside the QoS. ERR_UNSUPPORTED names what the protocol's version lacks.
+    int (*subscribe_with)(struct adapter_conn *conn, const struct adapter_subscription *subscription, uint32_t token,
+                          struct error *err);
+    // Asks; on_response follows with this token, once, or (method OBSERVE) until request_cancel or the end of the
+    // connection. Nothing is queued while offline: ERR_STATE. Protocols without a connection connect when asked.
+    int (*request)(struct adapter_conn *conn, const struct adapter_request *request, uint32_t token, struct error *err);
+    // Nothing more comes for this token. An observation is deregistered.
+    void (*request_cancel)(struct adapter_conn *conn, uint32_t token);
+    // This device answers requests for a path ("/temp") from now on, through on_request. attributes: for discovery and
+    // observation, see the adapter's header; NULL: none. Works in any state of the connection.
+    int (*serve)(struct adapter_conn *conn, const char *path, const json_t *attributes, struct error *err);
+    void (*unserve)(struct adapter_conn *conn, const char *path);
+    // headers of the response as for requests. ERR_NOT_FOUND: the ticket's client is gone.
+    int (*respond)(struct adapter_conn *conn, uint64_t ticket, const struct adapter_response *response,
+                   struct error *err);
+    // A served path has changed: its observers are told (each through an on_request of method GET).
+    int (*notify)(struct adapter_conn *conn, const char *path, struct error *err);
+    // Where others reach what this connection serves: "coap://127.0.0.1:40123", "http://…/DEVICE". Appended.
+    int (*served_at)(struct adapter_conn *conn, struct buf *out, struct error *err);
+    // Closes gracefully and connects anew at once, with credentials asked for again; subscriptions and what is queued
+    // stay, as with any reconnect: on_offline (ERR_NONE, will_retry) inside the call, then on_online. ERR_STATE: not
+    // online. Not from inside an event.
+    int (*conn_renew)(struct adapter_conn *conn, struct error *err);
 };
 #define ADAPTER_MIN_SIZE offsetof(struct adapter_ops, conn_freeze)
-static inline bool adapter_has_freeze(const struct adapter_ops *ops)
-{
-    return ops->size >= offsetof(struct adapter_ops, conn_freeze) + sizeof(ops->conn_freeze) && ops->conn_freeze;
-}
+// Whether an adapter has one of the functions behind ADAPTER_MIN_SIZE: ADAPTER_HAS(ops, request).
+#define ADAPTER_HAS(ops, member)                                                                                       \
+    ((ops)->size >= offsetof(struct adapter_ops, member) + sizeof((ops)->member) && (ops)->member != NULL)
 
-// Built-in adapter for a URL scheme or protocol name; NULL when there is none. adapter_names: NULL-terminated.
+#ifndef IOTIX_PLUGIN
+// The adapters of a process: the built-in ones and what was added: plugins and adapters written in Lua.
+struct adapter_registry;
+struct adapter_registry *adapter_registry_new(struct error *err);
+void adapter_registry_delete(struct adapter_registry *r);
+// ops must live as long as the registry. from: who brings it, for error texts (a path). ERR_UNSUPPORTED: another ABI,
+// or smaller than ADAPTER_MIN_SIZE; ERR_INVALID: no name, a name or scheme that is none (lower case letters, digits,
+// + - .; at most 15), a function missing, or its name or one of its schemes is taken: then it says by whom.
+int adapter_registry_add(struct adapter_registry *r, const struct adapter_ops *ops, const char *from,
+                         struct error *err) WARN_UNUSED_RESULT;
+// By URL scheme or protocol name; NULL when there is none. r NULL: built-in ones only.
+const struct adapter_ops *adapter_registry_find(const struct adapter_registry *r, const char *scheme_or_name);
+// Their names, NULL-terminated; valid until the next add.
+const char *const *adapter_registry_names(const struct adapter_registry *r);
+// The same of the built-in ones.
 const struct adapter_ops *adapter_find(const char *scheme_or_name);
 const char *const *adapter_names(void);
+// What adapter_registry_add checks of one by itself.
+int adapter_check(const struct adapter_ops *ops, struct error *err) WARN_UNUSED_RESULT;
+#endif

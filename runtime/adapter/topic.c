@@ -14,18 +14,29 @@ static const char *without_share(const char *filter)
 
 bool topic_matches(const char *filter, const char *topic)
 {
-    const char *f = without_share(filter), *t = topic;
-    if (*t == '$' && (*f == '+' || *f == '#')) // 4.7.2: no wildcard at the front matches $SYS and its like
+    return topic_matches_n(filter, topic, strlen(topic));
+}
+
+static size_t level(const char *at, const char *end)
+{
+    const char *slash = at < end ? memchr(at, '/', (size_t)(end - at)) : NULL;
+    return (size_t)((slash ? slash : end) - at);
+}
+
+bool topic_matches_n(const char *filter, const char *topic, size_t n)
+{
+    const char *f = without_share(filter), *t = topic, *end = topic + n;
+    if (n && *t == '$' && (*f == '+' || *f == '#')) // 4.7.2: no wildcard at the front matches $SYS and its like
         return false;
     for (;;) {
-        size_t fn = strcspn(f, "/"), tn = strcspn(t, "/");
+        size_t fn = strcspn(f, "/"), tn = level(t, end);
         if (fn == 1 && *f == '#')
             return true;
         if (!(fn == 1 && *f == '+') && (fn != tn || memcmp(f, t, fn) != 0))
             return false;
         f += fn;
         t += tn;
-        if (*t == '\0') // "a/#" matches "a" too
+        if (t == end) // "a/#" matches "a" too
             return *f == '\0' || strcmp(f, "/#") == 0;
         if (*f == '\0')
             return false;

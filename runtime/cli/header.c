@@ -4,6 +4,7 @@
 #include "cli/view.h"
 #include "core/units.h"
 #include "core/zone.h"
+#include "engine/plan_target.h"
 #include "link/url.h"
 
 // "   [flag -b]": an override is always shown with where it came from.
@@ -32,6 +33,24 @@ static void first_line(struct line *l, const struct header_info *info)
     line_end(l);
 }
 
+// "embedded mqtts://127.0.0.1:41234, http://127.0.0.1:40001"; their schemes alone before they listen.
+static void embedded_targets(struct line *l, const struct plan *plan, unsigned embedded, bool behind_another)
+{
+    const json_t *urls = json_object_get(plan->json, "embedded_urls");
+    bool first = true;
+    for (unsigned i = 0; target_schemes[i]; i++) {
+        const char *url = json_string_value(json_object_get(urls, target_schemes[i]));
+        if (!(embedded & 1u << i))
+            continue;
+        line_printf(l, PLAIN, "%s%s",
+                    !first           ? ", "
+                    : behind_another ? ", and embedded "
+                                     : "embedded ",
+                    url ? url : target_schemes[i]);
+        first = false;
+    }
+}
+
 static void target_line(struct line *l, const struct header_info *info)
 {
     if (info->so_far && info->so_far->virtual_time) {
@@ -40,18 +59,22 @@ static void target_line(struct line *l, const struct header_info *info)
         line_end(l);
         return;
     }
-    const char *broker = info->plan->broker ? info->plan->broker : "embedded";
+    const char *target = plan_target(info->plan);
+    unsigned embedded = plan_embedded(info->plan);
     char shown[600] = "";
     struct url url;
     if (info->so_far && info->so_far->broker_url[0])
         snprintf(shown, sizeof(shown), "%s", info->so_far->broker_url);
-    else if (strcmp(broker, "embedded") != 0 && !url_parse(broker, "mqtt", &url, NULL))
+    else if (!url_embedded(target, NULL) && !url_parse(target, "mqtt", &url, NULL))
         url_display(&url, shown, sizeof(shown)); // never with a password
     label(l, "target");
-    if (strcmp(broker, "embedded") == 0)
+    if (embedded == TARGET_MQTT && url_embedded(target, NULL)) {
         line_printf(l, PLAIN, "embedded broker%s%s", *shown ? " " : "", shown);
-    else
-        line_put(l, PLAIN, *shown ? shown : "(not a URL)");
+    } else {
+        if (!url_embedded(target, NULL))
+            line_put(l, PLAIN, *shown ? shown : "(not a URL)");
+        embedded_targets(l, info->plan, embedded, !url_embedded(target, NULL));
+    }
     put_origin(l, info, OPT_BROKER);
     line_end(l);
 }
@@ -194,8 +217,8 @@ static void output_line(struct line *l, const struct header_info *info)
 // Overrides that have no line of their own.
 static void other_line(struct line *l, const struct header_info *info)
 {
-    static const enum option_id ids[] = {OPT_THRESHOLD, OPT_NO_THRESHOLDS, OPT_PARAM,    OPT_ENV,
-                                         OPT_JIT,       OPT_EXIT_ZERO,     OPT_MODEL_DIR};
+    static const enum option_id ids[] = {OPT_THRESHOLD, OPT_NO_THRESHOLDS, OPT_PARAM,     OPT_ENV,
+                                         OPT_JIT,       OPT_EXIT_ZERO,     OPT_MODEL_DIR, OPT_PLUGIN};
     bool any = false;
     for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
         const struct option_spec *spec = &option_specs[ids[i]];

@@ -127,6 +127,8 @@ void launch_configure(struct session *s, struct launch_plan *l, int min)
     c->partitions = use(s, OPT_PARTITION, min) ? v[OPT_PARTITION].parts : 0;
     c->model_dirs = (const char *const *)v[OPT_MODEL_DIR].items;
     c->n_model_dirs = v[OPT_MODEL_DIR].n;
+    c->plugins = (const char *const *)v[OPT_PLUGIN].items;
+    c->n_plugins = v[OPT_PLUGIN].n;
     c->params = (const char *const *)v[OPT_PARAM].items;
     c->n_params = v[OPT_PARAM].n;
     c->env = (const char *const *)v[OPT_ENV].items;

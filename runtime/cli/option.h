@@ -50,6 +50,7 @@ enum option_id {
     OPT_PARAM,
     OPT_ENV,
     OPT_MODEL_DIR,
+    OPT_PLUGIN,
     OPT_SECRETS,
     OPT_INSECURE_SECRETS,
     OPT_JIT, // script

@@ -102,6 +102,8 @@ const struct option_spec option_specs[OPT_MAX] = {
                  "What iotix.env(K) returns, before the environment (repeat)"},
     [OPT_MODEL_DIR] = {"model-dir", 0, TYPE_TEXT, "DIR", 0, GROUP_SCRIPT, LOADS | 1u << CMD_MODEL, OPTION_REPEAT, 0,
                        "Look for models here after the scenario's directory (repeat)"},
+    [OPT_PLUGIN] = {"plugin", 0, TYPE_TEXT, "FILE", 0, GROUP_SCRIPT, LOADS, OPTION_REPEAT, 0,
+                    "Load a protocol plugin, a shared object (repeat)"},
     [OPT_SECRETS] = {"secrets", 0, TYPE_TEXT, "FILE", 0, GROUP_SCRIPT, LOADS, 0, 0,
                      "Passwords that models refer to (passwordRef): NAME=VALUE lines or a JSON object. Without it, or "
                      "for names that it does not have: IOTIX_SECRET_NAME"},

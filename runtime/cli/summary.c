@@ -116,6 +116,143 @@ static void more(struct line *l, enum tint tint, uint64_t n, const char *what)
         line_printf(l, tint, " · %s %s", count_format(n, text, sizeof(text)), what);
 }
 
+// --- what adapters counted
+
+static uint64_t sum_of(const struct run_result *r, const char *selector, uint64_t *hits)
+{
+    struct metric_selector sel;
+    struct metric m = {0};
+    if (metric_selector_parse(selector, &sel, NULL) || metrics_select(r->metrics, &sel, &m) <= 0)
+        return 0;
+    if (hits)
+        *hits = m.hits;
+    return m.count;
+}
+
+// Nobody published or received anything, and something else was done instead.
+static bool silent(const struct run_result *r)
+{
+    const struct run_totals *t = &r->totals;
+    return !t->sent && !t->received && !t->dropped && sum_of(r, "requests", NULL);
+}
+
+static void transferred(struct line *l, const struct run_result *r, const char *before)
+{
+    char a[32];
+    line_printf(l, PLAIN, "%s%s out", before, size_format((double)r->totals.bytes_out, a, sizeof(a)));
+    line_printf(l, PLAIN, " · %s in", size_format((double)r->totals.bytes_in, a, sizeof(a)));
+    line_end(l);
+}
+
+static void messages(struct line *l, const struct run_result *r, double seconds)
+{
+    char a[32];
+    const struct run_totals *t = &r->totals;
+    line_printf(l, PLAIN, "%s published", count_format(t->sent, a, sizeof(a)));
+    more(l, PLAIN, t->acked, "acked");
+    more(l, PLAIN, t->received, "received");
+    more(l, RED, t->dropped, "dropped");
+    line_end(l);
+    label(l, "");
+    line_printf(l, PLAIN, "%s msg/s",
+                count_format(seconds > 0 ? (uint64_t)((double)t->sent / seconds + 0.5) : 0, a, sizeof(a)));
+    transferred(l, r, " · ");
+}
+
+static void requests(struct line *l, const struct run_result *r, double seconds)
+{
+    static const char *const classes[] = {"2xx", "3xx", "4xx", "5xx"};
+    static const struct {
+        const char *metric, *what;
+    } troubles[] = {{"http_retries", "retries"},
+                    {"coap_retransmissions", "retransmissions"},
+                    {"coap_timeouts", "timeouts"},
+                    {"coap_resets", "resets"},
+                    {"coap_duplicates", "duplicates"}};
+    char a[32], selector[64];
+    uint64_t n = sum_of(r, "requests", NULL), failed = 0;
+    if (!n)
+        return;
+    sum_of(r, "request_errors", &failed);
+    label(l, "requests");
+    line_printf(l, PLAIN, "%s sent", count_format(n, a, sizeof(a)));
+    line_printf(l, PLAIN, " · %.*f/s", seconds > 0 && (double)n / seconds < 10 ? 1 : 0,
+                seconds > 0 ? (double)n / seconds : 0.0);
+    for (unsigned i = 0; i < 4; i++) {
+        snprintf(selector, sizeof(selector), "responses{status:%s}", classes[i]);
+        uint64_t of_class = sum_of(r, selector, NULL);
+        if (of_class)
+            line_printf(l, i < 2 ? PLAIN : RED, " · %s %s", classes[i], count_format(of_class, a, sizeof(a)));
+    }
+    more(l, RED, failed, "failed");
+    line_end(l);
+    bool any = false;
+    for (unsigned i = 0; i < sizeof(troubles) / sizeof(troubles[0]); i++) {
+        uint64_t count = sum_of(r, troubles[i].metric, NULL);
+        if (!count)
+            continue;
+        if (!any)
+            label(l, "");
+        line_printf(l, YELLOW, "%s%s %s", any ? " · " : "", count_format(count, a, sizeof(a)), troubles[i].what);
+        any = true;
+    }
+    if (any)
+        line_end(l);
+}
+
+static double gauge_of(const struct run_result *r, const char *name, const char *tags)
+{
+    struct metric_selector sel = {.tags = ""};
+    struct metric m = {0};
+    snprintf(sel.name, sizeof(sel.name), "%s", name);
+    snprintf(sel.tags, sizeof(sel.tags), "%s", tags);
+    return strlen(tags) < sizeof(sel.tags) && metrics_select(r->metrics, &sel, &m) > 0 ? m.value : 0;
+}
+
+struct share_lines {
+    struct line *l;
+    const struct run_result *r;
+    unsigned n;
+};
+
+// "a:x,b:y" → x of a.
+static void tag_of(const char *tags, const char *key, char *dst, size_t size)
+{
+    size_t k = strlen(key);
+    dst[0] = 0;
+    for (const char *p = tags; *p; p += strcspn(p, ","), p += *p == ',')
+        if (strncmp(p, key, k) == 0 && p[k] == ':')
+            snprintf(dst, size, "%.*s", (int)strcspn(p + k + 1, ","), p + k + 1);
+}
+
+// How evenly the members of a shared subscription were served: Jain's index, 1 is all alike, 1/members is all for one.
+static void share(void *arg, const struct metric *m)
+{
+    struct share_lines *s = arg;
+    char group[128], filter[256], members[32], got[32];
+    if (strcmp(m->name, "share_members") != 0 || m->value < 1)
+        return;
+    double messages_got = gauge_of(s->r, "share_messages", m->tags);
+    double squared = gauge_of(s->r, "share_messages_squared", m->tags);
+    tag_of(m->tags, "group", group, sizeof(group));
+    tag_of(m->tags, "filter", filter, sizeof(filter));
+    label(s->l, s->n++ ? "" : "shared");
+    line_printf(s->l, PLAIN, "%s %s: %s members, %s messages", group, filter,
+                count_format((uint64_t)m->value, members, sizeof(members)),
+                count_format((uint64_t)messages_got, got, sizeof(got)));
+    if (squared > 0) {
+        double fairness = messages_got * messages_got / (m->value * squared);
+        line_printf(s->l, fairness < 0.8 ? YELLOW : PLAIN, " · fairness %.2f", fairness);
+    }
+    line_end(s->l);
+}
+
+static void shares(struct line *l, const struct run_result *r)
+{
+    struct share_lines s = {.l = l, .r = r};
+    metrics_each(r->metrics, share, &s);
+}
+
 static void totals(struct line *l, const struct run_result *r)
 {
     char a[32], b[32];
@@ -141,18 +278,16 @@ static void totals(struct line *l, const struct run_result *r)
     more(l, RED, t->failed, "failed");
     more(l, PLAIN, t->reconnects, t->reconnects == 1 ? "reconnect" : "reconnects");
     line_end(l);
-    label(l, "messages");
-    line_printf(l, PLAIN, "%s published", count_format(t->sent, a, sizeof(a)));
-    more(l, PLAIN, t->acked, "acked");
-    more(l, PLAIN, t->received, "received");
-    more(l, RED, t->dropped, "dropped");
-    line_end(l);
-    label(l, "");
-    line_printf(l, PLAIN, "%s msg/s",
-                count_format(seconds > 0 ? (uint64_t)((double)t->sent / seconds + 0.5) : 0, a, sizeof(a)));
-    line_printf(l, PLAIN, " · %s out", size_format((double)t->bytes_out, a, sizeof(a)));
-    line_printf(l, PLAIN, " · %s in", size_format((double)t->bytes_in, a, sizeof(a)));
-    line_end(l);
+    if (!silent(r)) {
+        label(l, "messages");
+        messages(l, r, seconds);
+    }
+    requests(l, r, seconds);
+    if (silent(r)) {
+        label(l, "");
+        transferred(l, r, "");
+    }
+    shares(l, r);
 }
 
 // The head of the table, above the first row.
@@ -197,7 +332,8 @@ struct names {
 // Trends of time that have samples and are no row of their own yet.
 static void collect_trend(void *arg, const struct metric *m)
 {
-    static const char *const own[] = {"connect_latency", "publish_latency", "subscribe_latency", "loop_turn"};
+    static const char *const own[] = {"connect_latency", "publish_latency", "subscribe_latency", "request_latency",
+                                      "loop_turn",       "tcp_latency",     "tls_latency",       "connack_latency"};
     struct names *names = arg;
     if (m->type != METRIC_TREND || m->unit != UNIT_TIME_US || hist_count(m->hist) == 0 || names->n == 32)
         return;
@@ -217,8 +353,14 @@ static void latencies(struct line *l, const struct run_result *r, bool full)
         return;
     unsigned width = full ? 24 : 10; // full: names of the scenario's own metrics
     latency_row(l, r->metrics, "connect_latency", "connect", width, &has_head);
+    if (full || sum_of(r, "tls_latency", NULL)) { // whose part of connecting is what
+        latency_row(l, r->metrics, "tcp_latency", " tcp", width, &has_head);
+        latency_row(l, r->metrics, "tls_latency", " tls", width, &has_head);
+        latency_row(l, r->metrics, "connack_latency", " connack", width, &has_head);
+    }
     latency_row(l, r->metrics, "subscribe_latency", "subscribe", width, &has_head);
     latency_row(l, r->metrics, "publish_latency", "publish", width, &has_head);
+    latency_row(l, r->metrics, "request_latency", "request", width, &has_head);
     if (!full)
         return;
     struct names names = {0};

@@ -143,11 +143,22 @@ int error_prefix(struct error *err, const char *fmt, ...)
 const char *error_code_name(enum error_code code)
 {
     static const char *const names[ERR_CODE_MAX] = {
-        [ERR_NONE] = "none",           [ERR_INVALID] = "invalid",   [ERR_NOT_FOUND] = "not_found",
-        [ERR_LIMIT] = "limit",         [ERR_NO_MEMORY] = "memory",  [ERR_IO] = "io",
-        [ERR_RESOLVE] = "resolve",     [ERR_REFUSED] = "refused",   [ERR_CLOSED] = "closed",
-        [ERR_TIMEOUT] = "timeout",     [ERR_PROTOCOL] = "protocol", [ERR_STATE] = "state",
-        [ERR_CANCELLED] = "cancelled", [ERR_INTERNAL] = "internal", [ERR_UNSUPPORTED] = "unsupported",
+        [ERR_NONE] = "none",
+        [ERR_INVALID] = "invalid",
+        [ERR_NOT_FOUND] = "not_found",
+        [ERR_LIMIT] = "limit",
+        [ERR_NO_MEMORY] = "memory",
+        [ERR_IO] = "io",
+        [ERR_RESOLVE] = "resolve",
+        [ERR_REFUSED] = "refused",
+        [ERR_CLOSED] = "closed",
+        [ERR_TIMEOUT] = "timeout",
+        [ERR_PROTOCOL] = "protocol",
+        [ERR_STATE] = "state",
+        [ERR_CANCELLED] = "cancelled",
+        [ERR_INTERNAL] = "internal",
+        [ERR_UNSUPPORTED] = "unsupported",
+        [ERR_TLS] = "tls",
     };
     if ((unsigned)code >= ERR_CODE_MAX)
         return "internal";

@@ -25,6 +25,7 @@ enum error_code {
     ERR_PROTOCOL,    // the peer sent bytes that the protocol forbids
     ERR_STATE,       // the operation is not possible in this state (not connected, already connected)
     ERR_CANCELLED,   // the device or the run is being stopped
+    ERR_TLS,         // TLS: the handshake or a certificate failed
     ERR_UNSUPPORTED, // not built in or not possible on this machine
     ERR_INTERNAL,    // a bug of iotix
     ERR_CODE_MAX

@@ -19,6 +19,7 @@ struct command_run {
     uint32_t number;
     int64_t arrived_us;
     json_t *params, *id;
+    struct command_return *to; // NULL: where the model says
     char name[];
 };
 
@@ -141,6 +142,7 @@ static void free_run(struct command_run *run)
 {
     json_decref(run->params);
     json_decref(run->id);
+    free(run->to);
     free(run);
 }
 
@@ -150,8 +152,11 @@ static void end_run(struct command_run **at, const json_t *result, const struct 
     struct command_run *run = unlink_run(at);
     struct device *d = run->device;
     struct command_metrics *m = metrics_of(d->group);
-    struct command_subject about = {
-        .model = command_named(model_of(d), run->name), .name = run->name, .params = run->params, .id = run->id};
+    struct command_subject about = {.model = command_named(model_of(d), run->name),
+                                    .name = run->name,
+                                    .params = run->params,
+                                    .id = run->id,
+                                    .to = run->to};
     if (m && m->latency)
         trend_add(m->latency, loop_fresh_us(loop_of(d)) - run->arrived_us);
     reply(d, &about, result, f);
@@ -217,12 +222,16 @@ size_t commands_footprint(const struct device *d)
 
 // --- arrival ------------------------------------------------------------------------------------------------------
 
-static struct command_run *new_run(struct device *d, const struct command_message *m, int64_t arrived_us)
+static struct command_run *new_run(struct device *d, const struct command_message *m, const struct command_return *to,
+                                   int64_t arrived_us)
 {
     size_t n = strlen(m->model->name) + 1;
     struct command_run *run = calloc(1, sizeof(*run) + n);
-    if (!run)
+    bool own = to->asked || to->topic_len;
+    if (!run || (own && !(run->to = command_return_new(to)))) {
+        free(run);
         return NULL;
+    }
     memcpy(run->name, m->model->name, n);
     run->device = d;
     run->number = device_token(d);
@@ -242,9 +251,10 @@ static bool carried_out_by_lua(const struct device *d, const struct model_comman
 
 // Hands the command over. Whoever takes it may have answered already when this returns.
 static void hand_over(struct device *d, const struct command_message *m, const struct adapter_message *from,
-                      struct command_fault *f, int64_t arrived_us)
+                      const struct command_return *to, struct command_fault *f, int64_t arrived_us)
 {
-    struct command_subject about = {.model = m->model, .name = m->model->name, .params = m->params, .id = m->id};
+    struct command_subject about = {
+        .model = m->model, .name = m->model->name, .params = m->params, .id = m->id, .to = to};
     struct error err = {0};
     if (!carried_out_by_lua(d, m->model)) {
         if (m->model->hook < 0) {
@@ -255,7 +265,7 @@ static void hand_over(struct device *d, const struct command_message *m, const s
         reply(d, &about, NULL, f);
         return;
     }
-    struct command_run *run = commands_under_way(d) < COMMANDS_MAX ? new_run(d, m, arrived_us) : NULL;
+    struct command_run *run = commands_under_way(d) < COMMANDS_MAX ? new_run(d, m, to, arrived_us) : NULL;
     if (!run) {
         command_fault(f, COMMAND_BUSY, NULL, "%d commands are under way already", COMMANDS_MAX);
         reply(d, &about, NULL, f);
@@ -298,7 +308,8 @@ static bool active(const struct device *d)
     return d->state == DEVICE_STARTING || d->state == DEVICE_RUNNING;
 }
 
-static void arrived(struct device *d, const struct model_command *c, const struct adapter_message *from)
+void command_arrived(struct device *d, const struct model_command *c, const struct adapter_message *from,
+                     const struct command_return *to)
 {
     int64_t arrived_us = loop_fresh_us(loop_of(d));
     struct command_message m = {.model = c};
@@ -307,7 +318,7 @@ static void arrived(struct device *d, const struct model_command *c, const struc
     if (metrics)
         counter_add(metrics->received, 1);
     if (command_read(model_of(d), from->payload, from->payload_len, &m, &f)) {
-        struct command_subject about = {.model = m.model, .name = m.model ? m.model->name : NULL, .id = m.id};
+        struct command_subject about = {.model = m.model, .name = m.model ? m.model->name : NULL, .id = m.id, .to = to};
         const json_t *name = json_object_get(m.document, "command");
         if (!about.name && json_is_string(name))
             about.name = json_string_value(name);
@@ -315,9 +326,15 @@ static void arrived(struct device *d, const struct model_command *c, const struc
     } else {
         tell_behaviors(d, m.model, m.params);
         if (active(d))
-            hand_over(d, &m, from, &f, arrived_us);
+            hand_over(d, &m, from, to, &f, arrived_us);
     }
     command_message_free(&m);
+}
+
+static void arrived(struct device *d, const struct model_command *c, const struct adapter_message *m)
+{
+    struct command_return to = command_return_of(m);
+    command_arrived(d, c, m, &to);
 }
 
 static bool is_topic(const struct buf *topic, const struct adapter_message *m)
@@ -398,7 +415,13 @@ void commands_subscribe(struct device *d)
     if (!m || !m->n_commands || d->flags & FLAG_SUBSCRIBED) // adapters renew subscriptions of a connection themselves
         return;
     d->flags |= FLAG_SUBSCRIBED;
+    if (commands_are_served(d)) {
+        commands_serve(d);
+        return;
+    }
     subscribe(d, NULL, "/command", "");
+    if (d->group->polls_commands) // one long poll a device: its messages name their commands
+        return;
     for (unsigned i = 0; i < m->n_commands && active(d); i++) {
         const struct model_command *c = &m->commands[i];
         if (c->topic_template)

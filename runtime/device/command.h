@@ -33,6 +33,10 @@ struct device_command {
 
 // Whether the message was a command of the model, in which case it has been dealt with.
 bool commands_message(struct device *d, const struct adapter_message *m);
+// Whether the request was for a command of the model that is served, in which case it is or will be answered.
+bool commands_request(struct device *d, uint64_t ticket, const struct adapter_request *request);
+// Whether the model's commands are served at this path (n bytes, without a query).
+bool commands_serve_at(const struct device *d, const char *path, size_t n);
 // Subscribes what the model's commands need, on this connection. A topic that can never be subscribed ends the device.
 void commands_subscribe(struct device *d);
 // Ends a command: result NULL and error NULL: done without a result. error: what its handler says went wrong. A number

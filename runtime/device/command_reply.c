@@ -114,12 +114,15 @@ static int write_answer(struct device *d, const struct command_subject *about, c
 {
     struct fleet *fleet = d->group->fleet;
     const struct model_command *c = about->model;
+    bool own = about->to && (about->to->asked || about->to->topic_len);
     buf_clear(&fleet->topic);
     buf_clear(&fleet->payload);
     if (c && (c->response_topic || (c->response && !f)) &&
         write_templates(d, about, result, !f, &fleet->topic, &fleet->payload, err))
         return -1;
-    if (!(c && c->response_topic) && default_topic(d, &fleet->topic, err))
+    if (own)
+        buf_clear(&fleet->topic);
+    else if (!(c && c->response_topic) && default_topic(d, &fleet->topic, err))
         return -1;
     return c && c->response && !f ? 0 : write_plain(about, result, f, &fleet->payload, err);
 }
@@ -139,9 +142,10 @@ int command_reply(struct device *d, const struct command_subject *about, const j
 {
     struct fleet *fleet = d->group->fleet;
     struct error err = {0};
-    struct command_fault bad;
+    struct command_fault bad = {0};
     int rc = 0;
-    if (!can_send(d)) {
+    bool asked = about->to && about->to->asked, own = asked || (about->to && about->to->topic_len);
+    if (!asked && !can_send(d)) {
         *why = COMMAND_UNSENT;
         return -1;
     }
@@ -155,8 +159,9 @@ int command_reply(struct device *d, const struct command_subject *about, const j
         if (write_answer(d, &short_subject, NULL, &bad, &err))
             return -1;
     }
-    if (device_emit(d, (const char *)fleet->topic.data, fleet->topic.len, fleet->payload.data, fleet->payload.len,
-                    &err)) {
+    if (own ? command_return_send(d, about->to, rc ? &bad : f, fleet->payload.data, fleet->payload.len, &err)
+            : device_emit(d, (const char *)fleet->topic.data, fleet->topic.len, fleet->payload.data, fleet->payload.len,
+                          &err)) {
         *why = COMMAND_UNSENT;
         return -1;
     }

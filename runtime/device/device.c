@@ -72,7 +72,7 @@ int64_t device_wall_us(const struct device *d)
 
 // --- connection ---------------------------------------------------------------------------------------------------
 
-static int make_conn(struct device *d, struct error *err)
+int device_make_conn(struct device *d, struct error *err)
 {
     struct group *g = d->group;
     struct rng seed; // of the adapter's backoff
@@ -85,7 +85,7 @@ static int make_conn(struct device *d, struct error *err)
 
 static int open_conn(struct device *d, struct error *err)
 {
-    if (make_conn(d, err)) {
+    if (device_make_conn(d, err)) {
         device_set_conn(d, CONN_DISCONNECTED);
         return -1;
     }
@@ -177,7 +177,7 @@ void device_disconnect(struct device *d, enum adapter_close mode)
     fleet_defer(d->group->fleet, d);
 }
 
-static int usable(const struct device *d, struct error *err)
+int device_usable(const struct device *d, struct error *err)
 {
     // DISCONNECTED, or CONNECTING only in our own books: the adapter decides what it takes while it reconnects.
     if (!d->conn || has(d, FLAG_OPEN | FLAG_CLOSING | FLAG_OPEN_GIVEN_UP) || d->conn_state == CONN_DISCONNECTED)
@@ -187,7 +187,7 @@ static int usable(const struct device *d, struct error *err)
 
 int device_transmit(struct device *d, const struct adapter_message *m, uint32_t token, struct error *err)
 {
-    return usable(d, err) ? -1 : d->group->adapter->publish(d->conn, m, token, err);
+    return device_usable(d, err) ? -1 : d->group->adapter->publish(d->conn, m, token, err);
 }
 
 int device_publish(struct device *d, const struct adapter_message *m, uint32_t token, struct error *err)
@@ -195,18 +195,18 @@ int device_publish(struct device *d, const struct adapter_message *m, uint32_t t
     if (!d->failures)
         return device_transmit(d, m, token, err);
     struct adapter_message out = *m;
-    int taken = usable(d, err) ? -1 : failure_publish(d, &out, token, false, err);
+    int taken = device_usable(d, err) ? -1 : failure_publish(d, &out, token, false, err);
     return taken > 0 ? 0 : taken ? -1 : device_transmit(d, &out, token, err);
 }
 
 int device_subscribe(struct device *d, const char *filter, int qos, uint32_t token, struct error *err)
 {
-    return usable(d, err) ? -1 : d->group->adapter->subscribe(d->conn, filter, qos, token, err);
+    return device_usable(d, err) ? -1 : d->group->adapter->subscribe(d->conn, filter, qos, token, err);
 }
 
 int device_unsubscribe(struct device *d, const char *filter, uint32_t token, struct error *err)
 {
-    return usable(d, err) ? -1 : d->group->adapter->unsubscribe(d->conn, filter, token, err);
+    return device_usable(d, err) ? -1 : d->group->adapter->unsubscribe(d->conn, filter, token, err);
 }
 
 uint32_t device_token(struct device *d)
@@ -503,6 +503,7 @@ void device_free_parts(struct device *d)
     failures_drop(d);
     failures_reap(d->group->fleet);
     rules_free(d);
+    renewal_end(d);
     if (d->conn)
         d->group->adapter->conn_delete(d->conn);
     d->conn = NULL;
@@ -581,6 +582,7 @@ static void online(struct device *d, bool session_present)
     if (!active(d) || has(d, FLAG_CLOSING))
         return;
     sparkplug_online(d);
+    renewal_begin(d);
     if (d->failures)
         failure_online(d);
     if (has(d, FLAG_TELEMETRY) && active(d) && device_online(d)) // what was told may have disconnected it
@@ -684,12 +686,16 @@ const struct adapter_events device_events = {
     .on_offline = on_offline,
     .on_message = on_message,
     .on_done = on_done,
+    .on_response = exchange_response,
+    .on_request = exchange_request,
+    .on_auth = exchange_auth,
 };
 
 size_t device_footprint(const struct device *d)
 {
     size_t size = sizeof(*d) + sizeof(d) + 16; // itself, its place in the group, its slot
     size += streams_footprint(d) + commands_footprint(d) + (d->retry ? sizeof(*d->retry) : 0);
-    size += rules_footprint(d) + failures_footprint(d) + gateway_footprint(d) + proxy_footprint(d);
+    size +=
+        renewal_footprint(d) + rules_footprint(d) + failures_footprint(d) + gateway_footprint(d) + proxy_footprint(d);
     return d->conn ? size + d->group->adapter->footprint(d->conn) : size;
 }

@@ -22,7 +22,9 @@ struct rules;   // rule.h
 struct failure; // failure.h
 struct gateway; // gateway.h
 struct relay;
-struct proxy; // proxy.h
+struct credentials; // credentials.h
+struct renewal;     // exchange.c
+struct proxy;       // proxy.h
 struct proxies;
 struct proxy_ops;
 
@@ -61,6 +63,7 @@ struct group_config {
     const char *username;          // patterns, may be NULL
     const char *password;
     const char *secret;                    // password as it stands, where `password` is NULL: no pattern. May be NULL
+    const json_t *credentials;             // what else a device proves itself with, see credentials.h; NULL: nothing
     const char *will_topic, *will_payload; // patterns, may be NULL
     int qos;                               // default for publishes of this group
     enum on_error on_error;
@@ -82,7 +85,9 @@ struct group {
     struct adapter_target *target;
     struct payload *id_template, *client_id_template, *base_template;
     struct payload *username_template, *password_template, *will_topic_template, *will_payload_template;
-    bool ids_from_data; // and from nothing else that differs
+    struct credentials *credentials; // NULL: none
+    bool ids_from_data;              // and from nothing else that differs
+    bool polls_commands;             // HTTP with commands.mode "poll": one path for all of them
     // launch
     struct timer launch_timer;
     uint64_t launch_next;      // local number of the next device to start; stages: how many the plan has up
@@ -107,6 +112,7 @@ struct group {
     struct metric *late_ticks;                     // tick_late: see late_ticks_count
     struct metric *state_gauges[DEVICE_STATE_MAX]; // devices{group,state}
     struct command_metrics *command_metrics;       // NULL until a command arrives
+    struct metric *credential_refreshes;           // NULL until the first one
     struct metric *conn_gauges[CONN_STATE_MAX];    // connections{group,state}
     struct metric *dropouts_counter;               // dropouts{group}
 };
@@ -147,6 +153,7 @@ struct device {
     struct device_retry *retry;     // NULL unless it waits to be restarted
     struct gateway *gateway;        // with children: since it was first started
     struct proxy *proxy;            // while it is started
+    struct renewal *renewal;        // of a credential that expires, while connected; NULL: none
     uint8_t state;                  // enum device_state
     uint8_t conn_state;             // enum conn_state
     uint8_t ever_online;
@@ -198,6 +205,20 @@ struct device_ops {
     void (*release)(void *arg, struct device *device);
     // A command was not answered in time: its handler's task is to end. The behaviour's own handler may go on.
     void (*hook_cancel)(void *arg, struct device *device, uint32_t command);
+    // What follows is for devices with a behaviour, and for those whose `behaviour` pointer a hook has set. Each may be
+    // NULL.
+    //
+    // The answer to a device_request, or a notification: as adapter_events.on_response.
+    void (*response)(void *arg, struct device *device, uint32_t token, const struct adapter_response *response,
+                     const struct error *err);
+    // A client asks a path of device_serve (those of the model's commands never come here): as
+    // adapter_events.on_request. To be answered with device_respond; one that nobody takes is answered 404 by a return
+    // of -1 (err->text is its body).
+    int (*request)(void *arg, struct device *device, uint64_t ticket, const struct adapter_request *request,
+                   struct error *err);
+    // Enhanced authentication: as adapter_events.on_auth. At once; nothing in it may block. ERR_NOT_FOUND: the
+    // behaviour has none.
+    int (*auth)(void *arg, struct device *device, const uint8_t *data, size_t n, struct buf *reply, struct error *err);
     // The hooks of a model that the group is about to use, before it does and before its first device starts. -1: one
     // of them is not to be found; the group keeps the model it has.
     int (*hook_resolve)(void *arg, struct group *group, const struct model *model, struct error *err);
@@ -225,7 +246,9 @@ struct fleet_config {
     // A connection attempt failed (was_online false) or a connection was lost, not by this side's wish. Same arg. May
     // be NULL.
     void (*on_conn_error)(void *arg, struct device *device, const struct error *why, bool was_online);
-    // Where adapters come from; NULL: adapter_find and adapter_names. For plugins and tests.
+    // The adapters there are; NULL: the built-in ones. Outlives the fleet.
+    const struct adapter_registry *adapters;
+    // In their place: virtual time, tests.
     const struct adapter_ops *(*find_adapter)(const char *scheme_or_name);
     const char *const *adapter_names;  // NULL-terminated, for error texts
     const struct model_env *model_env; // for models that a change brings; may be NULL
@@ -259,6 +282,10 @@ uint64_t group_population(const struct group *group);
 bool fleet_idle(const struct fleet *fleet);
 struct loop *fleet_loop(const struct fleet *fleet);
 uint64_t fleet_seed(const struct fleet *fleet);
+// For connections that are no device's own (script room): what adapters get, and the adapter of a URL's scheme; NULL:
+// err names those there are, or says that it was built for another ABI.
+const struct adapter_env *fleet_env(const struct fleet *fleet);
+const struct adapter_ops *fleet_adapter(const struct fleet *fleet, const char *scheme, struct error *err);
 struct device *fleet_find(const struct fleet *fleet, slot_id id);
 unsigned fleet_group_count(const struct fleet *fleet);
 struct group *fleet_group(const struct fleet *fleet, unsigned i);
@@ -276,6 +303,8 @@ int64_t device_wall_us(const struct device *device);
 // what will never get better (ERR_INVALID, a bad topic); a full queue or a lost connection is counted by the adapter.
 int device_emit(struct device *device, const char *topic, size_t topic_len, const void *payload, size_t n,
                 struct error *err) WARN_UNUSED_RESULT;
+int device_emit_with(struct device *device, const char *topic, size_t topic_len, const void *payload, size_t n,
+                     const struct adapter_meta *meta, struct error *err) WARN_UNUSED_RESULT;
 // The latest value of an attribute, VALUE_NULL when there is none (or the model keeps none).
 void device_value(const struct device *device, unsigned slot, struct value *out);
 // Fixes an attribute to a JSON value (converted to its type), or with NULL or null lets its generator go on. The model
@@ -311,6 +340,28 @@ int device_subscribe(struct device *device, const char *filter, int qos, uint32_
                      struct error *err) WARN_UNUSED_RESULT;
 int device_unsubscribe(struct device *device, const char *filter, uint32_t token, struct error *err) WARN_UNUSED_RESULT;
 uint32_t device_token(struct device *device); // never 0
+// What follows is as the adapter's function of that name. ERR_UNSUPPORTED says which adapter has none; ERR_STATE: not
+// connected. Nothing is ever delivered inside a call.
+int device_subscribe_with(struct device *device, const struct adapter_subscription *s, uint32_t token,
+                          struct error *err) WARN_UNUSED_RESULT;
+int device_request(struct device *device, const struct adapter_request *request, uint32_t token,
+                   struct error *err) WARN_UNUSED_RESULT;
+// Nothing more comes for that token; one that is over, or a device without a connection, is fine.
+void device_request_cancel(struct device *device, uint32_t token);
+// Works whether connected or not, for a device that is starting or running (else ERR_STATE); ends when it stops. A path
+// that the model's commands are served at is refused (ERR_INVALID).
+int device_serve(struct device *device, const char *path, const json_t *attributes,
+                 struct error *err) WARN_UNUSED_RESULT;
+void device_unserve(struct device *device, const char *path);
+int device_notify(struct device *device, const char *path, struct error *err) WARN_UNUSED_RESULT;
+int device_respond(struct device *device, uint64_t ticket, const struct adapter_response *response,
+                   struct error *err) WARN_UNUSED_RESULT;
+int device_served_at(struct device *device, struct buf *out, struct error *err) WARN_UNUSED_RESULT;
+// What the adapter of a connection asks of this device, by the group's patterns: for a side connection, whose own
+// credentials (credentials.h) come first. The group's will and Sparkplug's death certificate are not for side
+// connections: do not ask for them there.
+int device_field(struct device *device, enum adapter_field field, struct buf *out,
+                 struct error *err) WARN_UNUSED_RESULT;
 // One tick of telemetry, of a model or a behaviour, that came late_us behind its time (late: by more than 10 ms and
 // more than 10 % of the interval), and `skipped` ticks before it that never came: all late. Into group->late_ticks.
 void late_ticks_count(struct metric *late_ticks, int64_t interval_us, int64_t late_us, uint64_t skipped);

@@ -70,7 +70,7 @@ static void unlink_failure(struct failure *f)
 static void freeze(struct failure *f, bool frozen)
 {
     struct device *d = f->device;
-    if (d->conn && adapter_has_freeze(d->group->adapter))
+    if (d->conn && ADAPTER_HAS(d->group->adapter, conn_freeze))
         d->group->adapter->conn_freeze(d->conn, frozen);
 }
 
@@ -261,7 +261,8 @@ static void rival_done(void *owner, uint32_t token, int granted_qos, const struc
 }
 
 static const struct adapter_identity rival_identity = {rival_field};
-static const struct adapter_events rival_events = {rival_online, rival_offline, rival_message, rival_done};
+static const struct adapter_events rival_events = {
+    .on_online = rival_online, .on_offline = rival_offline, .on_message = rival_message, .on_done = rival_done};
 
 static int begin_rival(struct failure *f, struct error *err)
 {

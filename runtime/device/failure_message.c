@@ -4,6 +4,7 @@
 #include <string.h>
 #include "core/jsonx.h"
 #include "device/failure_impl.h"
+#include "device/meta.h"
 
 // --- broken -------------------------------------------------------------------------------------------------------
 
@@ -111,7 +112,8 @@ struct delayed {
     uint8_t qos;
     bool retain;
     size_t topic_len, payload_len;
-    char bytes[]; // topic, payload
+    struct adapter_meta *meta; // NULL: none
+    char bytes[];              // topic, payload
 };
 
 static void delayed_due(struct timer *t, void *arg);
@@ -133,6 +135,12 @@ static struct delayed *take_first(struct failure *f)
     return m;
 }
 
+static void free_delayed(struct delayed *m)
+{
+    free(m->meta);
+    free(m);
+}
+
 // Whoever waits for an acknowledgement is told when there will be none.
 static void send_late(struct failure *f, struct delayed *m)
 {
@@ -144,11 +152,12 @@ static void send_late(struct failure *f, struct delayed *m)
                                   .payload = (const uint8_t *)m->bytes + m->topic_len,
                                   .payload_len = m->payload_len,
                                   .qos = m->qos,
-                                  .retain = m->retain};
+                                  .retain = m->retain,
+                                  .meta = m->meta};
     bool failed = device_transmit(d, &out, m->token, &err) != 0;
     if (failed && m->token && d->flags & FLAG_BEHAVIOUR)
         config->ops->done(config->ops_arg, d, m->token, -1, &err);
-    free(m);
+    free_delayed(m);
 }
 
 static void delayed_due(struct timer *t, void *arg)
@@ -172,12 +181,17 @@ int failure_delay(struct failure *f, const struct adapter_message *m, uint32_t t
         return error_set(err, ERR_LIMIT, "%u messages are late already, which is all that a slow device keeps",
                          f->n_delayed);
     struct delayed *late = malloc(sizeof(*late) + n);
-    if (!late)
+    struct adapter_meta *meta = meta_copy(m->meta);
+    if (!late || (m->meta && !meta)) {
+        free(late);
+        free(meta);
         return error_set(err, ERR_NO_MEMORY, "no memory for a message that waits");
+    }
     *late = (struct delayed){.at_us = loop_now_us(failure_loop(f)) + f->spec.delay_us,
                              .token = token,
                              .qos = m->qos,
                              .retain = m->retain,
+                             .meta = meta,
                              .topic_len = m->topic_len,
                              .payload_len = m->payload_len};
     memcpy(late->bytes, m->topic, m->topic_len);
@@ -203,7 +217,7 @@ void failure_forget(struct failure *f)
 {
     loop_timer_stop(failure_loop(f), &f->delay_timer);
     while (f->first)
-        free(take_first(f));
+        free_delayed(take_first(f));
 }
 
 size_t failure_message_footprint(const struct failure *f)

@@ -233,6 +233,11 @@ struct loop *fleet_loop(const struct fleet *fleet)
     return fleet->config.env.loop;
 }
 
+const struct adapter_env *fleet_env(const struct fleet *fleet)
+{
+    return &fleet->config.env;
+}
+
 uint64_t fleet_seed(const struct fleet *fleet)
 {
     return fleet->config.seed;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "core/units.h"
+#include "device/credentials.h"
 #include "device/gateway.h"
 #include "device/internal.h"
 #include "device/proxy.h"
@@ -32,8 +33,9 @@ static int own_config(struct group *g, const struct group_config *config, struct
         else
             failed = copy(strings[i], err);
     }
-    c->options = NULL; // only for target_new
-    c->proxies = NULL; // only for proxies_new
+    c->options = NULL;     // only for target_new
+    c->credentials = NULL; // only for credentials_new
+    c->proxies = NULL;     // only for proxies_new
     c->dropouts = NULL;
     c->n_dropouts = 0;
     if (failed || !config->n_dropouts)
@@ -72,7 +74,8 @@ static int check_config(const struct fleet *fleet, const struct group_config *c,
 
 static const struct adapter_ops *find(const struct fleet *fleet, const char *name)
 {
-    return fleet->config.find_adapter ? fleet->config.find_adapter(name) : adapter_find(name);
+    return fleet->config.find_adapter ? fleet->config.find_adapter(name)
+                                      : adapter_registry_find(fleet->config.adapters, name);
 }
 
 static int unknown_scheme(const struct fleet *fleet, const char *scheme, struct error *err)
@@ -80,8 +83,22 @@ static int unknown_scheme(const struct fleet *fleet, const char *scheme, struct 
     static const char *const none[] = {NULL};
     const char *const *names = fleet->config.adapter_names;
     if (!names)
-        names = fleet->config.find_adapter ? none : adapter_names();
+        names = fleet->config.find_adapter ? none : adapter_registry_names(fleet->config.adapters);
     return error_unknown(err, "no adapter for", scheme, names);
+}
+
+const struct adapter_ops *fleet_adapter(const struct fleet *fleet, const char *scheme, struct error *err)
+{
+    const struct adapter_ops *adapter = find(fleet, scheme);
+    if (!adapter) {
+        unknown_scheme(fleet, scheme, err);
+        return NULL;
+    }
+    if (adapter->abi == ADAPTER_ABI && adapter->size >= ADAPTER_MIN_SIZE)
+        return adapter;
+    error_set(err, ERR_UNSUPPORTED, "the adapter for \"%s\" was built for ABI %u (%u bytes), this is %d (%zu)", scheme,
+              adapter->abi, adapter->size, ADAPTER_ABI, ADAPTER_MIN_SIZE);
+    return NULL;
 }
 
 // The scheme of the URL decides; without one the model's protocol, else mqtt.
@@ -96,13 +113,9 @@ static int choose_adapter(struct group *g, struct error *err)
         snprintf(scheme, sizeof(scheme), "%.*s", (int)(sep - g->config.url), g->config.url);
     else if (protocol)
         snprintf(scheme, sizeof(scheme), "%s", protocol);
-    g->adapter = find(g->fleet, scheme);
+    g->adapter = fleet_adapter(g->fleet, scheme, err);
     if (!g->adapter)
-        return unknown_scheme(g->fleet, scheme, err);
-    if (g->adapter->abi != ADAPTER_ABI || g->adapter->size < ADAPTER_MIN_SIZE)
-        return error_set(err, ERR_UNSUPPORTED,
-                         "the adapter for \"%s\" was built for ABI %u (%u bytes), this is %d (%zu)", scheme,
-                         g->adapter->abi, g->adapter->size, ADAPTER_ABI, ADAPTER_MIN_SIZE);
+        return -1;
     if (!protocol || find(g->fleet, protocol) == g->adapter)
         return 0;
     return error_set(err, ERR_INVALID, "its model %s speaks %s, but its target is %s", g->config.model->id, protocol,
@@ -116,6 +129,16 @@ static int set_default(json_t *options, const char *key, json_t *value, struct e
         return 0;
     }
     return json_object_set_new(options, key, value) ? error_set(err, ERR_NO_MEMORY, "out of memory") : 0;
+}
+
+// connectRate is the group's; a shard has its share.
+static int share_rate(const struct group *g, json_t *options)
+{
+    double rate = json_number_value(json_object_get(options, "connectRate"));
+    uint64_t n = ownership_count(&g->fleet->config.owner, g->config.count);
+    if (!(rate > 0) || n >= g->config.count || !n)
+        return 0;
+    return json_object_set_new(options, "connectRate", json_real(rate * (double)n / (double)g->config.count));
 }
 
 // What the model says about its connection, below what the group says. Only what differs from the format's defaults is
@@ -133,7 +156,11 @@ static json_t *merged_options(const struct group *g, const json_t *given, struct
         error_set(err, ERR_INVALID, "the options of its adapter must be an object");
         return NULL;
     }
-    if ((m && m->keep_alive_s != 60 && set_default(options, "keepAlive", json_integer(m->keep_alive_s), err)) ||
+    bool sessionless = !strcmp(g->adapter->name, "http") || !strcmp(g->adapter->name, "coap");
+    if (sessionless) // the model's words for an MQTT session mean nothing to them
+        m = NULL;
+    if (share_rate(g, options) ||
+        (m && m->keep_alive_s != 60 && set_default(options, "keepAlive", json_integer(m->keep_alive_s), err)) ||
         (m && !m->clean_session && set_default(options, "cleanSession", json_false(), err)) ||
         (m && m->sparkplug && set_default(options, "willQos", json_integer(1), err))) {
         json_decref(options);
@@ -144,11 +171,11 @@ static json_t *merged_options(const struct group *g, const json_t *given, struct
 
 static int open_target(struct group *g, const json_t *given, struct error *err)
 {
-    if (choose_adapter(g, err))
-        return -1;
     json_t *options = merged_options(g, given, err);
     if (!options)
         return -1;
+    const char *mode = json_string_value(json_object_get(json_object_get(options, "commands"), "mode"));
+    g->polls_commands = mode && !strcmp(mode, "poll");
     g->target = g->adapter->target_new(&g->fleet->config.env, g->config.url, options, g->config.name, err);
     json_decref(options);
     return g->target ? 0 : -1;
@@ -386,9 +413,22 @@ int group_reserve_values(struct fleet *fleet, const struct model *m, struct erro
     return 0;
 }
 
+// After the adapter is known: what a token stands in for depends on it.
+static int take_credentials(struct group *g, const json_t *json, struct error *err)
+{
+    bool mqtt = strcmp(g->adapter->name, "mqtt") == 0;
+    g->credentials = credentials_new(json, g->config.data, !mqtt, err);
+    if (json && !json_is_null(json) && !g->credentials)
+        return error_prefix(err, "credentials");
+    if ((g->password_template || g->config.secret) && credentials_have(g->credentials, FIELD_PASSWORD))
+        return error_set(err, ERR_INVALID, "it has two passwords: one of its own, and one of its credentials");
+    return 0;
+}
+
 static int build(struct group *g, const struct group_config *config, struct error *err)
 {
-    return compile_templates(g, err) || find_series(g, err) || open_target(g, config->options, err) ||
+    return compile_templates(g, err) || find_series(g, err) || choose_adapter(g, err) ||
+                   take_credentials(g, config->credentials, err) || open_target(g, config->options, err) ||
                    group_reserve_values(g->fleet, config->model, err) || relay_new(g, err) ||
                    proxies_new(g, config->proxies, err) || group_make_devices(g, config->count, err)
                ? -1
@@ -450,6 +490,7 @@ void group_delete(struct group *g)
                                    g->will_payload_template};
     for (size_t i = 0; i < sizeof(templates) / sizeof(templates[0]); i++)
         payload_delete(templates[i]);
+    credentials_delete(g->credentials);
     struct group_config *c = &g->config;
     const char *strings[] = {c->name,     c->url,      c->id_pattern, c->client_id_pattern, c->topic_base,
                              c->username, c->password, c->will_topic, c->will_payload};

@@ -1,5 +1,6 @@
 // Names, topics and what the adapter asks at connect, rendered when needed: a million ids cost nothing at rest.
 #include <string.h>
+#include "device/credentials.h"
 #include "device/failure.h"
 #include "device/gateway.h"
 #include "device/internal.h"
@@ -115,6 +116,8 @@ static const struct payload *field_template(const struct group *g, enum adapter_
         return g->will_topic_template;
     case FIELD_WILL_PAYLOAD:
         return g->will_payload_template;
+    default:
+        return NULL;
     }
     return NULL;
 }
@@ -151,9 +154,12 @@ static int identity_field(void *owner, enum adapter_field field, struct buf *out
         return death(d, m->sparkplug, field, out, err);
     const struct payload *p = field_template(d->group, field);
     const char *secret = field == FIELD_PASSWORD ? d->group->config.secret : NULL;
-    int stale = field == FIELD_PASSWORD && d->failures && (p || secret) ? failure_password(d, out, err) : 1;
+    bool proven = credentials_have(d->group->credentials, field);
+    int stale = field == FIELD_PASSWORD && d->failures && (p || secret || proven) ? failure_password(d, out, err) : 1;
     if (stale <= 0)
         return stale;
+    if (proven)
+        return credentials_field(d->group->credentials, d, field, out, err);
     if (!p && secret)
         return buf_append_str(out, secret)
                    ? error_set(err, ERR_LIMIT, "the password takes more than %u bytes", out->cap)
@@ -161,6 +167,11 @@ static int identity_field(void *owner, enum adapter_field field, struct buf *out
     if (!p)
         return 0;
     return field == FIELD_WILL_TOPIC ? will_topic(d, p, out, err) : device_render(d, p, NULL, out, err);
+}
+
+int device_field(struct device *d, enum adapter_field field, struct buf *out, struct error *err)
+{
+    return identity_field(d, field, out, err);
 }
 
 const struct adapter_identity device_identity = {.field = identity_field};

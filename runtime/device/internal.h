@@ -105,9 +105,22 @@ void device_silence(struct device *d);    // ops.stop if due, streams stop
 void device_free_parts(struct device *d); // connection, streams, retry; not from inside events
 void device_cancel_retry(struct device *d);
 extern const struct adapter_events device_events;
+// Whether there is a connection that takes something, or may while it reconnects.
+int device_usable(const struct device *d, struct error *err);
+int device_make_conn(struct device *d, struct error *err);
 int device_transmit(struct device *d, const struct adapter_message *m, uint32_t token, struct error *err);
 // Inside a hook of a generator or an encoder, of any device: -1.
 int device_busy(const struct device *d, struct error *err);
+// exchange.c
+void device_refuse(struct device *d, uint64_t ticket, unsigned status, const char *text); // answers a request
+// As device_serve, for the device room itself.
+int device_serve_path(struct device *d, const char *path, const json_t *attributes, struct error *err);
+void exchange_response(void *owner, uint32_t token, const struct adapter_response *response, const struct error *err);
+void exchange_request(void *owner, uint64_t ticket, const struct adapter_request *request);
+int exchange_auth(void *owner, const uint8_t *data, size_t n, struct buf *reply, struct error *err);
+void renewal_begin(struct device *d); // online
+void renewal_end(struct device *d);
+size_t renewal_footprint(const struct device *d);
 // rule.c
 void rules_group_free(struct group *g);
 // stream.c

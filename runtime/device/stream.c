@@ -239,6 +239,12 @@ static int encode(struct device_stream *s, const struct payload_scope *scope, st
 
 int device_emit(struct device *d, const char *topic, size_t topic_len, const void *payload, size_t n, struct error *err)
 {
+    return device_emit_with(d, topic, topic_len, payload, n, NULL, err);
+}
+
+int device_emit_with(struct device *d, const char *topic, size_t topic_len, const void *payload, size_t n,
+                     const struct adapter_meta *meta, struct error *err)
+{
     struct group *g = d->group;
     struct error own; // decides, also for who does not care
     if (!err)
@@ -247,7 +253,8 @@ int device_emit(struct device *d, const char *topic, size_t topic_len, const voi
                                 .topic_len = topic_len,
                                 .payload = payload,
                                 .payload_len = n,
-                                .qos = (uint8_t)g->config.model->qos};
+                                .qos = (uint8_t)g->config.model->qos,
+                                .meta = meta};
     int taken = d->failures ? failure_publish(d, &m, 0, true, err) : 0;
     if (taken)
         return 0; // held back, or lost, which is what was asked for

@@ -21,20 +21,34 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "engine/plan_target.h"
 #include "engine/process.h"
+#include "engine/run_cert.h"
 
 #define START_US 10000000
 #define PORTS_TRIED 5
 #define LOG_MAX (16u << 20)
 
+// Of its listeners, the first of which is always there: it is probed, and observed.
+static const struct {
+    unsigned bit;
+    bool tls, websocket;
+    const char *scheme;
+} kinds[] = {{TARGET_MQTT, false, false, "mqtt"},
+             {TARGET_MQTTS, true, false, "mqtts"},
+             {TARGET_WS, false, true, "ws"},
+             {TARGET_WSS, true, true, "wss"}};
+enum { N_KINDS = sizeof(kinds) / sizeof(kinds[0]) };
+
 struct broker {
     struct process process;
     char program[512];
-    char url[64];
+    char urls[N_KINDS][64];
     int config, log; // memfds
+    int cert, key;   // the same, -1: none
     int probe;       // socket of the CONNECT, -1: none
-    unsigned ports_tried;
-    uint16_t port;
+    unsigned listeners, ports_tried;
+    uint16_t ports[N_KINDS];
     int64_t deadline_us;
     bool sent, ready;
 };
@@ -84,20 +98,40 @@ static int free_port(uint16_t *port, struct error *err)
     return rc;
 }
 
+// Its certificate stays in this process, where mosquitto, of the same user, opens it.
+static int write_listener(const struct broker *b, unsigned i, struct buf *text)
+{
+    int pid = (int)getpid();
+    if (buf_printf(text, "listener %u 127.0.0.1\nsocket_domain ipv4\n", b->ports[i]) ||
+        (kinds[i].websocket && buf_append_str(text, "protocol websockets\n")))
+        return -1;
+    return kinds[i].tls
+               ? buf_printf(text, "certfile /proc/%d/fd/%d\nkeyfile /proc/%d/fd/%d\n", pid, b->cert, pid, b->key)
+               : 0;
+}
+
 static int write_config(struct broker *b, struct error *err)
 {
-    char text[768];
+    struct buf text;
     struct passwd *pw = getpwuid(geteuid());
-    int n = snprintf(
-        text, sizeof(text),
-        "listener %u 127.0.0.1\nsocket_domain ipv4\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\n"
-        "max_inflight_messages 1000\nmax_queued_messages 100000\nsys_interval 0\n"
-        "log_dest stderr\nlog_type error\nlog_type warning\nlog_type notice\nlog_type information\n"
-        "connection_messages false\n%s%s\n",
-        b->port, pw ? "user " : "", pw ? pw->pw_name : "");
-    if (ftruncate(b->config, 0) || pwrite(b->config, text, (size_t)n, 0) != n)
-        return error_set_errno(err, "cannot write the embedded broker's configuration");
-    return ftruncate(b->log, 0) ? error_set_errno(err, "cannot empty the embedded broker's log") : 0;
+    buf_create(&text, 4096);
+    int rc = buf_printf(&text,
+                        "allow_anonymous true\npersistence false\nset_tcp_nodelay true\n"
+                        "max_inflight_messages 1000\nmax_queued_messages 100000\nsys_interval 0\n"
+                        "log_dest stderr\nlog_type error\nlog_type warning\nlog_type notice\nlog_type information\n"
+                        "connection_messages false\n%s%s\n",
+                        pw ? "user " : "", pw ? pw->pw_name : "");
+    for (unsigned i = 0; i < N_KINDS && !rc; i++)
+        if (b->listeners & kinds[i].bit)
+            rc = write_listener(b, i, &text);
+    if (rc)
+        rc = error_set(err, ERR_INTERNAL, "the embedded broker's configuration is too long");
+    else if (ftruncate(b->config, 0) || pwrite(b->config, text.data, text.len, 0) != (ssize_t)text.len)
+        rc = error_set_errno(err, "cannot write the embedded broker's configuration");
+    else if (ftruncate(b->log, 0))
+        rc = error_set_errno(err, "cannot empty the embedded broker's log");
+    buf_destroy(&text);
+    return rc;
 }
 
 static void close_probe(struct broker *b)
@@ -132,12 +166,38 @@ static void last_lines(const struct broker *b, char *dst, size_t size)
 static int launch(struct broker *b, struct error *err)
 {
     b->ports_tried++;
-    if (free_port(&b->port, err) || write_config(b, err))
+    for (unsigned i = 0; i < N_KINDS; i++) {
+        if (!(b->listeners & kinds[i].bit))
+            continue;
+        if (free_port(&b->ports[i], err))
+            return -1;
+        snprintf(b->urls[i], sizeof(b->urls[i]), "%s://127.0.0.1:%u%s", kinds[i].scheme, b->ports[i],
+                 kinds[i].websocket ? "/mqtt" : "");
+    }
+    if (write_config(b, err))
         return -1;
     char name[] = "mosquitto", flag[] = "-c", file[] = "/proc/self/fd/3";
     char *argv[] = {name, flag, file, NULL};
-    snprintf(b->url, sizeof(b->url), "mqtt://127.0.0.1:%u", b->port);
     return process_exec(&b->process, b->program, argv, b->config, b->log, LOG_MAX, err);
+}
+
+static int memfile(const char *name, const char *text, struct error *err)
+{
+    int fd = memfd_create(name, MFD_CLOEXEC);
+    size_t n = strlen(text);
+    if (fd >= 0 && pwrite(fd, text, n, 0) == (ssize_t)n)
+        return fd;
+    error_set_errno(err, "cannot keep the certificate of the embedded broker");
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+static int keep_cert(struct broker *b, const struct run_cert *cert, struct error *err)
+{
+    b->cert = memfile("cert.pem", cert->cert, err);
+    b->key = b->cert < 0 ? -1 : memfile("key.pem", cert->key, err);
+    return b->key < 0 ? -1 : 0;
 }
 
 struct broker *broker_begin(const struct broker_config *config, struct error *err)
@@ -147,7 +207,13 @@ struct broker *broker_begin(const struct broker_config *config, struct error *er
         error_set(err, ERR_NO_MEMORY, "no memory for the embedded broker");
         return NULL;
     }
-    *b = (struct broker){.config = -1, .log = -1, .probe = -1, .process = {.channel = -1, .output = -1}};
+    *b = (struct broker){.config = -1,
+                         .log = -1,
+                         .cert = -1,
+                         .key = -1,
+                         .probe = -1,
+                         .listeners = TARGET_MQTT | (config ? config->listeners & TARGET_BROKER : 0),
+                         .process = {.channel = -1, .output = -1}};
     b->deadline_us = now_us() + START_US;
     if (find_program(config ? config->program : NULL, b->program, sizeof(b->program), err))
         goto failed;
@@ -157,6 +223,8 @@ struct broker *broker_begin(const struct broker_config *config, struct error *er
         error_set_errno(err, "cannot make the embedded broker's configuration");
         goto failed;
     }
+    if (b->listeners & TARGET_TLS && keep_cert(b, config->cert, err))
+        goto failed;
     if (launch(b, err) == 0)
         return b;
 failed:
@@ -171,7 +239,7 @@ static int probe(struct broker *b)
         "\x10\x13\0\4MQTT\4\2\0\x0a\0\7iotix-0"; // 3.1.1, clean session, keep-alive 10 s
     if (b->probe < 0) {
         struct sockaddr_in a = {
-            .sin_family = AF_INET, .sin_port = htons(b->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+            .sin_family = AF_INET, .sin_port = htons(b->ports[0]), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
         b->probe = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (b->probe < 0 || (connect(b->probe, (struct sockaddr *)&a, sizeof(a)) && errno != EINPROGRESS)) {
             close_probe(b);
@@ -256,12 +324,24 @@ void broker_stop(struct broker *b)
         close(b->config);
     if (b->log >= 0)
         close(b->log);
+    if (b->cert >= 0)
+        close(b->cert);
+    if (b->key >= 0)
+        close(b->key);
     free(b);
 }
 
 const char *broker_url(const struct broker *b)
 {
-    return b->url;
+    return b->urls[0];
+}
+
+const char *broker_listener(const struct broker *b, unsigned bit)
+{
+    for (unsigned i = 0; i < N_KINDS; i++)
+        if (kinds[i].bit == bit && b->listeners & bit)
+            return b->urls[i];
+    return NULL;
 }
 
 int broker_pid(const struct broker *b)

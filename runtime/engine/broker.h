@@ -6,8 +6,11 @@
 #include "core/error.h"
 
 struct broker;
+struct run_cert;
 struct broker_config {
-    const char *program; // NULL: mosquitto in PATH, /usr/sbin, /usr/local/sbin
+    const char *program;         // NULL: mosquitto in PATH, /usr/sbin, /usr/local/sbin
+    unsigned listeners;          // beside the plain one: mask of TARGET_MQTTS, TARGET_WS, TARGET_WSS (plan_target.h)
+    const struct run_cert *cert; // for the TLS ones; borrowed until broker_stop
 };
 // Starts it without waiting. ERR_NOT_FOUND says which Debian package brings mosquitto.
 struct broker *broker_begin(const struct broker_config *config, struct error *err);
@@ -21,6 +24,8 @@ void broker_terminate(struct broker *b);
 bool broker_gone(struct broker *b);
 void broker_stop(struct broker *b);             // TERM, KILL after 1 s; NULL is fine
 const char *broker_url(const struct broker *b); // "mqtt://127.0.0.1:41234"
-int broker_pid(const struct broker *b);         // 0: ended
+// Of one of its listeners, by bit; NULL: it has none such.
+const char *broker_listener(const struct broker *b, unsigned bit);
+int broker_pid(const struct broker *b); // 0: ended
 // -1 and err when it has died, with the last lines of its log.
 int broker_check(struct broker *b, struct error *err) WARN_UNUSED_RESULT;

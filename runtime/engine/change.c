@@ -350,7 +350,7 @@ static int check_room(struct run *run, const json_t *change, struct error *err)
     uint64_t before = g->config.count;
     g->config.count = (uint64_t)n;
     int rc = preflight_check(run->plan, run->n_shards, run->config->partition, run->config->partitions,
-                             run->broker != NULL, &fit, err);
+                             targets_has_broker(run->targets), &fit, err);
     g->config.count = before;
     return rc;
 }

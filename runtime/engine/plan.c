@@ -6,6 +6,7 @@
 #include "engine/plan.h"
 #include "engine/plan_data.h"
 #include "engine/plan_launch.h"
+#include "engine/plan_target.h"
 
 #include <limits.h>
 #include <math.h>
@@ -17,7 +18,6 @@
 #include "core/jsonx.h"
 #include "core/units.h"
 #include "device/proxy.h"
-#include "link/url.h"
 
 #define GROUPS_MAX 10000u
 #define THRESHOLDS_MAX 1000u
@@ -97,17 +97,6 @@ static int set_member(json_t *obj, const char *key, json_t *stolen, struct error
     return error_set(err, ERR_NO_MEMORY, "%s: no memory", key);
 }
 
-// A URL or "embedded"; the scheme is the adapter's business.
-static int check_broker(const char *broker, struct error *err)
-{
-    struct url url;
-    if (strcmp(broker, "embedded") == 0)
-        return 0;
-    if (!*broker)
-        return error_set(err, ERR_INVALID, "expected a URL such as mqtt://host:1883, or \"embedded\"");
-    return url_parse(broker, "mqtt", &url, err);
-}
-
 // --- groups
 
 // A group's name becomes a tag of its metrics and a part of ids and topics.
@@ -124,36 +113,12 @@ static int check_group_name(const char *name, struct error *err)
     return 0;
 }
 
-// The adapter's options of a group: its own over the plan's, and what MQTT wants to know of the will besides topic and
-// payload.
-static int merge_options(const json_t *root, json_t *group, const json_t *will, struct error *err)
-{
-    json_t *common, *own;
-    if (get_container(root, "mqtt", JSON_OBJECT, &common, err) != 0 ||
-        get_container(group, "mqtt", JSON_OBJECT, &own, err) != 0)
-        return -1;
-    if (!common && !own && !will)
-        return 0;
-    json_t *merged = common ? json_copy(common) : json_object();
-    if (!merged || (own && json_object_update(merged, own) != 0)) {
-        json_decref(merged);
-        return error_set(err, ERR_NO_MEMORY, "mqtt: no memory");
-    }
-    json_t *qos = json_object_get(will, "qos"), *retain = json_object_get(will, "retain");
-    if (set_member(group, "mqtt", merged, err) != 0)
-        return -1;
-    if (qos && !json_is_null(qos) && set_member(merged, "willQos", json_incref(qos), err) != 0)
-        return -1;
-    if (retain && !json_is_null(retain) && set_member(merged, "willRetain", json_incref(retain), err) != 0)
-        return -1;
-    return 0;
-}
-
-static int fill_will(const json_t *root, json_t *group, struct group_config *c, struct error *err)
+static int fill_will(json_t *group, struct group_config *c, json_t **out, struct error *err)
 {
     json_t *will;
     if (get_container(group, "will", JSON_OBJECT, &will, err) != 0)
         return -1;
+    *out = will;
     if (will) {
         int64_t qos;
         bool retain;
@@ -164,7 +129,7 @@ static int fill_will(const json_t *root, json_t *group, struct group_config *c, 
         if (!c->will_topic || !*c->will_topic)
             return error_set(err, ERR_INVALID, "will: expected a topic");
     }
-    return merge_options(root, group, will, err);
+    return 0;
 }
 
 static int fill_identity(const json_t *group, struct group_config *c, struct error *err)
@@ -189,7 +154,7 @@ static int fill_group(struct plan *p, struct plan_group *g, json_t *json, unsign
 {
     struct group_config *c = &g->config;
     int64_t count, declared, number, memory, line, qos;
-    const char *model_url;
+    json_t *will;
     if (get_range(json, "line", 0, 0, INT32_MAX, &line, err) != 0)
         return -1;
     g->line = (int)line;
@@ -206,12 +171,11 @@ static int fill_group(struct plan *p, struct plan_group *g, json_t *json, unsign
         get_range(json, "number", place, 0, INT32_MAX, &number, err) != 0 ||
         get_range(json, "memory", DEFAULT_MEMORY, 1024, (int64_t)1 << 40, &memory, err) != 0 ||
         get_range(json, "qos", 0, 0, 2, &qos, err) != 0 || get_text(json, "model", NULL, &g->model_path, err) != 0 ||
-        json_get_bool(json, "behaviour", false, &c->behaviour, err) != 0 ||
-        get_text(json, "broker", NULL, &c->url, err) != 0 || get_text(json, "model_broker", NULL, &model_url, err) != 0)
+        json_get_bool(json, "behaviour", false, &c->behaviour, err) != 0)
         return -1;
     c->count = (uint64_t)count;
     if (plan_parse_launch(g, json, err) != 0 || fill_identity(json, c, err) != 0 ||
-        fill_will(p->json, json, c, err) != 0 || plan_parse_data(g, json, err) != 0)
+        fill_will(json, c, &will, err) != 0 || plan_parse_data(g, json, err) != 0)
         return -1;
     c->proxies = json_object_get(json, "proxies");
     if (json_is_null(c->proxies))
@@ -227,22 +191,11 @@ static int fill_group(struct plan *p, struct plan_group *g, json_t *json, unsign
     if (set_member(json, "declared", json_integer(declared), err) != 0 ||
         set_member(json, "number", json_integer(number), err) != 0)
         return -1;
-    g->own_url = c->url != NULL;
-    if (g->own_url && (strcmp(c->url, "embedded") == 0 || check_broker(c->url, err) != 0))
-        return strcmp(c->url, "embedded") != 0
-                   ? error_prefix(err, "broker")
-                   : error_set(err, ERR_INVALID,
-                               "broker: \"embedded\" is for the scenario; a group takes a URL, or none");
-    if (!g->own_url && strcmp(p->broker, "embedded") != 0)
-        c->url = p->broker;
-    else if (!g->own_url && model_url) {
-        if (check_broker(model_url, err) != 0)
-            return error_prefix(err, "model %s: connection", g->model_path);
-        c->url = model_url;
-        g->model_url = true;
-    }
-    const json_t *options = json_object_get(json, "mqtt");
-    c->options = json_is_object(options) ? options : NULL;
+    if (plan_parse_url(p, g, json, will, err) != 0)
+        return -1;
+    c->credentials = json_object_get(json, "credentials");
+    if (json_is_null(c->credentials))
+        c->credentials = NULL;
     c->number = (unsigned)number;
     c->qos = (int)qos;
     g->declared = (uint64_t)declared;
@@ -442,7 +395,9 @@ static int fill_head(struct plan *p, struct error *err)
     p->restart_lost_shard = policy == 0;
     if (!p->name || !*p->name)
         return error_set(err, ERR_INVALID, "%s: name: expected the scenario's name", p->file);
-    return check_broker(p->broker, err) == 0 ? 0 : error_prefix(err, "%s: broker", p->file);
+    if (plan_check_url(p->broker, err) != 0)
+        return error_prefix(err, "%s: broker", p->file);
+    return plan_parse_targets(p, err) == 0 ? 0 : error_prefix(err, "%s", p->file);
 }
 
 static int fill(struct plan *p, struct error *err)
@@ -501,17 +456,6 @@ uint64_t plan_devices(const struct plan *plan)
     for (unsigned i = 0; i < plan->n_groups; i++)
         sum += plan->groups[i].config.count;
     return sum;
-}
-
-const char *plan_target(const struct plan *plan)
-{
-    if (strcmp(plan->broker, "embedded") != 0 || plan->has_test)
-        return plan->broker;
-    for (unsigned i = 0; i < plan->n_groups; i++) {
-        if (!plan->groups[i].own_url && !plan->groups[i].model_url)
-            return plan->broker;
-    }
-    return plan->groups[0].config.url;
 }
 
 // --- models
@@ -704,26 +648,41 @@ static int apply_scale(const struct plan *p, json_t *json, const struct plan_ove
     return 0;
 }
 
-static int apply_broker(const struct plan *p, json_t *json, const struct plan_overrides *o, struct error *err)
+// Which of the scenario's targets a URL of the command line takes the place of, by its protocol.
+static const char *target_key(const char *url)
 {
-    if (check_broker(o->broker, err) != 0)
+    char other[16];
+    const char *protocol = url_protocol(url, other, sizeof(other));
+    return strcmp(protocol, "http") == 0 ? "http" : strcmp(protocol, "coap") == 0 ? "coap" : "broker";
+}
+
+static int apply_target(const struct plan *p, json_t *json, const char *url, const char *from, struct error *err)
+{
+    if (plan_check_url(url, err) != 0)
         return error_prefix(err, "--broker");
-    const json_t *groups = json_object_get(json, "groups"), *first = NULL;
-    size_t n = json_array_size(groups), own = 0;
-    for (size_t i = 0; i < n; i++) {
-        const json_t *g = json_array_get(groups, i);
-        if (json_is_string(json_object_get(g, "broker"))) {
-            own++;
-            first = first ? first : g;
-        }
+    const char *key = target_key(url);
+    const struct plan_group *own = NULL;
+    unsigned n = 0, n_own = 0;
+    for (unsigned i = 0; i < p->n_groups; i++) {
+        const struct plan_group *g = &p->groups[i];
+        const json_t *groups = json_object_get(json, "groups");
+        bool kept = false; // by --only
+        for (size_t k = 0; k < json_array_size(groups) && !kept; k++)
+            kept = strcmp(json_string_value(json_object_get(json_array_get(groups, k), "name")), g->config.name) == 0;
+        if (!kept || (!g->own_url && strcmp(target_key(g->config.url), key) != 0))
+            continue;
+        n++;
+        n_own += g->own_url;
+        own = g->own_url && !own ? g : own;
     }
-    if (own == n)
-        return error_set(err, ERR_INVALID,
-                         "--broker (%s) has no effect: %s:%lld: group \"%s\"%s names a broker of its own",
-                         o->broker_from ? o->broker_from : "flag", p->file,
-                         (long long)json_integer_value(json_object_get(first, "line")),
-                         json_string_value(json_object_get(first, "name")), n > 1 ? ", like every other," : "");
-    return set_member(json, "broker", json_string(o->broker), err);
+    if (n == 0)
+        return error_set(err, ERR_INVALID, "--broker (%s) has no effect: no group of %s speaks %s",
+                         from ? from : "flag", p->file, strcmp(key, "broker") == 0 ? "mqtt" : key);
+    if (n_own == n)
+        return error_set(
+            err, ERR_INVALID, "--broker (%s) has no effect: %s:%d: group \"%s\"%s names a broker of its own",
+            from ? from : "flag", p->file, own->line, own->config.name, n > 1 ? ", like every other," : "");
+    return set_member(json, key, json_string(url), err);
 }
 
 static int apply(const struct plan *p, json_t *json, const struct plan_overrides *o, struct error *err)
@@ -734,7 +693,7 @@ static int apply(const struct plan *p, json_t *json, const struct plan_overrides
         return -1;
     if (o->has_devices && apply_devices(p, json, o, err) != 0)
         return -1;
-    if (o->broker && apply_broker(p, json, o, err) != 0)
+    if (o->broker && apply_target(p, json, o->broker, o->broker_from, err) != 0)
         return -1;
     if (o->duration_us != 0) {
         if (o->duration_us < 0)

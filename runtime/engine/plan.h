@@ -4,15 +4,22 @@
 //
 // JSON of a plan (durations in integer microseconds, keys snake_case; the script room has validated types and unknown
 // keys with file:line; plan_parse still checks everything it uses):
-//   { "name": str, "file": path, "sha256": hex, "duration": us | null, "broker": url | "embedded", "mqtt": {adapter
-//   options},
+//   { "name": str, "file": path, "sha256": hex, "duration": us | null,
+//     "broker": url | "embedded": of groups that name none of their own and whose model speaks mqtt (or have none),
+//     "http", "coap": url | "embedded" | null: the same for models of these protocols (null: embedded),
+//     "adapter": {adapter options of groups that speak mqtt}, "http_adapter", "coap_adapter": {the same for these},
+//     "embedded": [ schemes ] of all URLs with the host `embedded` in the scenario, side connections included (mqtt
+//     mqtts ws wss http https coap coaps coap+tcp coaps+tcp); those of groups and of the three above may be left out,
 //     "seed": int | null, "stop_timeout": us, "on_shard_lost": "restart" | "fail", "has_test": bool,
 //     "options": { "shards": int, ... run options a scenario may preset, see run.h },
 //     "params": { NAME: {"type":..., "value":..., "default":..., "help":...} },
 //     "groups": [ { "name", "line": int, "count": int, "model": path | null, "behaviour": bool, "behaviour_path",
 //     "behaviour_text": of a behaviour in a file of its own | null, "launch": {...}, "dropout": {...} | [...],
 //     "broker": url | null, "model_broker": url | null,
-//                   "mqtt": {adapter options}, "id": pattern, "client_id": pattern|null, "topics": pattern,
+//                   "adapter": {options of the adapter that the group's URL selects, over the scenario's for the same
+//                   protocol},
+//                   "credentials": as in device/credentials.h | null (username and password may stand there or here),
+//                   "id": pattern, "client_id": pattern|null, "topics": pattern,
 //                   "username","password", "will": {"topic","payload","qos","retain"} | null, "qos": 0..2, "on_error":
 //                   "stop|restart|fail", "max_restarts": int, "memory": bytes, "tags": {..},
 //                   "proxies": bindings as in device/proxy.h | null,
@@ -21,6 +28,11 @@
 //     "models": { path: {"text": the JSON text, merged, "id", "version", "credential": passwordRef | null} },
 //     "thresholds": [ { "metric": selector, "expr": "p95 < 200ms", "abort": bool, "delay_abort": us, "no_data":
 //     "fail"|"pass", "line": int } ] }
+//
+// A URL may be "embedded" (the protocol's plain scheme) or have the host `embedded` ("wss://embedded",
+// "https://embedded/path"): a target that the run starts. What a shard is sent has them resolved (plan_resolve): group
+// URLs as they are dialled, tls.ca where none is given, and, for side connections made later,
+//     "embedded_urls": { SCHEME: "mqtts://127.0.0.1:41234", … }, "embedded_ca": PEM text.
 #pragma once
 #include <jansson.h>
 #include <stdbool.h>
@@ -35,8 +47,9 @@ struct plan_group {
     const char *model_path;     // NULL: none
     bool own_url;               // it names its own broker; otherwise the model's, or the run's
     bool model_url;             // config.url is the model's: nobody else named one
-    uint64_t declared;          // count as declared, before overrides
-    uint64_t memory_bytes;      // cap of a device's Lua memory
+    // config.url is never NULL; of an embedded target it has the host `embedded`, until the plan says where it listens
+    uint64_t declared;     // count as declared, before overrides
+    uint64_t memory_bytes; // cap of a device's Lua memory
     int line;
     const char *data_path; // rows of its devices; NULL: none
     struct dataset_options data_options;
@@ -47,8 +60,10 @@ struct plan_group {
 struct plan {
     json_t *json; // owned
     const char *name, *file, *sha256;
-    int64_t duration_us; // 0: until the test ends
-    const char *broker;  // URL or "embedded"
+    int64_t duration_us;     // 0: until the test ends
+    const char *broker;      // URL or "embedded"
+    const char *http, *coap; // the same for models of these protocols; NULL: embedded, or the model's own
+    unsigned embedded;       // "embedded": a mask of plan_target.h
     bool has_seed;
     uint64_t seed;
     int64_t stop_timeout_us; // drain, default 30 s
@@ -70,9 +85,13 @@ struct plan {
 struct plan *plan_parse(json_t *json, struct error *err);
 void plan_delete(struct plan *plan);
 uint64_t plan_devices(const struct plan *plan);
-// The target of the run: "embedded", or a URL: the broker's, or where every group has one of its own and there is no
-// test to observe another, the first group's.
+// The target of the run: the broker's URL or "embedded"; where nobody speaks to it, the first group's URL.
 const char *plan_target(const struct plan *plan);
+// What the run must start for it: a mask of plan_target.h, 0: nothing.
+unsigned plan_embedded(const struct plan *plan);
+// What is said to shards: where embedded targets listen. urls: stolen. ca: PEM text, NULL: none of them speaks TLS. The
+// plan itself keeps its symbolic URLs; what is parsed from its JSON has them resolved.
+int plan_resolve(struct plan *plan, json_t *urls, const char *ca, struct error *err) WARN_UNUSED_RESULT;
 // Opens the groups' data files, parses the embedded models and points the groups to them (shards only).
 int plan_load_models(struct plan *plan, struct error *err) WARN_UNUSED_RESULT;
 

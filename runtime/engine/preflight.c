@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include "core/units.h"
+#include "engine/plan_target.h"
+#include "link/source.h"
 #include "link/url.h"
 
 #define SHARD_DEVICES 12000 // the longest collector pause grows with the coroutines of one Lua state
@@ -19,6 +21,10 @@
 #define DEVICE_BYTES (DEVICE_USER_BYTES + 4800u)
 #define VIRTUAL_BYTES 700u   // a device of a model alone, in virtual time
 #define VIRTUAL_DEVICES 100u // more shards than one are worth the merge
+#define TLS_BYTES 40000u     // beside that, of a connection
+#define HTTP_BYTES 16000u    // curl's handle
+#define SPREAD_ABOVE 4096u
+#define SPREAD_LOOPBACK 30u // 127.0.0.2 to .31
 #define BROKER_BYTES (3072u + 4800u)
 #define SHARD_BYTES (24u << 20)
 #define SHARDS_MAX 4096
@@ -63,12 +69,48 @@ static uint64_t raise_descriptors(void)
     return l.rlim_cur == RLIM_INFINITY ? 1u << 30 : l.rlim_cur;
 }
 
-// Source addresses over which the connections of a group spread: the `source` option is one address, or a list of them.
-static unsigned sources_of(const struct group_config *g)
+static bool to_loopback(const char *text)
 {
-    const json_t *source = json_object_get(g->options, "source");
-    size_t n = json_is_array(source) ? json_array_size(source) : 0;
-    return n > 1 ? (unsigned)n : 1;
+    struct url url;
+    if (!text || url_embedded(text, NULL))
+        return true;
+    return url_parse(text, "mqtt", &url, NULL) == 0 &&
+           (strncmp(url.host, "127.", 4) == 0 || !strcmp(url.host, "localhost"));
+}
+
+// Source addresses over which the connections of a group spread: those of its option `source`; 0: it has none.
+static uint64_t sources_of(const struct group_config *g)
+{
+    const json_t *option = json_object_get(g->options, "source");
+    if (!option || json_is_null(option))
+        return 0;
+    struct sources *s = sources_new(option, 0, NULL); // what is wrong with it is said by whoever makes the target
+    uint64_t n = s ? sources_count(s) : 1;
+    sources_delete(s);
+    return n ? n : 1;
+}
+
+// Ports of the busiest of them. Without the option link/source.h spreads connections on loopback by itself, above
+// SPREAD_ABOVE of them.
+static uint64_t ports_of(const struct group_config *g, uint64_t count)
+{
+    uint64_t n = sources_of(g);
+    if (n)
+        return (count + n - 1) / n;
+    if (count <= SPREAD_ABOVE || !to_loopback(g->url))
+        return count;
+    n = (count + SPREAD_LOOPBACK - 1) / SPREAD_LOOPBACK;
+    return n > SPREAD_ABOVE ? n : SPREAD_ABOVE;
+}
+
+static uint64_t bytes_of(const struct group_config *g)
+{
+    char other[16];
+    const char *scheme = g->url ? g->url : "mqtt://";
+    bool tls = !strncmp(scheme, "mqtts:", 6) || !strncmp(scheme, "wss:", 4) || !strncmp(scheme, "https:", 6) ||
+               !strncmp(scheme, "coaps", 5);
+    bool http = strcmp(url_protocol(scheme, other, sizeof(other)), "http") == 0;
+    return DEVICE_BYTES + (tls ? TLS_BYTES : 0) + (http ? HTTP_BYTES : 0);
 }
 
 static bool same_path(const struct group_config *a, const struct group_config *b)
@@ -89,12 +131,17 @@ static uint64_t busiest_path(const struct plan *plan, const struct ownership *o)
             const struct group_config *g = &plan->groups[j].config;
             uint64_t count = ownership_count(o, g->count);
             if (same_path(g, &plan->groups[i].config))
-                n += (count + sources_of(g) - 1) / sources_of(g);
+                n += ports_of(g, count);
         }
         if (n > worst)
             worst = n;
     }
     return worst ? worst + SPARE_PORTS : 0;
+}
+
+static unsigned sockets_of(const struct plan *plan, const struct plan_group *g)
+{
+    return plan_group_serves(plan, g) ? 2 : 1;
 }
 
 static uint64_t largest_shard(const struct plan *plan, unsigned partition, unsigned partitions, unsigned shards)
@@ -104,7 +151,7 @@ static uint64_t largest_shard(const struct plan *plan, unsigned partition, unsig
         uint64_t n = 0;
         struct ownership o = {partition, partitions, s, shards};
         for (unsigned i = 0; i < plan->n_groups; i++)
-            n += ownership_count(&o, plan->groups[i].config.count);
+            n += ownership_count(&o, plan->groups[i].config.count) * sockets_of(plan, &plan->groups[i]);
         if (n > worst)
             worst = n;
     }
@@ -115,7 +162,7 @@ static unsigned choose_shards(const struct preflight *p)
 {
     uint64_t room = p->fds_limit > 2 * SPARE_FDS ? p->fds_limit - 2 * SPARE_FDS : 1;
     uint64_t by_load = (p->devices + SHARD_DEVICES - 1) / SHARD_DEVICES;
-    uint64_t by_fds = (p->devices + room - 1) / room;
+    uint64_t by_fds = (p->sockets + room - 1) / room;
     if (by_load > p->cores)
         by_load = p->cores;
     uint64_t n = by_fds > by_load ? by_fds : by_load;
@@ -183,8 +230,11 @@ static int begin(const struct plan *plan, unsigned shards_wanted, unsigned parti
         return error_set(err, ERR_INVALID, "--partition %u/%u: expected I/N with I from 1 to N", partition, partitions);
     if (shards_wanted > SHARDS_MAX)
         return error_set(err, ERR_INVALID, "--shards %u: at most %d", shards_wanted, SHARDS_MAX);
-    for (unsigned i = 0; i < plan->n_groups; i++)
-        out->devices += ownership_count(all, plan->groups[i].config.count);
+    for (unsigned i = 0; i < plan->n_groups; i++) {
+        uint64_t n = ownership_count(all, plan->groups[i].config.count);
+        out->devices += n;
+        out->sockets += n * sockets_of(plan, &plan->groups[i]);
+    }
     return 0;
 }
 
@@ -218,8 +268,9 @@ int preflight_check(const struct plan *plan, unsigned shards_wanted, unsigned pa
     out->fds_needed = largest_shard(plan, all.partition, all.partitions, out->shards) + SPARE_FDS;
     out->ports_needed = busiest_path(plan, &all);
     out->ports_available = ephemeral_ports();
-    out->memory_needed =
-        out->devices * (DEVICE_BYTES + (embedded_broker ? BROKER_BYTES : 0)) + (uint64_t)out->shards * SHARD_BYTES;
+    for (unsigned i = 0; i < plan->n_groups; i++)
+        out->memory_needed += ownership_count(&all, plan->groups[i].config.count) * bytes_of(&plan->groups[i].config);
+    out->memory_needed += out->devices * (embedded_broker ? BROKER_BYTES : 0) + (uint64_t)out->shards * SHARD_BYTES;
     out->memory_available = available_memory();
     return check_descriptors(out, embedded_broker, err) || check_rest(out, err) ? -1 : 0;
 }

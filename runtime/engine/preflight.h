@@ -6,6 +6,7 @@
 
 struct preflight {
     uint64_t devices;                       // of this process's partition
+    uint64_t sockets;                       // of these: a CoAP device that serves has two
     unsigned shards;                        // chosen
     uint64_t fds_needed, fds_limit;         // of the largest shard; hard limit (the soft one is raised)
     uint64_t ports_needed, ports_available; // per source and destination address

@@ -22,11 +22,13 @@
 
 #include "core/jsonx.h"
 #include "engine/digest.h"
+#include "engine/plugin_check.h"
+#include "engine/plan_target.h"
 #include "engine/supervisor.h"
 #include "engine/virtual.h"
 #include "link/url.h"
 
-#define BROKER_END_US 500000
+#define TARGETS_END_US 500000
 #define REAP_US 400000 // after the kill: a process that cannot even be killed is not waited for
 
 const char *run_phase_name(enum run_phase p)
@@ -155,11 +157,11 @@ static void watch_end(struct run *run)
         loop_timer_start(run->loop, &run->watch, 0, watch);
         return;
     }
-    if (run->broker && run->end_us == 0) {
-        broker_terminate(run->broker);
-        run->end_us = now + BROKER_END_US; // until end_now says when it was
+    if (run->targets && run->end_us == 0) {
+        targets_terminate(run->targets);
+        run->end_us = now + TARGETS_END_US; // until end_now says when it was
     }
-    if (!run->broker || broker_gone(run->broker) || now >= run->end_us)
+    if (!run->targets || targets_gone(run->targets) || now >= run->end_us)
         end_now(run);
 }
 
@@ -262,11 +264,11 @@ static void choose_seed(struct run *run)
     run->result->seed = seed;
 }
 
-static void show_url(struct run *run)
+static void show_url(struct run *run, const char *shown)
 {
     struct url url;
     struct error err;
-    if (url_parse(run->url, "mqtt", &url, &err) == 0)
+    if (url_parse(shown, "mqtt", &url, &err) == 0)
         url_display(&url, run->result->broker_url, sizeof(run->result->broker_url));
 }
 
@@ -305,12 +307,13 @@ static int start_shards(struct run *run, struct error *err)
     return 0;
 }
 
-static void targets_known(struct run *run, const char *url)
+// url: where an observer looks; shown: what the header says.
+static void targets_known(struct run *run, const char *url, const char *shown)
 {
     struct error err;
     run->url = url;
     if (!run->virtual_run)
-        show_url(run);
+        show_url(run, shown);
     if (run->config->on_header)
         run->config->on_header(run->config->view_arg, run->plan, &run->result->preflight, run->result);
     if (run->plan->has_test)
@@ -341,12 +344,12 @@ static void prepare(struct run *run)
     struct error err;
     const struct run_config *c = run->config;
     bool virtual_time = run->virtual_run != NULL;
-    bool embedded = !virtual_time && strcmp(plan_target(run->plan), "embedded") == 0;
+    unsigned embedded = virtual_time ? 0 : plan_embedded(run->plan);
     choose_seed(run);
     if (virtual_time ? preflight_virtual(run->plan, c->shards, c->partition, c->partitions, is_streaming(c),
                                          &run->result->preflight, &err)
-                     : preflight_check(run->plan, c->shards, c->partition, c->partitions, embedded,
-                                       &run->result->preflight, &err)) {
+                     : preflight_check(run->plan, c->shards, c->partition, c->partitions,
+                                       (embedded & TARGET_BROKER) != 0, &run->result->preflight, &err)) {
         if (err.code == ERR_INVALID)
             usage(run, &err);
         else
@@ -369,12 +372,13 @@ static void prepare(struct run *run)
     if (!run->plan->has_test && !changes_reloadable(run)) // otherwise it stays, to read files again
         slot_send(&run->director, MSG_STOP, json_pack("{s:i}", "deadline_us", 0));
     if (!embedded) {
-        targets_known(run, virtual_time ? "virtual://" : plan_target(run->plan));
+        const char *target = virtual_time ? "virtual://" : plan_target(run->plan);
+        targets_known(run, target, target);
         return;
     }
-    run->broker = broker_begin(NULL, &err);
-    run->broker_pending = run->broker != NULL;
-    if (!run->broker)
+    run->targets = targets_begin(embedded, loop_wall_us(run->loop), &err);
+    run->targets_pending = run->targets != NULL;
+    if (!run->targets)
         run_fail_machine(run, &err);
 }
 
@@ -601,19 +605,36 @@ static void look_at_slots(struct run *run)
     }
 }
 
-static void look_at_broker(struct run *run)
+static void targets_up(struct run *run)
 {
     struct error err;
-    if (run->broker_pending && run->phase == RUN_STARTING) {
-        int rc = broker_ready(run->broker, &err);
-        run->broker_pending = rc == 0;
+    if (plan_resolve(run->plan, targets_urls(run->targets), targets_ca(run->targets), &err)) {
+        run_fail_machine(run, &err);
+        return;
+    }
+    const char *target = plan_target(run->plan), *shown = target;
+    unsigned bit = url_embedded(target, NULL);
+    for (unsigned i = 0; target_schemes[i]; i++)
+        if (bit == 1u << i)
+            shown = json_string_value(
+                json_object_get(json_object_get(run->plan->json, "embedded_urls"), target_schemes[i]));
+    // An observer speaks plain MQTT to a broker of the run's own, whatever its devices speak.
+    targets_known(run, bit & TARGET_BROKER ? targets_broker(run->targets) : shown, shown);
+}
+
+static void look_at_targets(struct run *run)
+{
+    struct error err;
+    if (run->targets_pending && run->phase == RUN_STARTING) {
+        int rc = targets_ready(run->targets, &err);
+        run->targets_pending = rc == 0;
         if (rc > 0)
-            targets_known(run, broker_url(run->broker));
+            targets_up(run);
         else if (rc < 0)
             run_fail_machine(run, &err);
-    } else if (run->broker && !run->broker_pending && !run->broker_lost && run->phase < RUN_STOPPING &&
-               broker_check(run->broker, &err)) {
-        run->broker_lost = true;
+    } else if (run->targets && !run->targets_pending && !run->targets_lost && run->phase < RUN_STOPPING &&
+               targets_check(run->targets, &err)) {
+        run->targets_lost = true;
         log_write(run->log, LOG_ERROR, NULL, "%s", err.text);
         run_reason(run, EXIT_UNREACHABLE, "%.250s", err.text);
     }
@@ -623,9 +644,9 @@ static void watch(struct timer *t, void *loop)
 {
     (void)loop;
     struct run *run = container_of(t, struct run, watch);
-    loop_timer_start(run->loop, t, run->broker_pending ? WATCH_US / 5 : WATCH_US, watch);
+    loop_timer_start(run->loop, t, run->targets_pending ? WATCH_US / 5 : WATCH_US, watch);
     look_at_slots(run);
-    look_at_broker(run);
+    look_at_targets(run);
     if (run->phase == RUN_STOPPING)
         watch_end(run);
     else if (run->go_us && run->plan->duration_us && !run->virtual_run && run_elapsed(run) >= run->plan->duration_us)
@@ -729,7 +750,7 @@ static void destroy(struct run *run)
     struct slot *slot;
     for (unsigned i = 0; run->loop && (slot = run_slot(run, i)); i++)
         slot_free(slot);
-    broker_stop(run->broker);
+    targets_stop(run->targets);
     virtual_delete(run->virtual_run);
     changes_delete(run->changes);
     for (unsigned i = 0; i <= WINDOW; i++)
@@ -742,16 +763,28 @@ static void destroy(struct run *run)
     free(run);
 }
 
+static void bad_plugin(void *arg, const struct diagnostic *d)
+{
+    keep_diagnostic(arg, d);
+}
+
 int run_execute(const struct run_config *config, struct run **running, struct run_result *out, struct error *err)
 {
     memset(out, 0, sizeof(*out));
     struct run *run = calloc(1, sizeof(*run));
     if (!run)
         return error_set(err, ERR_NO_MEMORY, "no memory for a run");
-    if (create(run, config, out, err) || slot_start(&run->director, err)) {
+    bool made = create(run, config, out, err) == 0, plugins = made && plugins_work(config, bad_plugin, run);
+    if (!made || (plugins && slot_start(&run->director, err))) {
         out->metrics = run->merged;
         destroy(run);
         return -1;
+    }
+    if (!plugins) {
+        verdict_end(run);
+        enter(run, RUN_ENDED);
+        destroy(run);
+        return 0;
     }
     if (running)
         *running = run;

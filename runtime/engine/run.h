@@ -151,6 +151,8 @@ struct run_config {
     unsigned partition, partitions; // 1-based partition of partitions; 0/0: whole
     const char *const *model_dirs;
     unsigned n_model_dirs;
+    const char *const *plugins; // shared objects (adapter/plugin.h)
+    unsigned n_plugins;
     const char *const *params;
     unsigned n_params;
     const char *const *env;

@@ -70,6 +70,9 @@ struct scenario_ops {
     struct scenario *(*open)(const struct scenario_config *config, struct error *err);
     // Runs the file (bounded), returns the plan (owned by the caller) or NULL after telling diagnostics.
     json_t *(*load)(struct scenario *s);
+    // Shard: the adapters that the loaded scenario declares, NULL-terminated, until close; adapter_env.script must be
+    // the scenario where they are used. May be NULL.
+    const struct adapter_ops *const *(*adapters)(struct scenario *s);
     // Shard: the behaviours as device_ops, for fleet_config. Group numbers are those of the plan's JSON before
     // overrides: "number" of each group.
     const struct device_ops *(*device_ops)(struct scenario *s); // arg of the ops is s itself
@@ -86,5 +89,9 @@ struct scenario_ops {
     int (*behaviour_load)(struct scenario *s, const char *group, const char *path, const char *text, struct error *err);
     // Cancels what runs (test and all tasks).
     void (*stop)(struct scenario *s);
+    // Shard, both may be NULL. Whether no connection that a behaviour opened beside its device's own is still being
+    // closed; and their end, with all that uses the links: before the fleet and the links are deleted.
+    bool (*idle)(const struct scenario *s);
+    void (*detach)(struct scenario *s);
     void (*close)(struct scenario *s);
 };

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "adapter/plugin.h"
 #include "adapter/virtual/virtual.h"
 #include "core/jsonx.h"
 #include "engine/apply.h"
@@ -33,6 +34,7 @@ struct shard {
     struct link_env *links;
     struct resolver *resolver;
     struct proxy_source *proxies;
+    struct adapter_registry *adapters; // built in, of plugins and of the scenario
     struct plan *plan;
     struct fleet *fleet;
     const struct device_ops *ops; // of the scenario
@@ -103,16 +105,20 @@ static void on_device_error(void *arg, struct device *device, const char *text, 
     log_write(s->c.log, LOG_DEBUG, name, "failed: %s", text); // whoever runs the behaviour has logged its error
 }
 
-// The reason as the adapters tag their counters with it: an error code's name, or connack-N for a broker's refusal.
+// The reason as the adapters tag their counters with it: an error code's name, connack-N for a broker's refusal, or the
+// reason of a CONNACK or DISCONNECT of MQTT 5.
 static void on_conn_error(void *arg, struct device *device, const struct error *why, bool was_online)
 {
     struct shard *s = arg;
     const char *code = why->code == ERR_REFUSED ? strstr(why->text, "(return code ") : NULL;
+    const char *reason5 = why->code == ERR_REFUSED || why->code == ERR_CLOSED ? strstr(why->text, "(reason 0x") : NULL;
     char reason[64];
     if (why->code == ERR_NONE || why->code == ERR_CANCELLED || s->stopping)
         return;
     if (code && !was_online)
         snprintf(reason, sizeof(reason), "connack-%.*s", (int)strspn(code + 13, "0123456789"), code + 13);
+    else if (reason5 && strncmp(reason5, "(reason 0x00)", 13) != 0)
+        snprintf(reason, sizeof(reason), "%s0x%.2s", was_online ? "disconnect-" : "connack-", reason5 + 10);
     else
         snprintf(reason, sizeof(reason), "%s%s", was_online ? "disconnect-" : "", error_code_name(why->code));
     report_fault(s, device, true, reason, why->text, false);
@@ -191,6 +197,22 @@ static int reach_physical(struct shard *s, const char *url, struct fleet_config 
     return s->proxies ? 0 : -1;
 }
 
+static int find_adapters(struct shard *s, struct error *err)
+{
+    const struct run_config *run = s->c.start->run;
+    s->adapters = adapter_registry_new(err);
+    if (!s->adapters)
+        return -1;
+    for (unsigned i = 0; i < run->n_plugins; i++)
+        if (plugin_load(run->plugins[i], s->adapters, err))
+            return -1;
+    const struct adapter_ops *const *own = run->ops->adapters ? run->ops->adapters(s->c.scenario) : NULL;
+    for (; own && *own; own++)
+        if (adapter_registry_add(s->adapters, *own, "the scenario", err))
+            return error_prefix(err, "iotix.adapter \"%s\"", (*own)->name);
+    return 0;
+}
+
 static int make_fleet(struct shard *s, const json_t *assign, struct error *err)
 {
     int64_t seed, partition, partitions, shard, shards;
@@ -202,11 +224,16 @@ static int make_fleet(struct shard *s, const json_t *assign, struct error *err)
         return -1;
     s->plan = plan_parse(json_incref(json_object_get(assign, "plan")), err);
     if (!s->plan || plan_load_models(s->plan, err) ||
-        (!s->capture && plan_take_secrets(s->plan, s->c.start->run->secrets, err)))
+        (!s->capture && plan_take_secrets(s->plan, s->c.start->run->secrets, err)) || find_adapters(s, err))
         return -1;
     struct fleet_config config = {
-        .env =
-            {.loop = s->c.loop, .links = s->links, .resolver = s->resolver, .metrics = s->c.metrics, .log = s->c.log},
+        .env = {.loop = s->c.loop,
+                .links = s->links,
+                .resolver = s->resolver,
+                .metrics = s->c.metrics,
+                .log = s->c.log,
+                .script = s->c.scenario},
+        .adapters = s->adapters,
         .ops = s->ops,
         .ops_arg = s->c.scenario,
         .may_start = s->n_quarantine ? may_start : NULL,
@@ -227,7 +254,7 @@ static int make_fleet(struct shard *s, const json_t *assign, struct error *err)
     s->fleet = fleet_new(&config, err);
     for (unsigned i = 0; s->fleet && i < s->plan->n_groups; i++) {
         struct plan_group *g = &s->plan->groups[i];
-        if (!g->own_url && (!g->model_url || s->capture))
+        if (s->capture)
             g->config.url = url;
         if (s->capture && virtual_refuses(&g->config, err))
             return error_prefix(err, "group \"%s\"", g->config.name);
@@ -447,7 +474,8 @@ static void on_drain(struct timer *t, void *loop)
     (void)loop;
     struct shard *s = container_of(t, struct shard, drain);
     int64_t now = loop_now_us(s->c.loop);
-    bool idle = fleet_idle(s->fleet);
+    const struct scenario_ops *scenario = s->c.start->run->ops;
+    bool idle = fleet_idle(s->fleet) && (!scenario->idle || scenario->idle(s->c.scenario));
     if (!idle && now < s->drain_until_us)
         s->undelivered = pending(s->fleet); // at the deadline the fleet lets go of what is left
     if (!idle && now < s->drain_until_us + DRAIN_LATE_US) {
@@ -518,7 +546,10 @@ int shard_main(void *child_start, int channel)
     loop_timer_stop(s->c.loop, &s->drain);
     if (ev_is_active(&s->beat))
         ev_timer_stop(loop_ev(s->c.loop), &s->beat);
+    if (s->c.scenario && s->c.start->run->ops->detach)
+        s->c.start->run->ops->detach(s->c.scenario);
     fleet_delete(s->fleet);
+    adapter_registry_delete(s->adapters);
     proxy_source_delete(s->proxies);
     plan_delete(s->plan);
     resolver_delete(s->resolver);

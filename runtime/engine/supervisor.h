@@ -3,7 +3,6 @@
 #pragma once
 #include <ev.h>
 
-#include "engine/broker.h"
 #include "engine/change.h"
 #include "engine/fault.h"
 #include "engine/heartbeat.h"
@@ -11,6 +10,7 @@
 #include "engine/process.h"
 #include "engine/run.h"
 #include "engine/child.h"
+#include "engine/targets.h"
 
 #define WATCH_US 50000
 #define STATUS_US 250000
@@ -80,8 +80,8 @@ struct run {
     char sha256[65];
     enum run_phase phase;
     struct plan *plan;
-    struct broker *broker;
-    bool broker_pending, broker_lost;
+    struct targets *targets; // NULL: none embedded
+    bool targets_pending, targets_lost;
     const char *url; // of the run, with credentials
     struct slot director, *shards;
     unsigned n_shards;

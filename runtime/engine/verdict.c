@@ -124,7 +124,8 @@ static void judge_reach(struct run *run)
     if (!t->ever_online && (ran_out || t->connect_failures))
         run_reason(run, EXIT_UNREACHABLE, "not one of %llu devices ever connected to %s",
                    (unsigned long long)t->devices, run->result->broker_url);
-    else if (!t->sent && ran_out && (has_model(run->plan) || !t->received)) // devices that only listen may be quiet
+    else if (!t->sent && ran_out && !tally_counter(run, "requests") && !tally_counter(run, "requests_served") &&
+             (has_model(run->plan) || !t->received)) // devices that only listen may be quiet
         run_reason(run, EXIT_UNREACHABLE, "nothing was published");
 }
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "core/file.h"
+#include "engine/plan_target.h"
 #include "link/url.h"
 #include "sink/merge.h"
 
@@ -58,9 +59,9 @@ static int check_targets(const struct run *run, struct error *err)
                          why, p->file, shown(p->broker, url, sizeof(url)));
     for (unsigned i = 0; i < p->n_groups; i++) {
         const struct plan_group *g = &p->groups[i];
-        if (g->own_url)
+        if (!g->model_url && !url_embedded(g->config.url, NULL))
             return error_set(err, ERR_INVALID,
-                             "%s: %s:%d: group \"%s\" has %s of its own; take it out (iotix.env can make it a choice), "
+                             "%s: %s:%d: group \"%s\" speaks to %s; take it out (iotix.env can make it a choice), "
                              "leave the group out with --only, or run without --virtual",
                              why, p->file, g->line, g->config.name, shown(g->config.url, url, sizeof(url)));
     }

@@ -121,6 +121,45 @@ size_t filter_stack_held(const struct link *link)
     return n;
 }
 
+size_t link_filters_footprint(const struct link *link)
+{
+    size_t n = 0;
+    for (const struct link_filter *f = link->top; f; f = f->below) {
+        if (f->type->footprint)
+            n += f->type->footprint(f);
+        else if (f->type->held)
+            n += f->type->held(f);
+    }
+    return n;
+}
+
+void filter_stack_finish(struct link *link)
+{
+    for (struct link_filter *f = link->top; f; f = f->below)
+        if (f->type->finish)
+            f->type->finish(f);
+}
+
+struct link_filter *filter_stack_lift(struct link *link)
+{
+    struct link_filter *top = link->top;
+    link->top = NULL;
+    return top;
+}
+
+void filter_stack_lower(struct link *link, struct link_filter *lifted)
+{
+    struct link_filter *bottom = lifted;
+    if (!lifted)
+        return;
+    while (bottom->below)
+        bottom = bottom->below;
+    bottom->below = link->top;
+    if (link->top)
+        link->top->above = bottom;
+    link->top = lifted;
+}
+
 void filter_stack_unhook(struct link *link, struct link_filter **dead)
 {
     for (struct link_filter *f = link->top, *below; f; f = below) {

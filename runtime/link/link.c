@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "link/datagram.h"
 #include "link/link_impl.h"
 #include "link/linger.h"
 
@@ -19,6 +20,7 @@
 #define POOL_BUF_BYTES (16u << 10) // a larger buffer is freed instead of kept
 #define FIRST_BYTES 1024u          // first allocation of a buffer
 #define LAST_READS 64u             // reads after a failed write, to deliver what the peer had sent
+#define FRAMING_BYTES 4096u        // beyond the cap, for what filters add: records, frames, alerts, pongs
 
 struct link_env {
     struct loop *loop;
@@ -27,6 +29,7 @@ struct link_env {
     uint8_t *read_buf;
     uint32_t read_size;
     uint32_t max_out;
+    uint32_t max_framed; // what max_out becomes once filters have put their headers around it
     struct link *dirty[DIRTY_MAX];
     unsigned n_dirty;
     struct buf *pool[POOL_MAX];
@@ -37,6 +40,7 @@ struct link_env {
     void (*on_create)(void *arg, struct link *link);
     void *on_create_arg;
     struct lingerers *lingerers;
+    struct datagram_env *datagrams; // NULL until asked for
 };
 
 static void end_of_turn(struct loop_hook *hook, struct loop *loop)
@@ -65,6 +69,7 @@ struct link_env *link_env_new(struct loop *loop, const struct link_env_config *c
         return NULL;
     }
     env->max_out = config && config->max_out_bytes ? config->max_out_bytes : 1u << 20;
+    env->max_framed = env->max_out + env->max_out / 16 + FRAMING_BYTES;
     if (config) {
         env->on_create = config->on_create;
         env->on_create_arg = config->on_create_arg;
@@ -83,6 +88,7 @@ void link_env_delete(struct link_env *env)
     if (!env)
         return;
     filter_bury(&env->dead);
+    datagram_env_delete(env->datagrams);
     lingerers_delete(env->lingerers);
     loop_hook_remove(env->loop, &env->hook);
     for (unsigned i = 0; i < env->n_pool; i++) {
@@ -104,6 +110,13 @@ uint32_t link_env_max_out(const struct link_env *env)
     return env->max_out;
 }
 
+struct datagram_env *link_env_datagrams(struct link_env *env, struct error *err)
+{
+    if (!env->datagrams)
+        env->datagrams = datagram_env_new(env->loop, NULL, err);
+    return env->datagrams;
+}
+
 static struct buf *pool_take(struct link_env *env)
 {
     if (env->n_pool)
@@ -111,7 +124,7 @@ static struct buf *pool_take(struct link_env *env)
     struct buf *b = malloc(sizeof *b);
     if (!b)
         return NULL;
-    buf_create(b, env->max_out);
+    buf_create(b, env->max_framed);
     // Best effort: an empty buffer grows later all the same.
     (void)buf_reserve(b, FIRST_BYTES < env->max_out ? FIRST_BYTES : env->max_out);
     return b;
@@ -224,6 +237,19 @@ static void socket_release(struct link *link)
     socket_leave(link, false);
 }
 
+// A filter ends the link: what it still had to say (an alert, a close frame) is sent before the FIN.
+static void socket_finish(struct link *link)
+{
+    if ((link->flags & (LINK_SOCKET | LINK_FAILED | LINK_PAUSED)) == LINK_SOCKET) {
+        filter_stack_finish(link);
+        dirty_remove(link);
+        write_out(link);
+        socket_leave(link, !link->out);
+        return;
+    }
+    socket_release(link);
+}
+
 void link_up(struct link *link)
 {
     if (link->state != LINK_CONNECTING)
@@ -234,7 +260,7 @@ void link_up(struct link *link)
 
 void link_ended(struct link *link, const struct error *why)
 {
-    socket_release(link); // a filter may end the link while the socket is fine
+    socket_finish(link); // a filter may end the link while the socket is fine
     link->state = LINK_CLOSED;
     filter_stack_unhook(link, &link->env->dead);
     link->events->on_close(link, why);
@@ -364,8 +390,18 @@ static void start(struct link *link, int fd)
     env->totals.open++;
     ev_io_set(&link->io, fd, EV_WRITE);
     ev_io_start(env->ev, &link->io);
-    if (env->on_create)
+    if (env->on_create) {
+        struct link_filter *pushed = filter_stack_lift(link);
         env->on_create(env->on_create_arg, link);
+        filter_stack_lower(link, pushed);
+    }
+}
+
+// Nothing came of it: the filters that were pushed for this connection go.
+static int not_opened(struct link *link)
+{
+    filter_stack_unhook(link, &link->env->dead);
+    return -1;
 }
 
 static int bind_source(int fd, const struct link_addr *to, const struct link_addr *source, struct error *err)
@@ -373,6 +409,8 @@ static int bind_source(int fd, const struct link_addr *to, const struct link_add
     if (source->addr.ss_family != to->addr.ss_family)
         return error_set(err, ERR_INVALID, "the source address and the target are not of one family (IPv4, IPv6)");
     int one = 1;
+    // Where the kernel lacks the option below, bind() picks the port: this lets it take one that waits in TIME_WAIT.
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     // The kernel then picks the port at connect(), where the whole 4-tuple counts: more than 64k connections an
     // address.
     (void)setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
@@ -386,20 +424,28 @@ int link_open(struct link *link, const struct link_addr *to, const struct link_a
     if (link->state != LINK_CLOSED)
         return error_set(err, ERR_STATE, "the link is already open");
     int fd = socket(to->addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return error_set_errno(err, "socket");
+    if (fd < 0) {
+        error_set_errno(err, "socket");
+        return not_opened(link);
+    }
     int one = 1;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     if (source && bind_source(fd, to, source, err) < 0) {
         close(fd);
-        return -1;
+        return not_opened(link);
     }
     link->opened_us = loop_fresh_us(link->env->loop);
     if (connect(fd, (const struct sockaddr *)&to->addr, to->len) < 0 && errno != EINPROGRESS && errno != EINTR) {
         int sys = errno;
         close(fd);
         errno = sys;
-        return error_set_errno(err, "connect");
+        if (sys == EADDRNOTAVAIL)
+            error_set(err, ERR_IO,
+                      "connect: no local port is left towards this target; "
+                      "option `source` spreads the connections over more addresses");
+        else
+            error_set_errno(err, "connect");
+        return not_opened(link);
     }
     start(link, fd);
     return 0;
@@ -436,22 +482,28 @@ void link_pause(struct link *link, bool paused)
     watch(link, link->flags & LINK_BLOCKED ? EV_READ | EV_WRITE : EV_READ);
 }
 
+// At the cap the kernel is asked first. Returns what waits in the link's own buffer then.
+static size_t make_room(struct link *link, size_t n, size_t cap)
+{
+    size_t unsent = link->out ? link->out->len - link->sent : 0;
+    if (unsent + n <= cap || !unsent || link->flags & LINK_BLOCKED)
+        return unsent;
+    dirty_remove(link);
+    write_out(link);
+    return link->out ? link->out->len - link->sent : 0;
+}
+
 uint8_t *link_socket_reserve(struct link *link, size_t n, struct error *err)
 {
     struct link_env *env = link->env;
+    uint32_t cap = link->top ? env->max_framed : env->max_out;
     if ((link->flags & (LINK_SOCKET | LINK_FAILED)) != LINK_SOCKET) {
         error_set(err, ERR_STATE, "the link is not open");
         return NULL;
     }
-    size_t unsent = link->out ? link->out->len - link->sent : 0;
-    if (unsent + n > env->max_out && unsent && !(link->flags & LINK_BLOCKED)) {
-        dirty_remove(link);
-        write_out(link);
-        unsent = link->out ? link->out->len - link->sent : 0;
-    }
-    if (unsent + n > env->max_out) {
-        error_set(err, ERR_LIMIT, "%zu bytes wait to be sent and %zu more are over the cap of %u", unsent, n,
-                  env->max_out);
+    size_t unsent = make_room(link, n, cap);
+    if (unsent + n > cap) {
+        error_set(err, ERR_LIMIT, "%zu bytes wait to be sent and %zu more are over the cap of %u", unsent, n, cap);
         return NULL;
     }
     if (!link->out && !(link->out = pool_take(env))) {
@@ -490,6 +542,7 @@ uint8_t *link_reserve(struct link *link, size_t n, struct error *err)
     if (!link->top)
         return link_socket_reserve(link, n, err);
     struct link_env *env = link->env;
+    make_room(link, n, env->max_out);
     if (link->flags & LINK_FAILED || link_unsent(link) + n > env->max_out) {
         error_set(err, link->flags & LINK_FAILED ? ERR_STATE : ERR_LIMIT, "%zu bytes wait to be sent, the cap is %u",
                   link_unsent(link), env->max_out);
@@ -535,16 +588,20 @@ size_t link_unsent(const struct link *link)
 
 size_t link_footprint(const struct link *link)
 {
-    return (link->out ? sizeof *link->out + link->out->size : 0) + filter_stack_held(link);
+    return (link->out ? sizeof *link->out + link->out->size : 0) + link_filters_footprint(link);
 }
 
 void link_close(struct link *link, enum link_close_mode mode)
 {
     bool linger = false;
-    if (link->state == LINK_CLOSED)
+    if (link->state == LINK_CLOSED) {
+        filter_stack_unhook(link, &link->env->dead); // pushed for a connection that was never opened
         return;
+    }
     if (link->flags & LINK_SOCKET) {
         if (mode == LINK_FLUSH) {
+            if (!(link->flags & LINK_FAILED))
+                filter_stack_finish(link);
             dirty_remove(link);
             write_out(link);
             // Bytes left unread would turn the FIN into an RST, and the peer might lose our last packet.

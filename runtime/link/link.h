@@ -34,6 +34,9 @@ struct link_totals {
 void link_env_totals(const struct link_env *env, struct link_totals *out);
 // The cap of a link's unsent bytes: a packet larger than this can never be sent.
 uint32_t link_env_max_out(const struct link_env *env);
+// The datagram sockets beside them (datagram.h), made when first asked for; the link_env's. NULL without memory.
+struct datagram_env;
+struct datagram_env *link_env_datagrams(struct link_env *env, struct error *err);
 
 // What the adapter gets told. Callbacks may call link_close and link_send; the link is not freed inside.
 struct link_events {
@@ -46,7 +49,7 @@ struct link_events {
 };
 
 // A filter sees bytes on their way down and up and may hold, delay, cut or drop them. It looks the same from above as
-// the socket. Filters are added for faults (room chaos) and for TLS and WebSocket later.
+// the socket. Filters are there for faults (room chaos), TLS and WebSocket (transport.h).
 struct link_filter;
 struct link_filter_type {
     const char *name;
@@ -60,6 +63,12 @@ struct link_filter_type {
     void (*closed)(struct link_filter *f, const struct error *why);
     // Bytes from above that it holds: they count as unsent. NULL: none ever.
     size_t (*held)(const struct link_filter *f);
+    // This end closes in good order: the last thing to be said on this layer (close_notify, a close frame) goes down,
+    // once. Asked from the top of the stack to its bottom, of filters that have failed or are not up yet too. NULL:
+    // nothing.
+    void (*finish)(struct link_filter *f);
+    // User-space bytes of the filter, those it holds included. NULL: what `held` says.
+    size_t (*footprint)(const struct link_filter *f);
     // Frees it; timers of its own are stopped here. Runs at the end of the turn in which the link closed, f->link is
     // NULL.
     void (*destroy)(struct link_filter *f);
@@ -69,16 +78,20 @@ struct link_filter { // embed as the first member
     struct link *link;                 // NULL once the link has closed: what is passed on from then on goes nowhere
     struct link_filter *above, *below; // NULL: the adapter, the socket
 };
-// Puts f on top of the stack (before link_open, in on_create, or while open for filters that need no handshake). The
-// link owns it from here.
+// Puts f on top of the stack (before link_open, in on_create, or while open for filters that need no handshake). Those
+// pushed before link_open lie above those of on_create; when it returns -1 they are gone. The link owns it from here.
 void link_filter_push(struct link *link, struct link_filter *f);
 // Takes it out; bytes it holds must have been passed on by its type before. Does not destroy it.
 void link_filter_remove(struct link_filter *f);
-// -1: ERR_CLOSED the link is gone, ERR_LIMIT the cap; nothing was taken.
+// -1: ERR_CLOSED the link is gone, ERR_LIMIT the cap (a sixteenth and 4 KB above max_out_bytes, for what filters put
+// around the adapter's bytes); nothing was taken.
 int link_filter_down(struct link_filter *f, const uint8_t *bytes, size_t n, struct error *err) WARN_UNUSED_RESULT;
 void link_filter_up(struct link_filter *f, const uint8_t *bytes, size_t n);
 void link_filter_opened(struct link_filter *f);
+// Also for a filter that gives up while the socket is fine: what it sent down last is still written.
 void link_filter_closed(struct link_filter *f, const struct error *why);
+// Of all filters of a link.
+size_t link_filters_footprint(const struct link *link);
 // The reference filter: hands everything through. Used by tests and to measure what a layer costs.
 struct link_filter *link_filter_pass_new(void);
 

@@ -28,6 +28,10 @@ void filter_stack_opened(struct link *link);
 void filter_stack_closed(struct link *link, const struct error *why);
 void filter_stack_up(struct link *link, const uint8_t *bytes, size_t n);
 size_t filter_stack_held(const struct link *link);
+void filter_stack_finish(struct link *link);
+// Takes all filters off, and puts them back above those that are there by then.
+struct link_filter *filter_stack_lift(struct link *link);
+void filter_stack_lower(struct link *link, struct link_filter *lifted);
 // Unhooks all filters of a link and puts them in front of *dead, linked by `above`; filter_bury destroys them.
 void filter_stack_unhook(struct link *link, struct link_filter **dead);
 void filter_bury(struct link_filter **dead);

@@ -11,8 +11,9 @@ struct scheme_port {
     uint16_t port;
 };
 
-static const struct scheme_port scheme_ports[] = {{"mqtt", 1883}, {"mqtts", 8883}, {"ws", 80},   {"wss", 443},
-                                                  {"coap", 5683}, {"coaps", 5684}, {"http", 80}, {"https", 443}};
+static const struct scheme_port scheme_ports[] = {
+    {"mqtt", 1883},  {"mqtts", 8883},    {"ws", 80},          {"wss", 443}, {"coap", 5683},
+    {"coaps", 5684}, {"coap+tcp", 5683}, {"coaps+tcp", 5684}, {"http", 80}, {"https", 443}};
 
 static int set_part(char *dst, size_t size, const char *from, size_t n, const char *what, const char *shown,
                     struct error *err)
@@ -189,7 +190,8 @@ char *url_redact(const char *text, char *dst, size_t size)
     return dst;
 }
 
-static int parse(const char *text, const char *shown, const char *default_scheme, struct url *out, struct error *err)
+static int parse(const char *text, const char *shown, const char *default_scheme, uint16_t default_port,
+                 struct url *out, struct error *err)
 {
     const char *rest;
     if (parse_scheme(text, default_scheme, out, shown, &rest, err) < 0)
@@ -204,16 +206,24 @@ static int parse(const char *text, const char *shown, const char *default_scheme
         if (strcmp(out->scheme, scheme_ports[i].scheme) == 0)
             out->port = scheme_ports[i].port;
     if (!out->port)
+        out->port = default_port;
+    if (!out->port)
         return error_set(err, ERR_INVALID, "URL \"%s\": %s has no default port, write host:port", shown, out->scheme);
     return 0;
 }
 
 int url_parse(const char *text, const char *default_scheme, struct url *out, struct error *err)
 {
+    return url_parse_port(text, default_scheme, 0, out, err);
+}
+
+int url_parse_port(const char *text, const char *default_scheme, uint16_t default_port, struct url *out,
+                   struct error *err)
+{
     char shown[200]; // what errors quote
     memset(out, 0, sizeof *out);
     url_redact(text, shown, sizeof shown);
-    return check_chars(text, shown, err) < 0 ? -1 : parse(text, shown, default_scheme, out, err);
+    return check_chars(text, shown, err) < 0 ? -1 : parse(text, shown, default_scheme, default_port, out, err);
 }
 
 char *url_display(const struct url *u, char *dst, size_t size)

@@ -15,6 +15,9 @@ struct url {
 };
 // NUL, control characters, spaces, port 0 or > 65535, empty host are errors that quote the text, redacted.
 int url_parse(const char *text, const char *default_scheme, struct url *out, struct error *err) WARN_UNUSED_RESULT;
+// The same with a default port for schemes that have none above; 0: none.
+int url_parse_port(const char *text, const char *default_scheme, uint16_t default_port, struct url *out,
+                   struct error *err) WARN_UNUSED_RESULT;
 // Without user and password, for people: "mqtt://host:1883".
 char *url_display(const struct url *u, char *dst, size_t size);
 // The same for any text, a broken URL as well: what stands before the last @ becomes ***. For error texts.

@@ -3,7 +3,9 @@
 //
 // An event of a device does two things: it wakes the tasks that wait for it, and it spawns a task for every handler
 // that is registered for it. Nothing of Lua runs inside an adapter's callback: values are made, tasks are queued.
-#include "script/internal.h"
+#include "script/behaviour.h"
+#include "script/adapter_lua.h"
+#include "script/link_bind.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -23,7 +25,9 @@ struct behaviour *scenario_behaviour(struct scenario *s)
     struct task *t = s->tasks ? task_running(s->tasks) : NULL;
     if (!t)
         return s->in_hook;
-    return task_owner(t) != &s->run_owner ? container_of(task_owner(t), struct behaviour, owner) : NULL;
+    struct task_owner *owner = task_owner(t);
+    bool device = owner != &s->run_owner && owner->kind == OWNER_DEVICE;
+    return device ? container_of(owner, struct behaviour, owner) : NULL;
 }
 
 struct device *scenario_device(struct scenario *s)
@@ -60,6 +64,9 @@ void scenario_log(struct scenario *s, struct behaviour *b, enum log_level level,
 
 struct rng *scenario_rng(struct scenario *s)
 {
+    struct task *t = s->tasks ? task_running(s->tasks) : NULL;
+    if (t && task_owner(t)->kind == OWNER_ADAPTER)
+        return adapter_lua_rng(task_owner(t));
     struct device *d = scenario_device(s);
     return d ? &d->rng : &s->run_rng;
 }
@@ -75,11 +82,17 @@ void handler_free(lua_State *L, struct handler *h)
 static void behaviour_free(struct scenario *s, struct behaviour *b)
 {
     lua_State *L = s->L;
+    sides_end(s, b);
+    links_owner_ended(s, &b->owner, true);
     while (b->waits)
         wait_free(b->waits);
     while (b->handlers) {
         struct handler *h = b->handlers;
         b->handlers = h->next;
+        if (h->kind == HANDLER_OBSERVATION) // the connection may go on without this behaviour
+            port_request_cancel(b, NULL, h->token);
+        else if (h->kind == HANDLER_SERVED)
+            port_unserve(b, NULL, h->name);
         handler_free(L, h);
     }
     hook_slots_free(s, b);
@@ -151,66 +164,21 @@ static void ops_stop(void *arg, struct device *d)
     behaviour_free(s, b);
 }
 
-// --- waits ----------------------------------------------------------------------------------------------------------
-
-void wait_free(struct wait *w)
+void behaviour_handle_push(struct scenario *s, struct behaviour *b)
 {
-    struct wait **at = &w->behaviour->waits;
-    while (*at && *at != w)
-        at = &(*at)->next;
-    if (*at)
-        *at = w->next;
-    luaL_unref(w->scenario->L, LUA_REGISTRYINDEX, w->message);
-    free(w);
+    lua_State *L = s->L;
+    if (b->handle == LUA_NOREF) { // of hooks only
+        device_handle_push(L, s, b->device);
+        b->handle = guard_ref(L);
+    }
+    lua_rawgeti(L, LUA_REGISTRYINDEX, b->handle);
 }
 
-static int push_message(lua_State *L, void *arg)
+void behaviour_look(struct scenario *s, struct behaviour *b)
 {
-    int ref = (int)(intptr_t)arg;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, ref);
-    luaL_unref(L, LUA_REGISTRYINDEX, ref);
-    return 1;
-}
-
-static int push_granted(lua_State *L, void *arg)
-{
-    lua_pushboolean(L, 1);
-    lua_pushinteger(L, (int)(intptr_t)arg);
-    return 2;
-}
-
-static void wait_end(struct wait *w)
-{
-    struct task *t = task_find(w->scenario->tasks, w->task);
-    if (t)
-        loop_timer_stop(w->scenario->config.loop, task_timer(t));
-    wait_free(w);
-}
-
-static void wait_answer_ok(struct wait *w)
-{
-    struct task *t = task_find(w->scenario->tasks, w->task);
-    wait_end(w);
-    if (t)
-        task_wake_true(t);
-}
-
-static void wait_answer_error(struct wait *w, const struct error *why)
-{
-    struct task *t = task_find(w->scenario->tasks, w->task);
-    wait_end(w);
-    if (t)
-        task_wake_error(t, why);
-}
-
-// ref: registry reference of a message, owned by the wake.
-static void wait_answer_message(struct wait *w, int ref)
-{
-    struct scenario *s = w->scenario;
-    struct task *t = task_find(s->tasks, w->task);
-    wait_end(w);
-    if (!t || !task_wake(t, push_message, (void *)(intptr_t)ref))
-        luaL_unref(s->L, LUA_REGISTRYINDEX, ref);
+    (void)s;
+    if (b->device && !b->stopping && !b->hooks_only && b->owner.n_tasks == 0 && !b->handlers && !b->telemetry)
+        device_finished(b->device, NULL);
 }
 
 // --- messages and handlers ------------------------------------------------------------------------------------------
@@ -232,45 +200,60 @@ void behaviour_message_push(lua_State *L, struct scenario *s, const char *topic,
     lua_setmetatable(L, -2);
 }
 
-// Spawns fn(message) or, for commands, runner(device, fn, message). The message is at the top of the stack and stays.
-static void handler_spawn(struct scenario *s, struct behaviour *b, const struct handler *h, bool has_message)
+// Spawns fn(arguments); the function and its arguments are on top of the stack, h says whose they are. They are popped.
+void handler_task(struct scenario *s, struct behaviour *b, const struct handler *h, int nargs)
+{
+    struct scenario_group *g = &s->groups[b->device->group->config.number];
+    struct error err = {0};
+    if (h->command)
+        counter_add(g->commands, 1);
+    if (task_spawn(s->tasks, s->L, nargs, &b->owner, &err))
+        return;
+    if (h->command)
+        counter_add(g->command_errors, 1);
+    counter_add(g->errors, 1);
+    scenario_log(s, b, LOG_WARN, "a handler of \"%s\" was not run: %s", h->name, err.text);
+}
+
+// The handle of the connection that an event came from.
+void port_handle_push(struct scenario *s, struct behaviour *b, struct side *side)
+{
+    if (side)
+        side_handle_push(s->L, s, side);
+    else
+        behaviour_handle_push(s, b);
+}
+
+// fn(message); runner(device, fn, message) for commands, and where the result answers the message. The message is at
+// the top of the stack and stays.
+static void handler_spawn(struct scenario *s, struct behaviour *b, const struct handler *h, bool has_message,
+                          bool answers)
 {
     lua_State *L = s->L;
     int message = lua_gettop(L), nargs = 0;
-    struct error err = {0};
-    if (h->command) {
-        lua_rawgeti(L, LUA_REGISTRYINDEX, s->command_runner);
-        lua_rawgeti(L, LUA_REGISTRYINDEX, b->handle);
-        lua_rawgeti(L, LUA_REGISTRYINDEX, h->function);
+    if (h->command || answers) {
+        lua_rawgeti(L, LUA_REGISTRYINDEX, h->command ? s->command_runner : s->message_runner);
+        port_handle_push(s, b, h->side);
         nargs = 2;
-    } else {
-        lua_rawgeti(L, LUA_REGISTRYINDEX, h->function);
     }
+    lua_rawgeti(L, LUA_REGISTRYINDEX, h->function);
     if (has_message) {
         lua_pushvalue(L, message);
         nargs++;
     }
-    struct scenario_group *g = &s->groups[b->device->group->config.number];
-    if (h->command)
-        counter_add(g->commands, 1);
-    if (!task_spawn(s->tasks, L, nargs, &b->owner, &err)) {
-        if (h->command)
-            counter_add(g->command_errors, 1);
-        counter_add(g->errors, 1);
-        scenario_log(s, b, LOG_WARN, "a handler of \"%s\" was not run: %s", h->name, err.text);
-    }
+    handler_task(s, b, h, nargs);
 }
 
-static void fire_event(struct scenario *s, struct behaviour *b, const char *event)
+static void fire_event(struct scenario *s, struct behaviour *b, const struct side *side, const char *event)
 {
     for (struct wait *w = b->waits, *next; w; w = next) {
         next = w->next;
-        if (w->kind == WAIT_EVENT && strcmp(w->event, event) == 0)
+        if (w->side == side && w->kind == WAIT_EVENT && strcmp(w->event, event) == 0)
             wait_answer_ok(w);
     }
     for (const struct handler *h = b->handlers; h; h = h->next)
-        if (!h->subscription && strcmp(h->name, event) == 0)
-            handler_spawn(s, b, h, false);
+        if (h->side == side && h->kind == HANDLER_EVENT && strcmp(h->name, event) == 0)
+            handler_spawn(s, b, h, false, false);
 }
 
 // Handlers that were registered before there was a connection, or on one that has ended. Until it ends the adapter
@@ -279,13 +262,30 @@ static void subscribe_later(struct scenario *s, struct behaviour *b)
 {
     for (struct handler *h = b->handlers; h; h = h->next) {
         struct error err = {0};
-        if (!h->later)
+        if (!h->later || h->side)
             continue;
+        struct adapter_subscription sub = {.filter = h->name,
+                                           .qos = h->qos,
+                                           .no_local = h->no_local,
+                                           .retain_as_published = h->retain_as_published,
+                                           .retain_handling = h->retain_handling,
+                                           .identifier = h->identifier};
+        struct port own = {.device = b->device, .behaviour = b};
         h->later = false;
         h->token = device_token(b->device);
-        if (device_subscribe(b->device, h->name, h->qos, h->token, &err))
+        if (port_subscribe(&own, &sub, h->token, &err))
             scenario_log(s, b, LOG_ERROR, "%s was not subscribed: %s", h->name, err.text);
     }
+}
+
+void behaviour_online(struct scenario *s, struct behaviour *b, struct side *side)
+{
+    for (struct wait *w = b->waits, *next; w; w = next) {
+        next = w->next;
+        if (w->side == side && w->kind == WAIT_ONLINE)
+            wait_answer_ok(w);
+    }
+    fire_event(s, b, side, "connect");
 }
 
 static void ops_online(void *arg, struct device *d, bool session_present)
@@ -297,12 +297,26 @@ static void ops_online(void *arg, struct device *d, bool session_present)
         return;
     b->owner.warm[1] = d->conn;
     subscribe_later(s, b);
+    behaviour_online(s, b, NULL);
+}
+
+bool behaviour_offline(struct scenario *s, struct behaviour *b, struct side *side, const struct error *why,
+                       bool will_retry)
+{
+    bool give_up = false;
     for (struct wait *w = b->waits, *next; w; w = next) {
         next = w->next;
-        if (w->kind == WAIT_ONLINE)
-            wait_answer_ok(w);
+        if (w->side != side || w->kind != WAIT_ONLINE || (will_retry && w->retry) ||
+            (!side && device_opening(b->device)))
+            continue;
+        give_up = will_retry;
+        struct error text = *why;
+        if (text.code == ERR_NONE)
+            error_set(&text, ERR_CANCELLED, "disconnected while connecting");
+        wait_answer_error(w, &text);
     }
-    fire_event(s, b, "connect");
+    fire_event(s, b, side, "disconnect");
+    return give_up;
 }
 
 static void ops_offline(void *arg, struct device *d, const struct error *why, bool will_retry)
@@ -311,53 +325,47 @@ static void ops_offline(void *arg, struct device *d, const struct error *why, bo
     struct behaviour *b = behaviour_of(d);
     if (!b)
         return;
-    bool give_up = false;
-    for (struct wait *w = b->waits, *next; w; w = next) {
-        next = w->next;
-        if (w->kind != WAIT_ONLINE || (will_retry && w->retry) || device_opening(d))
-            continue;
-        give_up = will_retry;
-        struct error text = *why;
-        if (text.code == ERR_NONE)
-            error_set(&text, ERR_CANCELLED, "disconnected while connecting");
-        wait_answer_error(w, &text);
-    }
     for (struct handler *h = b->handlers; h && !will_retry; h = h->next)
-        h->later = h->subscription; // the adapter keeps subscriptions through a reconnect, but not past the end of a
-                                    // connection
-    if (give_up)
+        if (!h->side)
+            h->later = h->kind == HANDLER_SUBSCRIPTION; // the adapter keeps subscriptions through a reconnect, but not
+                                                        // past the end of a connection
+    if (behaviour_offline(s, b, NULL, why, will_retry))
         device_disconnect(d, ADAPTER_ABRUPT);
-    fire_event(s, b, "disconnect");
 }
 
-static void ops_message(void *arg, struct device *d, const struct adapter_message *m)
+void behaviour_message(struct scenario *s, struct behaviour *b, struct side *side, const struct adapter_message *m)
 {
-    struct scenario *s = arg;
-    struct behaviour *b = behaviour_of(d);
-    if (!b)
-        return;
     lua_State *L = s->L;
     buf_clear(&s->topic); // topic_matches wants it with a NUL
     if (buf_append(&s->topic, m->topic, m->topic_len))
         return; // longer than MQTT can say
     const char *topic = buf_cstr(&s->topic);
     uint32_t former = guard_charge(s->guard, b->owner.account);
-    behaviour_message_push(L, s, m->topic, m->topic_len, m->payload, m->payload_len, m->qos, m->retain);
+    message_push(L, s, m);
     for (struct wait *w = b->waits, *next; w; w = next) {
         next = w->next;
-        if (w->kind == WAIT_MESSAGE) {
+        if (w->side == side && w->kind == WAIT_MESSAGE) {
             lua_pushvalue(L, -1);
-            wait_answer_message(w, guard_ref(L));
+            wait_answer_value(w, guard_ref(L));
         }
     }
-    bool commands = hook_takes_commands(d); // then the device room hands them over
+    bool commands = !side && hook_takes_commands(b->device); // then the device room hands them over
+    bool answers = m->meta && m->meta->response_topic_len;
     for (const struct handler *h = b->handlers; h; h = h->next)
-        if (h->command && commands)
+        if (h->side != side || (h->command && commands))
             continue;
-        else if (h->subscription ? topic_matches(h->name, topic) : strcmp(h->name, "message") == 0)
-            handler_spawn(s, b, h, true);
+        else if (h->kind == HANDLER_SUBSCRIPTION ? topic_matches(h->name + h->plain, topic)
+                                                 : h->kind == HANDLER_EVENT && strcmp(h->name, "message") == 0)
+            handler_spawn(s, b, h, true, answers && h->kind == HANDLER_SUBSCRIPTION);
     lua_pop(L, 1);
     guard_charge(s->guard, former);
+}
+
+static void ops_message(void *arg, struct device *d, const struct adapter_message *m)
+{
+    struct behaviour *b = behaviour_of(d);
+    if (b)
+        behaviour_message(arg, b, NULL, m);
 }
 
 // The answer to the subscription of a handler. What could not be subscribed is not registered either, but for a
@@ -366,7 +374,7 @@ static void handler_answered(struct scenario *s, struct behaviour *b, uint32_t t
 {
     for (struct handler **at = &b->handlers; *at; at = &(*at)->next) {
         struct handler *h = *at;
-        if (h->token != token)
+        if (h->token != token || h->kind != HANDLER_SUBSCRIPTION)
             continue;
         h->token = 0;
         if (!why)
@@ -383,12 +391,8 @@ static void handler_answered(struct scenario *s, struct behaviour *b, uint32_t t
     }
 }
 
-static void ops_done(void *arg, struct device *d, uint32_t token, int granted_qos, const struct error *why)
+void behaviour_done(struct scenario *s, struct behaviour *b, uint32_t token, int granted_qos, const struct error *why)
 {
-    struct scenario *s = arg;
-    struct behaviour *b = behaviour_of(d);
-    if (!b)
-        return;
     handler_answered(s, b, token, why);
     for (struct wait *w = b->waits; w; w = w->next) {
         if (w->kind != WAIT_DONE || w->token != token)
@@ -396,15 +400,42 @@ static void ops_done(void *arg, struct device *d, uint32_t token, int granted_qo
         if (why) {
             wait_answer_error(w, why);
         } else if (w->granted) {
-            struct task *t = task_find(s->tasks, w->task);
-            wait_end(w);
-            if (t)
-                task_wake(t, push_granted, (void *)(intptr_t)granted_qos);
+            wait_answer_granted(w, granted_qos);
         } else {
             wait_answer_ok(w);
         }
         return;
     }
+}
+
+static void ops_done(void *arg, struct device *d, uint32_t token, int granted_qos, const struct error *why)
+{
+    struct behaviour *b = behaviour_of(d);
+    if (b)
+        behaviour_done(arg, b, token, granted_qos, why);
+}
+
+static void ops_response(void *arg, struct device *d, uint32_t token, const struct adapter_response *r,
+                         const struct error *err)
+{
+    struct behaviour *b = behaviour_of(d);
+    if (b)
+        behaviour_response(arg, b, NULL, token, r, err);
+}
+
+static int ops_request(void *arg, struct device *d, uint64_t ticket, const struct adapter_request *request,
+                       struct error *err)
+{
+    struct behaviour *b = behaviour_of(d);
+    return b ? behaviour_request(arg, b, NULL, ticket, request, err)
+             : error_set(err, ERR_NOT_FOUND, "the device has no behaviour");
+}
+
+static int ops_auth(void *arg, struct device *d, const uint8_t *data, size_t n, struct buf *reply, struct error *err)
+{
+    struct behaviour *b = behaviour_of(d);
+    return b ? behaviour_auth(arg, b, NULL, data, n, reply, err)
+             : error_set(err, ERR_NOT_FOUND, "the device has no behaviour");
 }
 
 const struct device_ops script_device_ops = {
@@ -421,4 +452,7 @@ const struct device_ops script_device_ops = {
     .release = ops_stop,
     .hook_cancel = script_hook_cancel,
     .hook_resolve = script_hook_resolve,
+    .response = ops_response,
+    .request = ops_request,
+    .auth = ops_auth,
 };

@@ -2,7 +2,7 @@
 //
 // A task is in the device's list while it runs, so that a timeout finds it, and so that its end, if the guard brought
 // it about, is the command's answer and not the device's.
-#include "script/internal.h"
+#include "script/behaviour.h"
 #include <string.h>
 #include "device/command.h"
 
@@ -16,16 +16,6 @@ struct hook_task {
 bool hook_takes_commands(const struct device *d)
 {
     return d->group->config.model && d->group->config.model->n_commands;
-}
-
-static void push_handle(struct scenario *s, struct behaviour *b)
-{
-    lua_State *L = s->L;
-    if (b->handle == LUA_NOREF) {
-        device_handle_push(L, s, b->device);
-        b->handle = guard_ref(L);
-    }
-    lua_rawgeti(L, LUA_REGISTRYINDEX, b->handle);
 }
 
 // Spawns what was pushed: function and nargs arguments. They are popped in any case.
@@ -103,7 +93,7 @@ static int spawn_command(struct scenario *s, struct behaviour *b, const struct d
     lua_State *L = s->L;
     int function = lua_gettop(L);
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->command_task);
-    push_handle(s, b);
+    behaviour_handle_push(s, b);
     lua_pushvalue(L, function);
     push_command(s, c);
     lua_pushnumber(L, number);
@@ -204,7 +194,7 @@ int script_hook_custom(void *arg, struct device *d, int hook, const json_t *para
     if (!rc) {
         int function = lua_gettop(L);
         lua_rawgeti(L, LUA_REGISTRYINDEX, s->custom_task);
-        push_handle(s, b);
+        behaviour_handle_push(s, b);
         lua_pushvalue(L, function);
         if (params)
             json_to_lua(L, params);

@@ -21,7 +21,11 @@ enum handle_tag {
     HANDLE_VALUES,
     HANDLE_BYTES,
     HANDLE_INTEGER,
-    HANDLE_PARKER
+    HANDLE_PARKER,
+    HANDLE_CONN,
+    HANDLE_OBSERVATION,
+    HANDLE_LINK,
+    HANDLE_ADAPTER
 };
 
 struct handle_device {
@@ -29,16 +33,25 @@ struct handle_device {
     slot_id id;
 };
 
-// A registered handler of a device: dev:on(event, fn) or dev:subscribe(filter, fn). At most HANDLERS_MAX a device.
+struct side; // port.h
+
+// A registered handler of a device: dev:on(event, fn), dev:subscribe(filter, fn), dev:observe(path, fn),
+// dev:serve(path, fn), on its own connection or another one. At most HANDLERS_MAX a device, of all its connections.
 enum { HANDLERS_MAX = 256 };
+enum handler_kind { HANDLER_EVENT, HANDLER_SUBSCRIPTION, HANDLER_OBSERVATION, HANDLER_SERVED };
 struct handler {
     struct handler *next;
+    struct side *side; // NULL: the device's own connection
     int function;      // registry reference
-    uint32_t token;    // of the subscribe request that has not been answered, 0: none
-    bool subscription; // name is a topic filter, otherwise an event name
+    uint32_t token;    // of the subscribe request that has not been answered, of the observation; 0: none
+    uint8_t kind;      // enum handler_kind: name is an event, a topic filter, a path
     bool command;      // name is the filter of a command topic
     bool later;        // to be subscribed when the device comes online
     uint8_t qos;
+    bool no_local, retain_as_published;
+    uint8_t retain_handling;
+    uint16_t plain; // where the filter begins that messages are compared with: behind "$share/GROUP/"
+    uint32_t identifier;
     char name[];
 };
 
@@ -49,20 +62,22 @@ struct log_allowance {
     uint32_t lines;  // in that second
 };
 
-enum wait_kind { WAIT_ONLINE, WAIT_DONE, WAIT_EVENT, WAIT_MESSAGE };
+enum wait_kind { WAIT_ONLINE, WAIT_DONE, WAIT_EVENT, WAIT_MESSAGE, WAIT_RESPONSE };
 
 // A blocked task that waits for something of its device. Lives only while it waits.
 struct wait {
     struct wait *next;
     struct behaviour *behaviour;
     struct scenario *scenario;
+    struct side *side; // NULL: of the device's own connection
     slot_id task;
     enum wait_kind kind;
-    uint32_t token; // WAIT_DONE
-    bool retry;     // WAIT_ONLINE: an attempt that failed but will be retried is not an answer
-    bool granted;   // WAIT_DONE: the answer carries the granted QoS
-    int message;    // registry reference of what to return, LUA_NOREF
-    char event[24]; // WAIT_EVENT
+    uint32_t token;  // WAIT_DONE, WAIT_RESPONSE
+    bool retry;      // WAIT_ONLINE: an attempt that failed but will be retried is not an answer
+    bool granted;    // WAIT_DONE: the answer carries the granted QoS
+    bool is_message; // WAIT_RESPONSE: the answer is a message (MQTT)
+    int message;     // registry reference of what to return, LUA_NOREF
+    char event[24];  // WAIT_EVENT
 };
 
 struct behaviour {
@@ -71,6 +86,7 @@ struct behaviour {
     struct scenario *scenario;
     struct wait *waits;
     struct handler *handlers;
+    struct side *sides; // its open side connections
     struct log_allowance log;
     uint32_t gens;  // specifications of generators it was the first to use
     int handle;     // registry reference of the device's handle
@@ -98,6 +114,7 @@ struct scenario_group {
 };
 
 struct subscription;
+struct side_cache; // side.c
 
 struct scenario {
     struct scenario_config config;
@@ -116,6 +133,17 @@ struct scenario {
     int loaded;       // registry reference of the normalised scenario, LUA_NOREF
     int message_meta; // metatable of message tables
     int device_meta, gen_meta, task_meta, subscription_meta;
+    int conn_meta, observation_meta, response_meta, request_meta;
+    int message_runner;    // product function(port, fn, message): a handler whose result answers the message
+    int serve_runner;      // product function(port, fn, request, ticket)
+    int connection_reader; // product function(connection) → target as JSON, credentials as JSON | nil, message
+    struct side *open_sides;
+    struct side *closing; // side connections whose handles are closed already
+    uint64_t sides_made;  // numbers given out
+    struct side_cache *side_cache;
+    struct loop_hook side_hook;
+    bool detached; // no side connections any more
+    json_t *plan;  // what a side connection needs of it: broker, http, coap, embedded_urls …
     int values_meta, traceback;
     int command_runner;        // product function(dev, fn, message, decode)
     int command_task;          // product function(dev, fn, command, number)
@@ -128,7 +156,7 @@ struct scenario {
     struct gen_spec **gens;
     struct buf scratch;   // payloads and topics under construction; empty between calls
     struct scratch texts; // of the value of one call of a generator
-    struct buf topic;
+    struct buf topic, reply;
     unsigned n_diagnostics;
     bool diagnosed;          // a load error was told with a diagnostic
     struct error file_error; // of the behaviour file that was compiled last
@@ -142,6 +170,8 @@ struct scenario {
     struct metric *script_errors, *overruns, *kills,
         *checks; // script_errors: of the test; those of devices carry their group
     struct loop_hook overrun_hook;
+    struct lua_links *links;       // link_bind.c, NULL until one is opened
+    struct lua_adapters *adapters; // adapter_lua.h, NULL: none
 };
 
 // scenario.c
@@ -180,6 +210,11 @@ int device_handle_push(lua_State *L, struct scenario *s, struct device *d);
 struct device *device_check(lua_State *L, struct scenario *s);
 extern const struct device_ops script_device_ops;
 void wait_free(struct wait *w); // unlinks and frees
+// Arms a wait of the running task; timeout_us < 0: none. Last statement of a binding. like->message is taken over.
+int wait_block(lua_State *L, struct scenario *s, struct device *d, const struct wait *like, int64_t timeout_us,
+               struct task *task);
+// Ends the device when nothing of its behaviour is left: no task, no handler, no telemetry.
+void behaviour_look(struct scenario *s, struct behaviour *b);
 void behaviour_message_push(lua_State *L, struct scenario *s, const char *topic, size_t topic_len, const void *payload,
                             size_t n, int qos, bool retain);
 

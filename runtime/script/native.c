@@ -1,9 +1,11 @@
 // iotix._core.native: the functions that product Lua builds the public library from. Authors never see this module.
-#include "script/internal.h"
+#include "script/adapter_lua.h"
+#include "script/conn.h"
 #include <stdlib.h>
 #include <string.h>
 #include "core/units.h"
 #include "engine/threshold.h"
+#include "script/link_bind.h"
 #include "script/modules.h"
 #include "script/syntax.h"
 
@@ -333,6 +335,16 @@ static int command_error_bind(lua_State *L)
     return 0;
 }
 
+// native.serve_error(): counts a request that could not be answered as its handler wished
+static int serve_error_bind(lua_State *L)
+{
+    struct scenario *s = scenario_of(L);
+    struct device *d = scenario_device(s);
+    if (d)
+        counter_add(s->groups[d->group->config.number].errors, 1);
+    return 0;
+}
+
 // native.author_module(dir, name) → true, what the module of dir/NAME.lua returned | false, path: there is none
 static int author_module_bind(lua_State *L)
 {
@@ -356,6 +368,16 @@ static int message_meta_bind(lua_State *L)
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_pushvalue(L, 1);
     s->message_meta = luaL_ref(L, LUA_REGISTRYINDEX);
+    return 0;
+}
+
+// native.response_meta(table): the metatable of responses
+static int response_meta_bind(lua_State *L)
+{
+    struct scenario *s = scenario_of(L);
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_pushvalue(L, 1);
+    s->response_meta = luaL_ref(L, LUA_REGISTRYINDEX);
     return 0;
 }
 
@@ -410,6 +432,10 @@ int native_open(lua_State *L)
                                          {"author_module", author_module_bind},
                                          {"topic_matches", matches_bind},
                                          {"message_meta", message_meta_bind},
+                                         {"response_meta", response_meta_bind},
+                                         {"connection_reader", connection_reader_bind},
+                                         {"respond", respond_bind},
+                                         {"serve_error", serve_error_bind},
                                          {"caller_line", caller_line_bind},
                                          {"traceback", traceback_bind},
                                          {NULL, NULL}};
@@ -420,6 +446,8 @@ int native_open(lua_State *L)
     bind_functions(L, s, functions);
     model_files_open(L, &s->models);
     test_bindings(L, s);
+    link_bindings_open(L, s);
+    adapter_bindings_open(L, s);
     task_meta_open(L, s);
     payload_bindings_open(L, s);
     lua_pushstring(L, s->config.path);

@@ -6,7 +6,10 @@
 #include <string.h>
 #include "core/file.h"
 #include "device/gateway.h"
-#include "script/internal.h"
+#include "script/adapter_lua.h"
+#include "script/conn.h"
+#include "script/link_bind.h"
+#include "script/side.h"
 #include "script/syntax.h"
 
 static int run_name(const struct task_owner *owner, struct buf *out)
@@ -62,8 +65,8 @@ static void device_task_ended(struct scenario *s, struct behaviour *b, struct ta
         counter_add(g->errors, 1);
         if (!hook)
             device_finished(d, text);
-    } else if (!b->stopping && !b->hooks_only && b->owner.n_tasks == 0 && !b->handlers && !b->telemetry) {
-        device_finished(d, NULL);
+    } else {
+        behaviour_look(s, b);
     }
 }
 
@@ -73,6 +76,10 @@ static void task_ended(void *arg, struct task_owner *owner, struct task *task, e
     struct scenario *s = arg;
     if (killed)
         counter_add(s->kills, 1);
+    if (owner->kind == OWNER_ADAPTER) {
+        adapter_lua_task_ended(s, owner, task, result, text);
+        return;
+    }
     if (owner == &s->run_owner && result == TASK_ERROR)
         counter_add(s->script_errors, 1);
     bool main = task == s->test_task;
@@ -123,7 +130,11 @@ static int open_state(struct scenario *s, struct error *err)
         .rng = sandbox_rng, .print = sandbox_print, .wall_us = sandbox_wall, .arg = s, .script_dir = s->script_dir};
     if (sandbox_open(L, &sandbox, err))
         return -1;
+    lua_newtable(L);
+    s->response_meta = luaL_ref(L, LUA_REGISTRYINDEX); // the same
     device_bindings_open(L, s);
+    conn_bindings_open(L, s);
+    request_bindings_open(L, s);
     gen_bindings_open(L, s);
     hook_bindings_open(L, s);
     return sandbox_preload(L, "iotix._core.native", native_open, err);
@@ -148,10 +159,12 @@ static struct scenario *scenario_open(const struct scenario_config *config, stru
     }
     s->config = *config;
     s->test = s->loaded = s->command_runner = s->test_runner = LUA_NOREF;
+    s->message_runner = s->serve_runner = s->connection_reader = LUA_NOREF;
     s->run_owner.name = run_name;
     buf_create(&s->scratch, 1u << 20);
     scratch_create(&s->texts, 1u << 20);
     buf_create(&s->topic, 65536); // the longest topic and a NUL
+    buf_create(&s->reply, 65536);
     rng_seed(&s->run_rng, 1);
     bool from_file = config->path && strcmp(config->path, "-") != 0;
     if (path_dirname(from_file ? config->path : ".", s->script_dir, sizeof s->script_dir)) {
@@ -195,9 +208,12 @@ static void scenario_close(struct scenario *s)
         return;
     if (s->tasks) {
         scenario_stop(s);
+        sides_stop(s);
         loop_hook_remove(s->config.loop, &s->overrun_hook);
     }
     tasks_delete(s->tasks);
+    links_delete(s->links);
+    adapter_lua_delete(s->adapters);
     guard_delete(s->guard);
     for (unsigned i = 0; i < s->n_gens; i++)
         gen_delete(s->gens[i]);
@@ -208,6 +224,8 @@ static void scenario_close(struct scenario *s)
     buf_destroy(&s->scratch);
     scratch_destroy(&s->texts);
     buf_destroy(&s->topic);
+    buf_destroy(&s->reply);
+    json_decref(s->plan);
     free(s);
 }
 
@@ -364,6 +382,20 @@ static int attach_file(struct scenario *s, const json_t *group, struct error *er
     return path && text ? behaviour_set(s, group_number(group), path, text, err) : 0;
 }
 
+// What side connections that are made later need of the plan.
+static int keep_plan(struct scenario *s, const json_t *plan)
+{
+    static const char *const keys[] = {"broker", "http", "coap", "embedded_urls", "embedded_ca", NULL};
+    s->plan = json_object();
+    int rc = s->plan ? 0 : -1;
+    for (unsigned i = 0; !rc && keys[i]; i++) {
+        json_t *v = json_object_get(plan, keys[i]);
+        if (v && !json_is_null(v))
+            rc = json_object_set(s->plan, keys[i], v);
+    }
+    return rc;
+}
+
 static int scenario_attach(struct scenario *s, struct fleet *fleet, const json_t *plan, struct error *err)
 {
     lua_State *L = s->L;
@@ -376,12 +408,16 @@ static int scenario_attach(struct scenario *s, struct fleet *fleet, const json_t
     s->groups = calloc(s->n_groups, sizeof *s->groups);
     if (!s->groups)
         return error_set(err, ERR_NO_MEMORY, "no memory for groups");
+    if (keep_plan(s, plan) || sides_start(s, err))
+        return error_set(err, ERR_NO_MEMORY, "no memory for connections");
     int top = lua_gettop(L), rc = 0;
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->loaded);
     s->command_runner = field_ref(L, top + 1, "command_runner");
     s->command_task = field_ref(L, top + 1, "command_task");
     s->custom_task = field_ref(L, top + 1, "custom_task");
     s->hook_resolver = field_ref(L, top + 1, "hook_resolver");
+    s->message_runner = field_ref(L, top + 1, "message_runner");
+    s->serve_runner = field_ref(L, top + 1, "serve_runner");
     lua_getfield(L, top + 1, "behaviours");
     json_array_foreach(groups, i, group) rc |= attach_group(s, group, top + 2, err);
     json_array_foreach(groups, i, group) rc |= attach_file(s, group, err);
@@ -425,12 +461,15 @@ const struct scenario_ops *script_scenario_ops(void)
     static const struct scenario_ops ops = {
         .open = scenario_open,
         .load = scenario_load,
+        .adapters = scenario_adapters,
         .device_ops = scenario_device_ops,
         .attach = scenario_attach,
         .test_start = scenario_test_start,
         .reload = scenario_reload,
         .behaviour_load = scenario_behaviour_load,
         .stop = scenario_stop,
+        .idle = sides_idle,
+        .detach = sides_stop,
         .close = scenario_close,
     };
     return &ops;

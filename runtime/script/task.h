@@ -25,6 +25,7 @@ enum task_result { TASK_DONE, TASK_WAIT, TASK_ERROR, TASK_CANCELLED };
 // Who a task belongs to. Embedded in the script room's per-device record; one more for the run itself. All zero but
 // account and name at the start. Must live until its last task has `ended`; after that callback the scheduler forgets
 // it.
+enum owner_kind { OWNER_DEVICE, OWNER_ADAPTER }; // of the run too: OWNER_DEVICE; of an adapter in Lua
 struct task_owner {
     uint32_t account;   // memory account (guard.h), never 0
     uint32_t n_tasks;   // live tasks
@@ -36,6 +37,7 @@ struct task_owner {
     int (*name)(const struct task_owner *owner, struct buf *out);
     uint64_t device;     // for the watchdog's page: index+1 in its group, 0 = no device
     uint32_t group;      // number of its group
+    uint8_t kind;        // enum owner_kind: whose struct it is embedded in
     const void *warm[2]; // what its tasks touch at once when they run (device, connection): fetched ahead; may be NULL
 };
 

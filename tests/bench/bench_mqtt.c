@@ -37,8 +37,8 @@ struct counters { // written by the sink only
 
 struct options {
     const char *mode, *program, *scenario;
-    unsigned connections, qos, seconds;
-    double rate; // messages a second in all
+    unsigned connections, qos, seconds, version; // version: 4 is 3.1.1, 5
+    double rate;                                 // messages a second in all
 };
 
 static double now_s(void)
@@ -89,7 +89,10 @@ static void handle_packet(struct counters *c, int fd, const uint8_t *p, size_t h
     switch (p[0] >> 4) {
     case 1:
         c->connected++;
-        answer(fd, (uint8_t[]){0x20, 2, 0, 0}, 4);
+        if (p[header + 6] == 5) // CONNACK with a length of its properties
+            answer(fd, (uint8_t[]){0x20, 3, 0, 0, 0}, 5);
+        else
+            answer(fd, (uint8_t[]){0x20, 2, 0, 0}, 4);
         break;
     case 3: {
         size_t topic = (size_t)p[header] << 8 | p[header + 1];
@@ -163,8 +166,8 @@ static void feed(struct counters *c, int fd, struct peer *peer, const uint8_t *p
         size_t need = !total ? 5 : at[0] >> 4 == 3 ? (avail >= header + 2 ? header + topic + 4 : header + 2) : total;
         if (at[0] >> 4 == 3 && total && need > total)
             need = total;
-        if (at[0] >> 4 == 1 && total) // CONNECT: only its head matters
-            need = header;
+        if (at[0] >> 4 == 1 && total) // CONNECT: only its head and the protocol's level matter
+            need = header + 7;
         if (!total || avail < need) {
             if (peer->have + n > sizeof peer->head && peer->have + taken == sizeof peer->head)
                 c->malformed++;
@@ -286,10 +289,11 @@ struct row {
 
 static void print_row(const struct options *o, const struct row *r)
 {
-    printf("{\"mode\":\"%s\",\"qos\":%u,\"connections\":%u,\"cpu_us_per_msg\":%.3f,\"bytes_per_device\":%.0f,"
+    printf("{\"mode\":\"%s\",\"version\":%u,\"qos\":%u,\"connections\":%u,\"cpu_us_per_msg\":%.3f,\"bytes_per_device\":"
+           "%.0f,"
            "\"cpu_us_per_connect\":%.2f,\"delivered\":%.0f,\"rate\":%.0f,\"longest_stall_ms\":%.2f,\"complete\":%s}\n",
-           o->mode, o->qos, o->connections, r->cpu_us_per_msg, r->bytes_per_device, r->cpu_us_per_connect, r->delivered,
-           r->rate, r->longest_stall_ms, r->complete ? "true" : "false");
+           o->mode, o->version, o->qos, o->connections, r->cpu_us_per_msg, r->bytes_per_device, r->cpu_us_per_connect,
+           r->delivered, r->rate, r->longest_stall_ms, r->complete ? "true" : "false");
 }
 
 // --- the floor
@@ -412,13 +416,14 @@ static void write_model(const struct options *o, const char *dir, unsigned conne
 static pid_t iotix_start(const struct options *o, uint16_t port, unsigned connections, unsigned run_seconds,
                          const char *summary)
 {
-    char p[10][96];
+    char p[10][96], version[32];
     snprintf(p[0], 96, "port=%u", port);
     snprintf(p[1], 96, "devices=%u", connections);
     snprintf(p[2], 96, "interval=%.0fus", (double)connections / o->rate * 1e6);
     snprintf(p[3], 96, "qos=%u", o->qos);
     snprintf(p[4], 96, "mode=%s", strcmp(o->mode, "iotix-lua") == 0 ? "lua" : "model");
     snprintf(p[5], 96, "duration=%us", run_seconds);
+    snprintf(version, sizeof version, "version=%u", o->version);
     char dir[] = "/tmp/bench-model-XXXXXX";
     if (!mkdtemp(dir))
         die("mkdtemp");
@@ -430,7 +435,7 @@ static pid_t iotix_start(const struct options *o, uint16_t port, unsigned connec
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     execl(o->program, o->program, "run", o->scenario, "--shards", "1", "--seed", "1", "--summary", "none", "-q",
           "--no-thresholds", "--model-dir", dir, "--summary-json", summary, "-p", p[0], "-p", p[1], "-p", p[2], "-p",
-          p[3], "-p", p[4], "-p", p[5], (char *)NULL);
+          p[3], "-p", p[4], "-p", p[5], "-p", version, (char *)NULL);
     die(o->program);
     return -1;
 }
@@ -520,6 +525,7 @@ int main(int argc, char **argv)
     struct options o = {.mode = "floor",
                         .connections = 1000,
                         .seconds = 5,
+                        .version = 4,
                         .rate = 60000,
                         .program = "iotix-run",
                         .scenario = "tests/bench/mqtt.lua"};
@@ -530,6 +536,8 @@ int main(int argc, char **argv)
             o.connections = (unsigned)strtoul(argv[i + 1], NULL, 10);
         else if (!strcmp(argv[i], "--qos"))
             o.qos = (unsigned)strtoul(argv[i + 1], NULL, 10);
+        else if (!strcmp(argv[i], "--version"))
+            o.version = (unsigned)strtoul(argv[i + 1], NULL, 10);
         else if (!strcmp(argv[i], "--seconds"))
             o.seconds = (unsigned)strtoul(argv[i + 1], NULL, 10);
         else if (!strcmp(argv[i], "--rate"))

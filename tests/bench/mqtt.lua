@@ -8,6 +8,7 @@ local p = iotix.params {
   interval = { type = "duration", default = "1s", help = "between two publishes of a device" },
   qos = { type = "integer", default = 0 },
   mode = { type = "string", default = "lua", help = "lua or model" },
+  version = { type = "integer", default = 4, help = "of MQTT: 4 is 3.1.1, 5" },
   duration = { type = "duration", default = "20s" },
   start = { type = "number", default = 10, help = "second of the run at which publishing begins" },
 }
@@ -32,7 +33,7 @@ local function half(i, count)
     name = "lua" .. i, count = count, qos = p.qos, launch = { strategy = "immediate" },
     model = p.mode == "model" and "bench-sensor" or nil,
     behaviour = p.mode == "lua" and behaviour or nil,
-    connection = iotix.mqtt { broker = string.format("mqtt://127.0.0.%d:%d", i, p.port), keep_alive = "600s", connect_window = 64 },
+    connection = iotix.mqtt { version = p.version, broker = string.format("mqtt://127.0.0.%d:%d", i, p.port), keep_alive = "600s", connect_window = 64 },
   }
 end
 

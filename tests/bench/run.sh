@@ -19,7 +19,7 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-programs="bench_mqtt bench_virtual bench_gen bench_encoder"
+programs="bench_mqtt bench_virtual bench_gen bench_encoder bench_mqtt_codec bench_tls"
 for program in $programs; do
   [ -x "$build/bench/$program" ] && continue
   # shellcheck disable=SC2086
@@ -34,6 +34,15 @@ echo
 echo "One message of three attributes in each encoding, beside snprintf of the same JSON"
 echo
 "$build/bench/bench_encoder"
+echo
+echo "One MQTT packet, version 5 beside 3.1.1"
+echo
+"$build/bench/bench_mqtt_codec"
+echo
+
+echo "TLS: an idle connection, a handshake, a message, on 1,000 connections"
+echo
+"$build/bench/bench_tls"
 echo
 
 rows=$(mktemp)
@@ -63,6 +72,13 @@ else
   measure 8000 0 60000 8
   measure 18000 0 60000 8
   measure 8000 1 30000 8
+fi
+
+if [ "$quick" = 0 ]; then
+  echo "MQTT 5 beside 3.1.1"
+  echo
+  tests/bench/mqtt5.sh --build "$build"
+  echo
 fi
 
 python3 - "$rows" "$json" <<'PY'

@@ -25,7 +25,7 @@ for mode in floor iotix-model iotix-lua memory; do
     echo "# $row"
   fi
 done
-for program in bench_gen bench_encoder; do
+for program in bench_gen bench_encoder bench_mqtt_codec; do
   n=$((n + 1))
   if rows=$("$build/bench/$program" 2>&1) && [ "$(grep -c '[0-9]' <<<"$rows")" -ge 6 ]; then
     echo "ok $n - $program prints its rows"
@@ -33,6 +33,17 @@ for program in bench_gen bench_encoder; do
     bad=1
     echo "not ok $n - $program"
     echo "# $rows"
+  fi
+done
+for mode in floor libcoap adapter; do
+  n=$((n + 1))
+  row=$("$build/bench/bench_coap" --mode "$mode" --devices 100 --messages 2000 2>&1)
+  if [[ $row == *'"complete":true'* ]]; then
+    echo "ok $n - CoAP, $mode: $row"
+  else
+    bad=1
+    echo "not ok $n - CoAP, $mode"
+    echo "# $row"
   fi
 done
 echo "1..$n"

@@ -2,7 +2,8 @@
 // its owner publishes, subscribes, closes and deletes. A filter takes the place of the socket, so no byte passes the
 // kernel.
 //
-// Input: byte 0: options (bit 0: persistent session, 1: delete inside the first event, 2: CONNACK is sent first).
+// Input: byte 0: options (bit 0: persistent session, 1: delete inside the first event, 2: CONNACK is sent first, 3:
+// version 5; bit 0 is then: with enhanced authentication).
 // Then commands: 0x00-0x7f: that many + 1 bytes follow and are received as one piece; 0x80-0xff: an action of the
 // owner.
 #include <stdlib.h>
@@ -18,13 +19,14 @@ struct owner {
     struct adapter_conn *conn; // NULL: deleted
     bool delete_in_event;
     unsigned outstanding; // tokens that wait for on_done
+    unsigned requests;    // and for on_response
 };
 
 struct harness {
     struct clock clock;
     struct loop *loop;
     struct adapter_env env;
-    struct adapter_target *targets[2];
+    struct adapter_target *targets[4];
     struct fuzz_socket *socket; // of the connection that runs, NULL once it is closed for good
 };
 
@@ -67,6 +69,11 @@ static void on_message(void *owner, const struct adapter_message *m)
         sum = (uint8_t)(sum + m->topic[i]);
     for (size_t i = 0; i < m->payload_len; i++)
         sum = (uint8_t)(sum + m->payload[i]);
+    for (unsigned i = 0; m->meta && i < m->meta->n_user; i++)
+        for (size_t k = 0; k < m->meta->user[i].value_len; k++)
+            sum = (uint8_t)(sum + m->meta->user[i].value[k]);
+    for (size_t i = 0; m->meta && i < m->meta->correlation_len; i++)
+        sum = (uint8_t)(sum + m->meta->correlation[i]);
     event(o);
 }
 
@@ -81,7 +88,33 @@ static void on_done(void *owner, uint32_t token, int granted_qos, const struct e
     event(o);
 }
 
-static const struct adapter_events events = {on_online, on_offline, on_message, on_done};
+static void on_response(void *owner, uint32_t token, const struct adapter_response *response, const struct error *err)
+{
+    struct owner *o = owner;
+    if (!o->conn || !token || !o->requests || !response == !err)
+        abort();
+    o->requests--;
+    event(o);
+}
+
+static int on_auth(void *owner, const uint8_t *data, size_t n, struct buf *reply, struct error *err)
+{
+    struct owner *o = owner;
+    if (!o->conn)
+        abort();
+    if (n && data[0] == 'd')
+        event(o);
+    if (n && data[0] == 'x')
+        return error_set(err, ERR_REFUSED, "no");
+    return buf_append(reply, data ? data : (const uint8_t *)"begin", data ? n : 5);
+}
+
+static const struct adapter_events events = {.on_online = on_online,
+                                             .on_offline = on_offline,
+                                             .on_message = on_message,
+                                             .on_done = on_done,
+                                             .on_response = on_response,
+                                             .on_auth = on_auth};
 
 static int field(void *owner, enum adapter_field f, struct buf *out, struct error *err)
 {
@@ -127,7 +160,13 @@ static struct harness *harness_get(void)
     static struct harness h;
     static const char *const options[] = {
         "{\"reconnect\":false,\"maxPacket\":512,\"inflight\":3,\"queue\":{\"max\":4,\"full\":\"drop_oldest\"}}",
-        "{\"reconnect\":false,\"maxPacket\":4096,\"inflight\":3,\"queue\":{\"max\":4},\"cleanSession\":false}"};
+        "{\"reconnect\":false,\"maxPacket\":4096,\"inflight\":3,\"queue\":{\"max\":4},\"cleanSession\":false}",
+        "{\"version\":5,\"reconnect\":false,\"maxPacket\":512,\"inflight\":3,\"queue\":{\"max\":4,\"full\":\"drop_"
+        "oldest\"},"
+        "\"topicAliasMaximum\":5,\"topicAliases\":true,\"receiveMaximum\":3,\"followRedirect\":false}",
+        "{\"version\":5,\"reconnect\":false,\"maxPacket\":4096,\"inflight\":3,\"queue\":{\"max\":4},\"sessionExpiry\":"
+        "60,"
+        "\"topicAliasMaximum\":2000,\"authMethod\":\"M\",\"followRedirect\":false,\"timeout\":\"50s\"}"};
     if (h.loop)
         return &h;
     struct link_env_config config = {.on_create = push_socket, .on_create_arg = &h};
@@ -137,9 +176,9 @@ static struct harness *harness_get(void)
     h.env.links = link_env_new(h.loop, &config, NULL);
     h.env.resolver = resolver_new(h.loop, NULL);
     h.env.metrics = metrics_new(1000);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 4; i++) {
         json_t *v = json_loads(options[i], 0, NULL);
-        h.targets[i] = mqtt_adapter.target_new(&h.env, "mqtt://127.0.0.1", v, i ? "keep" : "clean", NULL);
+        h.targets[i] = mqtt_adapter.target_new(&h.env, "mqtt://127.0.0.1", v, i & 1 ? "keep" : "clean", NULL);
         json_decref(v);
         if (!h.targets[i])
             abort();
@@ -157,13 +196,27 @@ static void receive(struct harness *h, const uint8_t *bytes, size_t n)
     free(piece);
 }
 
-static void act(struct harness *h, struct owner *o, uint8_t what)
+static const struct adapter_meta meta = {.content_type = "ct",
+                                         .content_type_len = 2,
+                                         .correlation = (const uint8_t *)"c",
+                                         .correlation_len = 1,
+                                         .alias = true};
+
+static void ask(struct owner *o, bool again)
+{
+    const struct adapter_request r = {.method = again ? "AUTH" : "PUBLISH", .path = "q", .path_len = 1};
+    if (mqtt_adapter.request(o->conn, &r, 7, NULL) == 0)
+        o->requests++;
+}
+
+static void act(struct harness *h, struct owner *o, uint8_t what, bool is5)
 {
     struct adapter_message m = {.topic = "t/x",
                                 .topic_len = 3,
                                 .payload = (const uint8_t *)"payload",
                                 .payload_len = 7,
-                                .qos = (uint8_t)(what % 3)};
+                                .qos = (uint8_t)(what % 3),
+                                .meta = is5 && what & 64 ? &meta : NULL};
     if (!o->conn)
         return;
     switch (what >> 2 & 7) {
@@ -186,7 +239,9 @@ static void act(struct harness *h, struct owner *o, uint8_t what)
             abort(); // a cap does not hold
         break;
     case 6:
-        if (what & 1)
+        if (is5 && what & 64)
+            ask(o, what & 2);
+        else if (what & 1)
             mqtt_adapter.conn_close(o->conn, what & 2 ? ADAPTER_GRACEFUL : ADAPTER_ABRUPT);
         break;
     case 7:
@@ -203,19 +258,24 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     uint8_t options = *data++;
     size--;
-    o.conn = mqtt_adapter.conn_new(h->targets[options & 1], &events, &identity, &o, 1, NULL);
+    o.conn = mqtt_adapter.conn_new(h->targets[(options & 1) | (options & 8 ? 2 : 0)], &events, &identity, &o, 1, NULL);
     int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); // always writable, never readable
     if (mqtt_conn_attach((struct mqtt_conn *)(void *)o.conn, fd, NULL) < 0)
         abort();
     loop_turn(h->loop, 1000); // on_open: CONNECT
-    if (options & 4)
+    bool is5 = options & 8;
+    if (options & 4 && !is5)
         receive(h, (const uint8_t *)"\x20\x02\x00\x00", 4);
+    else if (options & 4 && options & 1) // with the method, and two aliases for us
+        receive(h, (const uint8_t *)"\x20\x0a\x00\x00\x07\x15\x00\x01M\x22\x00\x02", 12);
+    else if (options & 4)
+        receive(h, (const uint8_t *)"\x20\x06\x00\x00\x03\x22\x00\x02", 8);
     o.delete_in_event = options & 2;
     while (size) {
         uint8_t command = *data++;
         size--;
         if (command & 0x80) {
-            act(h, &o, command);
+            act(h, &o, command, is5);
         } else {
             size_t n = command + 1u < size ? command + 1u : size;
             if (n)
@@ -229,8 +289,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (o.conn) {
         mqtt_adapter.conn_close(o.conn, ADAPTER_ABRUPT);
         loop_turn(h->loop, 0);
-        if (!(options & 1) && o.outstanding)
+        if ((!(options & 1) || is5) && o.outstanding)
             abort(); // a clean session has ended and somebody was not told
+        if (o.requests)
+            abort();
         mqtt_adapter.conn_delete(o.conn);
     }
     loop_turn(h->loop, 0); // filters are destroyed

@@ -219,7 +219,7 @@ return iotix.scenario { name = "s", duration = "3s", groups = { iotix.group { na
     local own = scenario(QUIET:format("1", '"5s"', ""):gsub("count = 3,", 'count = 3, connection = require("iotix").mqtt { broker = "mqtt://example.test" },'))
     r = run(own, { "--out", out })
     assert.are.equal(2, r.code)
-    assert.is_truthy(r.err:find('s.lua:2: group "g" has mqtt://example.test', 1, true), r.err)
+    assert.is_truthy(r.err:find('s.lua:2: group "g" speaks to mqtt://example.test', 1, true), r.err)
   end)
 
   it("names the option that is missing or has no effect", function()

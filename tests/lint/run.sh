@@ -25,6 +25,8 @@ grep -nwE '(strcpy|sprintf|strcat|atoi|gets|alloca|strncat|atol|vsprintf)[[:spac
 
 tests/lint/rooms.sh | check "rooms include only what they may use"
 
+tests/lint/conformance.sh | check "tests named in conformance pages exist"
+
 for f in $(files 'runtime/*.[ch]' 'lua/*.lua'); do
   [ -e "$f" ] || continue
   lines=$(wc -l <"$f")

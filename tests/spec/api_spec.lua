@@ -1,4 +1,4 @@
--- The scenario API from outside: every function of lua/iotix/_meta/iotix.lua runs once as it is meant, on the embedded broker; what
+-- The scenario API from outside: every function of lua/iotix/_meta runs once as it is meant, on the embedded broker; what
 -- the annotations name is what `require "iotix"` has; and what a run's outcome means for its exit code. What single calls say to bad
 -- input is tested in tests/unit/script/test_scenario.c.
 local proc = require "integration.proc"
@@ -39,9 +39,11 @@ describe("the annotations", function()
   -- Names of the functions that the annotations declare, by the local table they hang on.
   local function declared()
     local names = {}
-    for line in io.lines(proc.root .. "/lua/iotix/_meta/iotix.lua") do
-      local owner, name = line:match("^function (%w+)[.:]([%w_]+)%(")
-      if owner then names[owner .. "." .. name] = true end
+    for _, file in ipairs { "iotix", "device", "values", "test" } do
+      for line in io.lines(proc.root .. "/lua/iotix/_meta/" .. file .. ".lua") do
+        local owner, name = line:match("^function (%w+)[.:]([%w_]+)%(")
+        if owner then names[owner .. "." .. name] = true end
+      end
     end
     return names
   end
@@ -64,10 +66,14 @@ describe("the annotations", function()
     end
     take("iotix", "lua/iotix/init.lua", "^function M%.(%w+)%(")
     take("iotix", "lua/iotix/init.lua", "^M%.(%w+) = ",
-      { version = true, gen = true, json = true, payload = true, expect = true, args = true, behaviour = true })
+      { version = true, gen = true, json = true, payload = true, expect = true, args = true, behaviour = true, link = true })
     take("fsm", "lua/iotix/fsm.lua", "^function Definition:(%w+)%(")
     take("machine", "lua/iotix/_core/machine.lua", "^function Machine:(%w+)%(")
     take("behaviour", "lua/iotix/behaviour.lua", "^function M%.(%w+)%(")
+    take("links", "lua/iotix/link.lua", "^function M%.(%w+)%(", { opened = true })
+    take("adapterconn", "lua/iotix/adapter.lua", "^function Conn:([%w_]+)%(")
+    local bound = proc.read(proc.root .. "/runtime/script/link_bind.c")
+    for name in bound:match("methods%[%] = (%b{});"):gmatch('{"([%w_]+)"') do real["link." .. name] = true end
     take("json", "lua/iotix/json.lua", "^function M%.(%w+)%(")
     take("payload", "lua/iotix/payload.lua", "^M%.([%w_]+) = ")
     take("expect", "lua/iotix/expect.lua", "^function M%.(%w+)%(")
@@ -77,7 +83,12 @@ describe("the annotations", function()
     for name in constructors:gmatch('"(%w+)"') do real["gen." .. name] = true end
     real["gen.constant"] = true
     local c = proc.read(proc.root .. "/runtime/script/device_bind.c")
-    for name in c:match("methods%[%] = (%b{});"):gmatch('{"(%w+)"') do real["dev." .. name] = true end
+    for name in c:match("methods%[%] = (%b{});"):gmatch('{"([%w_]+)"') do real["dev." .. name] = true end
+    c = proc.read(proc.root .. "/runtime/script/conn_bind.c")
+    for name in c:match("methods%[%] = (%b{});"):gmatch('{"([%w_]+)"') do real["conn." .. name] = true end
+    c = proc.read(proc.root .. "/runtime/script/request_bind.c")
+    for name in c:match("methods%[%] = (%b{});"):gmatch('{"([%w_]+)"') do real["observation." .. name] = true end
+    take("response", "lua/iotix/_core/reply.lua", "^    (%w+) = function%(response%)")
     c = proc.read(proc.root .. "/runtime/script/native.c")
     for name in c:match("task_meta_open.-methods%[%] = (%b{});"):gmatch('{"(%w+)"') do real["task." .. name] = true end
     local meta = declared()
@@ -87,10 +98,10 @@ describe("the annotations", function()
 
   it("name what is callable in a running scenario", function()
     local lists = { iotix = {}, gen = {}, json = {}, payload = {}, expect = {}, dev = {}, task = {}, run = {}, group = {}, fsm = {},
-      machine = {}, behaviour = {} }
+      machine = {}, behaviour = {}, conn = {}, response = {}, observation = {}, links = {}, link = {}, adapterconn = {} }
     for full in pairs(declared()) do
       local owner, name = full:match("(%w+)%.([%w_]+)")
-      table.insert(lists[owner], string.format("%q", name))
+      table.insert(assert(lists[owner], owner), string.format("%q", name))
     end
     local function list(owner) return "{ " .. table.concat(lists[owner], ", ") .. " }" end
     local check = [[
@@ -103,13 +114,15 @@ end
     local r = run(check .. pair(
       string.format("check('dev', dev, %s) check('task', iotix.spawn(iotix.sleep, 1), %s) "
         .. "local f = iotix.fsm { initial = 'a', states = { a = {} } } "
-        .. "check('fsm', f, %s) check('machine', f:start(dev), %s) %s", list("dev"), list("task"), list("fsm"), list("machine"), ONLINE),
+        .. "check('fsm', f, %s) check('machine', f:start(dev), %s) "
+        .. "local c = assert(dev:open(iotix.mqtt {})) check('conn', c, %s) %s",
+        list("dev"), list("task"), list("fsm"), list("machine"), list("conn"), ONLINE),
       string.format([[check("iotix", iotix, %s) check("gen", iotix.gen, %s) check("json", iotix.json, %s)
-        check("payload", iotix.payload, %s) check("behaviour", iotix.behaviour, %s)
+        check("payload", iotix.payload, %s) check("behaviour", iotix.behaviour, %s) check("links", iotix.link, %s)
         check("expect", iotix.expect, %s) check("run", run, %s) check("group", run:group("g"), %s)
         assert(run:group("g"):wait("online", 1, "10s"))
         iotix.expect.message { topic = "x", trigger = function() run:publish("x", "1") end }]],
-        list("iotix"), list("gen"), list("json"), list("payload"), list("behaviour"),
+        list("iotix"), list("gen"), list("json"), list("payload"), list("behaviour"), list("links"),
         list("expect"), list("run"), list("group"))))
     assert.are.equal(0, r.code, r.text)
   end)

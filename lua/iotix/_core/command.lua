@@ -19,7 +19,8 @@ local function parse(message)
   if name ~= nil and type(name) ~= "string" then return nil, "\"command\" must be a string" end
   return {
     name = name or "", params = type(doc.params) == "table" and doc.params or doc, id = doc.id,
-    topic = message.topic, payload = message.payload, json = doc,
+    topic = message.topic, payload = message.payload, json = doc, response_topic = message.response_topic,
+    correlation = message.correlation,
   }
 end
 
@@ -46,7 +47,8 @@ local function answer(dev, command, result, topic)
     dev:log("error", problem)
     text = native.json { ok = false, error = problem, id = command and command.id }
   end
-  local ok, message = dev:publish(topic or "response", text)
+  local to = command and command.response_topic -- of MQTT 5: where whoever asked wants it
+  local ok, message = dev:publish(topic or to and "/" .. to or "response", text, to and { correlation = command.correlation } or nil)
   if not ok then dev:log("warn", "the answer to a command was not sent: " .. tostring(message)) end
 end
 
@@ -65,7 +67,8 @@ function M.run(dev, handler, message, topic)
   local command, problem = parse(message)
   if not command then
     native.command_error()
-    return answer(dev, nil, { ok = false, error = problem }, topic)
+    local whose = { response_topic = message.response_topic, correlation = message.correlation }
+    return answer(dev, whose, { ok = false, error = problem }, topic)
   end
   local ok, result, why, code, parameter = run(dev, "command handler", handler, command)
   if not ok then

@@ -18,7 +18,7 @@ local function fail(where, text, level)
 end
 
 local function describe(v)
-  if type(v) == "string" then return string.format("%q", v) end
+  if type(v) == "string" then return string.format("%q", #v > 100 and v:sub(1, 100) .. "…" or v) end
   if type(v) == "number" or type(v) == "boolean" then return tostring(v) end
   return "a " .. type(v)
 end
@@ -61,6 +61,8 @@ local function whole(low, high)
     return nil, "a whole number from " .. low .. " to " .. string.format("%d", high)
   end
 end
+
+M.whole = whole
 
 --- Converters: function(value) → converted | nil, what was expected | nil, nil, the whole problem
 M.types = {
@@ -128,7 +130,7 @@ function M.nested(spec, key)
   end
 end
 
---- Checks `t` against `spec` { key = { type or converter, required =, default = } } and returns a new table with the
+--- Checks `t` against `spec` { key = { type or converter, required =, default =, secret = } } and returns a new table with the
 --- converted values. `level`: whose line an error names (2 = the caller of the function that calls check), or a function that
 --- raises it.
 function M.check(t, spec, where, level)
@@ -149,7 +151,8 @@ function M.check(t, spec, where, level)
     local value, expected, problem = convert(t[key])
     if value == nil and problem then fail(where, problem, level) end
     if value == nil then
-      fail(where, key .. ": expected " .. expected .. ", got " .. describe(t[key]), level)
+      local got = rule.secret and type(t[key]) == "string" and "another text" or describe(t[key]) -- secrets are never quoted
+      fail(where, key .. ": expected " .. expected .. ", got " .. got, level)
     end
     out[key] = value
   end

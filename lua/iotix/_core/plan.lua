@@ -5,7 +5,9 @@ local native = require "iotix._core.native"
 local options = require "iotix._core.options"
 local params = require "iotix._core.params"
 local command = require "iotix._core.command"
+local connection = require "iotix._core.connection"
 local handlers = require "iotix._core.handlers"
+local reply = require "iotix._core.reply"
 local model = require "iotix._core.model"
 
 local M = {}
@@ -21,34 +23,77 @@ local function launch_of(l)
     over = l.over, stages = stages }
 end
 
-local function check_patterns(g, c)
-  local will = c.will or {}
-  data.check_patterns(native.path .. ":" .. g.line .. ": iotix.group \"" .. g.name .. "\"", g.data, {
-    id = g.id, topics = g.topics, client_id = c.client_id, username = c.username, password = c.password,
-    ["will.topic"] = will.topic, ["will.payload"] = will.payload,
-  })
+-- Its MQTT 5 properties are among the adapter's options.
+local function will_of(will)
+  return will and { topic = will.topic, payload = will.payload, qos = will.qos, retain = will.retain }
 end
+
+local function check_patterns(g, c)
+  local will, credentials = c.will or {}, c.credentials or {}
+  local patterns = {
+    id = g.id, topics = g.topics, client_id = c.client_id, username = c.username, password = c.password,
+    ["will.topic"] = will.topic, ["will.payload"] = will.payload, token = credentials.token, ["tls.cert"] = credentials.tls_cert,
+    ["tls.key"] = credentials.tls_key, ["tls.mint.name"] = credentials.tls_name, ["tls.psk.identity"] = credentials.psk_identity,
+    ["tls.psk.key"] = credentials.psk_key,
+  }
+  if credentials.jwt then
+    patterns["jwt.key"], patterns["jwt.key_id"] = credentials.jwt.key, credentials.jwt.key_id
+    for name, claim in pairs(credentials.jwt.claims or {}) do
+      if type(claim) == "string" then patterns["jwt.claims." .. tostring(name)] = claim end
+    end
+  end
+  data.check_patterns(native.path .. ":" .. g.line .. ": iotix.group \"" .. g.name .. "\"", g.data, patterns)
+end
+
+local function protocol_of(g) return g.model_doc and g.model_doc.protocol or nil end
 
 -- The target that a model names, for when nobody else does: neither the group nor the scenario nor the command line.
 local function model_broker(s, g)
   local c = g.model_doc and g.model_doc.connection
-  if not c or not c.broker or s.broker or (s.connection and s.connection.broker) then return nil end
+  if not c or not c.broker then return nil end
+  local protocol = g.model_doc.protocol
+  local own = s.connection and s.connection.protocol == "mqtt" and s.connection.url
+  if s[protocol] or protocol == "mqtt" and (s.broker or own) then return nil end
   if c.broker:find("://", 1, true) then return c.broker end
-  local protocol = g.model_doc.protocol .. (c.tls and "s" or "")
+  protocol = protocol .. (c.tls and "s" or "")
   return protocol .. "://" .. c.broker .. (c.port and ":" .. c.port or "")
 end
 
+-- How the devices of a group connect: its own connection, or the scenario's as far as the group's model speaks its protocol.
+local function connection_of(s, g)
+  if g.connection then return g.connection end
+  local protocol = protocol_of(g)
+  if protocol and s[protocol] and s[protocol].connection then return s[protocol].connection end
+  if s.connection and (not protocol or protocol == s.connection.protocol) then return s.connection end
+  return {}
+end
+
+-- The URL of a group where its connection says so; of http and coap always, since the scenario's broker is none for them.
+local function broker_of(s, g, c)
+  if c.protocol == "http" or c.protocol == "coap" then
+    local fallback = s[c.protocol] and s[c.protocol].url or c.protocol .. "://embedded"
+    return c.url or fallback
+  end
+  return (g.connection or c.protocol ~= "mqtt") and c.url or nil
+end
+
+local function credentials_of(c)
+  local t = c.credentials
+  if not t or next(t) == nil then return nil end
+  return t
+end
+
 local function group_plan(s, g)
-  local c = g.connection or s.connection or {}
-  local will = c.will
+  local c = connection_of(s, g)
   check_patterns(g, c)
   local model_connection = g.model_doc and g.model_doc.connection or {}
+  local broker = broker_of(s, g, c)
   return {
     name = g.name, line = g.line, count = g.count, model = g.model_path, behaviour = g.behaviour ~= nil,
     behaviour_path = g.behaviour_path, behaviour_text = g.behaviour_text, dropout = g.dropout,
-    model_broker = model_broker(s, g), launch = launch_of(g.launch), broker = g.connection and g.connection.broker or nil, mqtt = c.options,
+    model_broker = not broker and model_broker(s, g) or nil, launch = launch_of(g.launch), broker = broker, adapter = c.options,
     id = g.id or "${groupId}-${index}", client_id = c.client_id, topics = g.topics or "${groupId}/${deviceId}",
-    username = c.username, password = c.password, will = will,
+    username = c.username, password = c.password, credentials = credentials_of(c), will = will_of(c.will),
     qos = g.qos or model_connection.qos or (g.model and 1) or 0,
     on_error = g.on_error, max_restarts = g.max_restarts, memory = g.memory, tags = g.tags, data = data.plan(g.data), proxies = g.proxies,
   }
@@ -77,6 +122,20 @@ local function check_options(o)
   return options.check(o, spec, "iotix.scenario: options", 3)
 end
 
+-- Schemes of the run's own targets that connections which are opened while the run is on go to.
+local function embedded_of(s)
+  local list, seen = {}, {}
+  local function add(scheme)
+    if not seen[scheme] then list[#list + 1] = scheme end
+    seen[scheme] = true
+  end
+  for _, scheme in ipairs(connection.embedded()) do add(scheme) end
+  for _, protocol in ipairs(options.sorted_keys(connection.default_used)) do
+    if not s[protocol] then add(protocol) end
+  end
+  return #list > 0 and list or nil
+end
+
 local function build(s)
   local groups, models, behaviours = {}, {}, {}
   for i, g in ipairs(s.groups) do
@@ -91,9 +150,11 @@ local function build(s)
   end
   local plan = {
     name = s.name, description = s.description, file = native.path, sha256 = native.sha256, duration = s.duration,
-    broker = s.connection and s.connection.broker or s.broker or "embedded", seed = s.seed, stop_timeout = s.stop_timeout,
-    on_shard_lost = s.on_shard_lost, has_test = s.test ~= nil, options = check_options(s.options), params = params.declared,
-    groups = groups, models = models, thresholds = s.thresholds, line = s.line,
+    broker = s.connection and s.connection.protocol == "mqtt" and s.connection.url or s.broker or "embedded",
+    http = s.http and s.http.url or nil, coap = s.coap and s.coap.url or nil, embedded = embedded_of(s), seed = s.seed,
+    stop_timeout = s.stop_timeout, on_shard_lost = s.on_shard_lost, has_test = s.test ~= nil,
+    options = check_options(s.options), params = params.declared, groups = groups, models = models,
+    thresholds = s.thresholds, line = s.line,
   }
   return plan, behaviours
 end
@@ -107,7 +168,8 @@ local function main(returned)
   params.check_all_known()
   local plan, behaviours = build(scenario)
   local functions = { behaviours = behaviours, command_runner = command.run, command_task = command.carry_out,
-    custom_task = command.act, hook_resolver = handlers.resolve }
+    custom_task = command.act, hook_resolver = handlers.resolve,
+    message_runner = reply.message, serve_runner = reply.serve }
   functions.reload = function(name) return require("iotix._core.reload").run(scenario, name) end
   if scenario.test then
     functions.test_runner = function() return require("iotix._core.test").run(scenario) end

@@ -1,51 +1,20 @@
-#include <string.h>
-#include "adapter/mqtt/codec.h"
+#include "adapter/mqtt/codec_impl.h"
 #include "adapter/mqtt/topic.h"
 
 static const char *const type_names[16] = {"reserved", "CONNECT",  "CONNACK",    "PUBLISH", "PUBACK",      "PUBREC",
                                            "PUBREL",   "PUBCOMP",  "SUBSCRIBE",  "SUBACK",  "UNSUBSCRIBE", "UNSUBACK",
-                                           "PINGREQ",  "PINGRESP", "DISCONNECT", "reserved"};
+                                           "PINGREQ",  "PINGRESP", "DISCONNECT", "AUTH"};
 
 const char *mqtt_type_name(unsigned type)
 {
     return type_names[type & 15];
 }
 
-static uint8_t *put_header(uint8_t *p, unsigned type, unsigned flags, size_t remaining)
-{
-    *p++ = (uint8_t)(type << 4 | flags);
-    do {
-        *p++ = (uint8_t)((remaining & 127) | (remaining > 127 ? 128 : 0));
-        remaining >>= 7;
-    } while (remaining);
-    return p;
-}
-
-static uint8_t *put_u16(uint8_t *p, size_t v)
-{
-    *p++ = (uint8_t)(v >> 8);
-    *p++ = (uint8_t)v;
-    return p;
-}
-
-static uint8_t *put_text(uint8_t *p, const char *s, size_t n)
-{
-    p = put_u16(p, n);
-    if (n)
-        memcpy(p, s, n);
-    return p + n;
-}
-
-static unsigned get_u16(const uint8_t *p)
-{
-    return (unsigned)p[0] << 8 | p[1];
-}
-
 size_t mqtt_packet_size(size_t remaining)
 {
     if (remaining > MQTT_MAX_REMAINING)
         return 0;
-    return remaining + (remaining < 128 ? 2 : remaining < 16384 ? 3 : remaining < 2097152 ? 4 : 5);
+    return 1 + varint_size(remaining) + remaining;
 }
 
 static size_t connect_remaining(const struct mqtt_connect *c)
@@ -126,7 +95,7 @@ size_t mqtt_publish_size(size_t topic_len, size_t payload_len, uint8_t qos)
 uint8_t *mqtt_publish_encode(uint8_t *p, const struct mqtt_publish *m)
 {
     size_t remaining = 2 + m->topic_len + (m->qos ? 2 : 0) + m->payload_len;
-    p = put_header(p, MQTT_PUBLISH, (m->dup ? 8u : 0) | (unsigned)m->qos << 1 | (m->retain ? 1u : 0), remaining);
+    p = put_header(p, MQTT_PUBLISH, publish_flags(m), remaining);
     p = put_text(p, m->topic, m->topic_len);
     if (m->qos)
         p = put_u16(p, m->packet_id);

@@ -25,7 +25,7 @@ enum mqtt_type {
     MQTT_PINGRESP,
     MQTT_DISCONNECT
 };
-// "CONNACK"; "reserved" for 0 and 15.
+// "CONNACK"; "AUTH" for 15, which only version 5 has; "reserved" for 0.
 const char *mqtt_type_name(unsigned type);
 
 #define MQTT_MAX_REMAINING 268435455u // 2.2.3

@@ -1,8 +1,11 @@
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include "adapter/mqtt/conn.h"
+#include "adapter/mqtt/exchange.h"
 #include "core/units.h"
+
+#define REDIRECTS_MAX 5u                         // in a row
+#define REDIRECT_CALM_US (60 * (int64_t)1000000) // online so long: the row has ended
 
 static void on_timer(struct timer *timer, void *loop);
 static void on_open(struct link *link);
@@ -38,20 +41,36 @@ static void tell_offline(struct mqtt_conn *c, const struct error *why, bool will
 static void drop_requests(struct mqtt_conn *c, const struct error *why)
 {
     for (struct mqtt_request *r; (r = mqtt_session_answer(&c->session, 0, 0));) {
-        if (!r->again)
+        if (!r->again && !r->own)
             tell_done(c, r->token, why);
         free(r);
     }
     mqtt_session_trim(&c->session);
 }
 
+void mqtt_conn_told(struct mqtt_conn *c, struct mqtt_out *o, const struct error *why)
+{
+    uint32_t token = o->token;
+    bool exchange = o->exchange;
+    free(o);
+    mqtt_session_trim(&c->session);
+    if (!exchange)
+        tell_done(c, token, why);
+    else if (why)
+        mqtt_exchange_unsent(c, token, why);
+}
+
+void mqtt_conn_lost(struct mqtt_conn *c, struct mqtt_out *o, const struct error *why)
+{
+    mqtt_count_reason(c->target, MQTT_MESSAGES_DROPPED, why->code);
+    rate_add(c->target->series.publish_errors, true);
+    mqtt_conn_told(c, o, why);
+}
+
 static void drop_messages(struct mqtt_conn *c, const struct error *why)
 {
     for (struct mqtt_out *o; (o = mqtt_session_pop(&c->session));) {
-        mqtt_count_reason(c->target, MQTT_MESSAGES_DROPPED, why->code);
-        rate_add(c->target->series.publish_errors, true);
-        tell_done(c, o->token, why);
-        free(o);
+        mqtt_conn_lost(c, o, why);
     }
 }
 
@@ -68,25 +87,32 @@ struct mqtt_conn *mqtt_conn_new(struct mqtt_target *target, const struct adapter
     c->events = events;
     c->identity = identity;
     c->owner = owner;
+    if ((target->origin.transport || target->options.version == 5) && !mqtt_extra_get(c, err)) {
+        free(c);
+        return NULL;
+    }
     rng_seed(&c->rng, seed);
     target->n_conns++;
     return c;
 }
 
-// Takes the connection out of whatever it is in; the state is the caller's to set. Counts, tells nobody.
-static void detach(struct mqtt_conn *c, enum link_close_mode mode)
+// Takes the connection out of whatever it is in; the state is the caller's to set. Counts, tells nobody. failed: for
+// the pacer.
+static void detach(struct mqtt_conn *c, enum link_close_mode mode, bool failed)
 {
     struct mqtt_target *t = c->target;
+    int64_t now;
     switch ((enum mqtt_conn_state)c->state) {
     case MQTT_WAITING:
-        mqtt_list_remove(&t->waiting, c);
+        mqtt_list_remove(&mqtt_conn_site(c)->waiting, c);
         break;
     case MQTT_CLOSING:
         mqtt_list_remove(&t->closing, c);
         break;
     case MQTT_CONNECTING:
     case MQTT_HANDSHAKE:
-        t->connecting--;
+        now = loop_fresh_us(t->env.loop);
+        pacer_ended(&t->pacer, now, now - c->since_us, failed);
         mqtt_target_wake(t);
         break;
     case MQTT_ONLINE:
@@ -99,7 +125,8 @@ static void detach(struct mqtt_conn *c, enum link_close_mode mode)
     timer_off(c);
     link_close(&c->link, mode);
     mqtt_parser_reset(&c->parser);
-    c->flags &= (uint8_t)~MQTT_PING_SENT;
+    mqtt_extra_reset(c);
+    c->flags &= (uint8_t) ~(MQTT_PING_SENT | MQTT_LIMITED | MQTT_ALIASES | MQTT_NARROW);
 }
 
 static void forget_dropped(struct mqtt_conn *c)
@@ -120,6 +147,7 @@ static void forget_dropped(struct mqtt_conn *c)
 static void conn_free(struct mqtt_conn *c)
 {
     mqtt_session_destroy(&c->session);
+    mqtt_extra_delete(c->extra);
     c->target->n_conns--;
     free(c);
 }
@@ -131,12 +159,13 @@ void mqtt_conn_delete(struct mqtt_conn *c)
         return;
     if (c->state == MQTT_ONLINE)
         mqtt_count_reason(c->target, MQTT_DISCONNECTS, ERR_NONE);
-    detach(c, LINK_ABORT);
+    detach(c, LINK_ABORT, false);
     c->state = MQTT_OFFLINE;
     c->flags |= MQTT_DOOMED;
     error_clear(&why);
     why.code = ERR_CANCELLED;
     drop_messages(c, &why); // counted, not told
+    mqtt_exchanges_end(c, &why);
     if (c->flags & MQTT_DROPPED)
         forget_dropped(c);
     if (!c->depth)
@@ -147,6 +176,13 @@ void mqtt_conn_leave(struct mqtt_conn *c)
 {
     if (--c->depth == 0 && c->flags & MQTT_DOOMED)
         conn_free(c);
+}
+
+static void wait_for_turn(struct mqtt_conn *c)
+{
+    c->state = MQTT_WAITING;
+    mqtt_list_append(&mqtt_conn_site(c)->waiting, c);
+    mqtt_target_wake(c->target);
 }
 
 int mqtt_conn_open(struct mqtt_conn *c, struct error *err)
@@ -161,51 +197,45 @@ int mqtt_conn_open(struct mqtt_conn *c, struct error *err)
     if (c->state != MQTT_OFFLINE)
         return error_set(err, ERR_STATE, "%s", doing[c->state]);
     c->failures = 0;
-    c->state = MQTT_WAITING;
-    mqtt_list_append(&c->target->waiting, c);
-    mqtt_target_wake(c->target);
+    if (c->extra) {
+        c->extra->resume = false;
+        c->extra->redirects = 0;
+        if (!c->extra->moved)
+            c->extra->site = NULL;
+    }
+    wait_for_turn(c);
     return 0;
 }
 
-// The address to bind: those of the author in turn; for a loopback target with many connections one of 127.0.0.2 to
-// .31; NULL: the kernel's choice.
-static const struct link_addr *pick_source(struct mqtt_target *t, const struct link_addr *to, struct link_addr *spread)
+static int open_link(struct mqtt_conn *c, struct mqtt_site *site, const struct link_addr *to,
+                     const struct link_addr *source, struct error *err)
 {
-    const struct mqtt_options *o = &t->options;
-    for (unsigned i = 0; i < o->n_sources; i++) {
-        const struct link_addr *source = &o->sources[t->next_source++ % o->n_sources];
-        if (source->addr.ss_family == to->addr.ss_family)
-            return source;
-    }
-    const struct sockaddr_in *in = (const struct sockaddr_in *)&to->addr;
-    struct link_totals totals;
-    link_env_totals(t->env.links, &totals);
-    if (totals.open < t->spread_above || to->addr.ss_family != AF_INET || ntohl(in->sin_addr.s_addr) >> 24 != 127)
-        return NULL;
-    *spread = *to;
-    struct sockaddr_in *from = (struct sockaddr_in *)&spread->addr;
-    from->sin_port = 0;
-    from->sin_addr.s_addr = htonl(0x7f000002u + t->next_source++ % 30u);
-    return spread;
+    error_clear(err);
+    if (site->transport && transport_push(site->transport, &c->link, &c->extra->memory, c, err) < 0)
+        return -1;
+    return link_open(&c->link, to, source, err);
 }
 
-// Opens the link to the next address of the target that takes it.
+// Opens the link to the next address of the site that takes it.
 static int try_address(struct mqtt_conn *c, struct error *err)
 {
     struct mqtt_target *t = c->target;
+    struct mqtt_site *site = mqtt_conn_site(c);
     int rc = -1;
-    while (rc < 0 && c->tried < t->n_addrs) {
+    while (rc < 0 && c->tried < site->n_addrs) {
         if (c->tried)
-            c->addr = (uint8_t)((c->addr + 1) % t->n_addrs);
+            c->addr = (uint8_t)((c->addr + 1) % site->n_addrs);
         c->tried++;
-        struct link_addr spread;
-        const struct link_addr *to = &t->addrs[c->addr], *source = pick_source(t, to, &spread);
+        struct link_totals totals;
+        const struct link_addr *to = &site->addrs[c->addr];
+        link_env_totals(t->env.links, &totals);
         error_clear(err);
-        rc = link_open(&c->link, to, source, err);
-        if (rc < 0 && source == &spread && err->code != ERR_LIMIT) {
-            error_clear(err);
-            rc = link_open(&c->link, to, NULL, err); // not every loopback has all of 127.0.0.0/8
-        }
+        const struct link_addr *source = sources_next(t->sources, to, totals.open, err);
+        if (!source && err->code)
+            continue; // none of that family
+        rc = open_link(c, site, to, source, err);
+        if (rc < 0 && source && sources_automatic(t->sources) && err->code != ERR_LIMIT)
+            rc = open_link(c, site, to, NULL, err); // not every loopback has all of 127.0.0.0/8
         if (rc < 0 && err->code == ERR_LIMIT)
             break;
     }
@@ -216,15 +246,15 @@ void mqtt_conn_attempt(struct mqtt_conn *c)
 {
     struct error err;
     mqtt_conn_enter(c);
-    mqtt_list_remove(&c->target->waiting, c);
+    mqtt_list_remove(&mqtt_conn_site(c)->waiting, c);
     c->state = MQTT_CONNECTING;
-    c->target->connecting++;
-    c->addr = (uint8_t)c->target->preferred;
+    c->addr = (uint8_t)mqtt_conn_site(c)->preferred;
     c->tried = 0;
     c->since_us = loop_fresh_us(c->target->env.loop);
+    pacer_started(&c->target->pacer, c->since_us);
     timer_in(c, c->target->options.connect_timeout_us);
-    if (try_address(c, &err) < 0)
-        mqtt_conn_fail(c, &err, true, 0);
+    if (try_address(c, &err) < 0) // ERR_INVALID: no source of that family, a credential that is none
+        mqtt_conn_fail(c, &err, err.code != ERR_INVALID);
     mqtt_conn_leave(c);
 }
 
@@ -235,8 +265,8 @@ int mqtt_conn_attach(struct mqtt_conn *c, int fd, struct error *err)
     if (link_adopt(&c->link, fd, err) < 0)
         return -1;
     c->state = MQTT_CONNECTING;
-    c->target->connecting++;
     c->since_us = c->link.opened_us;
+    pacer_started(&c->target->pacer, c->since_us);
     timer_in(c, c->target->options.connect_timeout_us);
     return 0;
 }
@@ -244,7 +274,7 @@ int mqtt_conn_attach(struct mqtt_conn *c, int fd, struct error *err)
 void mqtt_conn_unreachable(struct mqtt_conn *c, const struct error *why)
 {
     mqtt_conn_enter(c);
-    mqtt_conn_fail(c, why, why->code != ERR_INVALID, 0);
+    mqtt_conn_fail(c, why, why->code != ERR_INVALID);
     mqtt_conn_leave(c);
 }
 
@@ -260,40 +290,114 @@ static int64_t backoff_us(struct mqtt_conn *c)
     return (int64_t)(o->reconnect_jitter ? delay * rng_unit(&c->rng) : delay);
 }
 
-static void count_failure(struct mqtt_conn *c, const struct error *why, unsigned return_code)
+// reason: the server's, 0: none.
+static void count_failure(struct mqtt_conn *c, const struct error *why, uint8_t reason)
 {
     struct mqtt_target *t = c->target;
     if (c->state == MQTT_ONLINE) {
-        mqtt_count_reason(t, MQTT_DISCONNECTS, why->code);
+        if (reason)
+            mqtt_count_disconnect(t, reason);
+        else
+            mqtt_count_reason(t, MQTT_DISCONNECTS, why->code);
         return;
     }
     rate_add(t->series.connect_errors, true);
-    if (return_code)
-        mqtt_count_connack(t, return_code);
+    if (reason)
+        mqtt_count_connack(t, reason);
     else
         mqtt_count_reason(t, MQTT_CONNECT_FAILURES, why->code);
     if (c->failures < UINT16_MAX)
         c->failures++;
+    if (c->extra && c->extra->site) { // the server it was sent to does not take it: back to the one of the URL
+        c->extra->site = NULL;
+        c->extra->moved = false;
+        c->extra->redirects = 0;
+    }
 }
 
-void mqtt_conn_fail(struct mqtt_conn *c, const struct error *why, bool may_retry, unsigned return_code)
+static void ended(struct mqtt_conn *c, const struct error *told, bool retry)
+{
+    mqtt_session_rewind(&c->session);
+    drop_requests(c, told);
+    mqtt_exchanges_end(c, told);
+    if (!retry && c->target->options.clean_session) {
+        drop_messages(c, told);
+        mqtt_session_destroy(&c->session);
+    }
+    tell_offline(c, told, retry);
+}
+
+static void fail(struct mqtt_conn *c, const struct error *why, bool may_retry, uint8_t reason,
+                 enum link_close_mode mode)
 {
     const struct mqtt_options *o = &c->target->options;
     struct error told = *why;
     error_prefix(&told, "%s", c->target->shown);
-    count_failure(c, why, return_code);
-    detach(c, LINK_ABORT);
+    detach(c, mode, true); // first: the site may change
+    count_failure(c, why, reason);
     bool retry = may_retry && o->reconnect && (!o->reconnect_attempts || c->failures < o->reconnect_attempts);
     c->state = retry ? MQTT_BACKOFF : MQTT_OFFLINE;
     if (retry)
         timer_in(c, backoff_us(c));
-    mqtt_session_rewind(&c->session);
-    drop_requests(c, &told);
-    if (!retry && o->clean_session) {
-        drop_messages(c, &told);
-        mqtt_session_destroy(&c->session);
+    ended(c, &told, retry);
+}
+
+void mqtt_conn_fail(struct mqtt_conn *c, const struct error *why, bool may_retry)
+{
+    fail(c, why, may_retry, 0, LINK_ABORT);
+}
+
+void mqtt_conn_refused(struct mqtt_conn *c, const struct error *why, uint8_t reason)
+{
+    fail(c, why, true, reason, LINK_ABORT);
+}
+
+static uint8_t reason_of(const struct mqtt_conn *c, const struct error *why)
+{
+    if (c->extra->reason)
+        return c->extra->reason;
+    switch (why->code) {
+    case ERR_PROTOCOL:
+        return 0x82;
+    case ERR_LIMIT:
+        return 0x95;
+    default:
+        return 0x83; // implementation specific error
     }
-    tell_offline(c, &told, retry);
+}
+
+void mqtt_conn_violated(struct mqtt_conn *c, const struct error *why)
+{
+    bool said = mqtt_conn_is5(c) && mqtt_send_reason(c, MQTT_DISCONNECT, reason_of(c, why), NULL, NULL) == 0;
+    fail(c, why, true, 0, said ? LINK_FLUSH : LINK_ABORT);
+}
+
+void mqtt_conn_redirect(struct mqtt_conn *c, struct mqtt_site *site, const struct error *why, uint8_t reason)
+{
+    struct mqtt_target *t = c->target;
+    struct mqtt_extra *x = c->extra;
+    struct error told = *why;
+    bool was_online = c->state == MQTT_ONLINE;
+    if (was_online && loop_now_us(t->env.loop) - x->online_us > REDIRECT_CALM_US)
+        x->redirects = 0;
+    if (x->redirects == REDIRECTS_MAX) {
+        error_prefix(&told, "redirected %u times in a row", REDIRECTS_MAX);
+        x->site = NULL;
+        x->moved = false;
+        x->redirects = 0;
+        fail(c, &told, true, reason, LINK_FLUSH);
+        return;
+    }
+    error_prefix(&told, "%s", t->shown);
+    if (was_online)
+        mqtt_count_disconnect(t, reason);
+    counter_add(t->series.redirects, 1);
+    detach(c, LINK_FLUSH, false);
+    x->site = site == &t->origin ? NULL : site;
+    x->moved = reason == 0x9d;
+    x->redirects++;
+    wait_for_turn(c);
+    ended(c, &told, true);
 }
 
 void mqtt_conn_close(struct mqtt_conn *c, enum adapter_close mode)
@@ -305,15 +409,30 @@ void mqtt_conn_close(struct mqtt_conn *c, enum adapter_close mode)
         if (mode == ADAPTER_GRACEFUL)
             (void)mqtt_send_empty(c, MQTT_DISCONNECT, NULL); // output full: the FIN alone will have to do
     }
-    detach(c, mode == ADAPTER_GRACEFUL ? LINK_FLUSH : LINK_ABORT);
+    detach(c, mode == ADAPTER_GRACEFUL ? LINK_FLUSH : LINK_ABORT, false);
     c->state = MQTT_CLOSING;
     mqtt_list_append(&c->target->closing, c);
     mqtt_target_wake(c->target);
 }
 
+int mqtt_conn_renew(struct mqtt_conn *c, struct error *err)
+{
+    struct error why = {0};
+    if (c->state != MQTT_ONLINE)
+        return error_set(err, ERR_STATE, "not connected");
+    mqtt_conn_enter(c);
+    mqtt_count_reason(c->target, MQTT_DISCONNECTS, ERR_NONE);
+    (void)mqtt_send_empty(c, MQTT_DISCONNECT, NULL); // output full: the FIN alone will have to do
+    detach(c, LINK_FLUSH, false);
+    wait_for_turn(c);
+    ended(c, &why, true);
+    mqtt_conn_leave(c);
+    return 0;
+}
+
 void mqtt_conn_freeze(struct mqtt_conn *c, bool frozen)
 {
-    int64_t period = c->target->options.keep_alive * (int64_t)1000000;
+    int64_t period = mqtt_conn_keep_alive(c) * (int64_t)1000000;
     if (c->state != MQTT_ONLINE)
         return;
     link_pause(&c->link, frozen);
@@ -332,6 +451,7 @@ void mqtt_conn_closed(struct mqtt_conn *c)
     c->state = MQTT_OFFLINE;
     mqtt_session_rewind(&c->session);
     drop_requests(c, &why);
+    mqtt_exchanges_end(c, &why);
     if (c->target->options.clean_session) {
         drop_messages(c, &why);
         mqtt_session_destroy(&c->session);
@@ -346,25 +466,24 @@ void mqtt_conn_dropped(struct mqtt_conn *c, struct mqtt_out *out)
     struct error why;
     error_set(&why, ERR_LIMIT, "dropped: the queue was full and a newer message took its place");
     mqtt_conn_enter(c);
-    tell_done(c, out->token, &why);
-    free(out);
+    mqtt_conn_told(c, out, &why);
     mqtt_conn_leave(c);
 }
 
 static void keep_alive(struct mqtt_conn *c)
 {
-    int64_t period = c->target->options.keep_alive * (int64_t)1000000;
+    int64_t period = mqtt_conn_keep_alive(c) * (int64_t)1000000;
     int64_t idle = loop_now_us(c->target->env.loop) - c->since_us;
     struct error err;
     if (c->flags & MQTT_PING_SENT) {
         error_set(&err, ERR_TIMEOUT, "no PINGRESP within half a keep-alive of %u s (MQTT 3.1.2.10)",
-                  c->target->options.keep_alive);
-        mqtt_conn_fail(c, &err, true, 0);
+                  mqtt_conn_keep_alive(c));
+        mqtt_conn_fail(c, &err, true);
     } else if (idle < period) {
         timer_in(c, period - idle);
     } else if (mqtt_send_empty(c, MQTT_PINGREQ, &err) < 0) {
         error_prefix(&err, "keep-alive");
-        mqtt_conn_fail(c, &err, true, 0);
+        mqtt_conn_fail(c, &err, true);
     } else {
         c->flags |= MQTT_PING_SENT;
         timer_in(c, period / 2);
@@ -376,7 +495,18 @@ void mqtt_conn_pong(struct mqtt_conn *c)
     if (!(c->flags & MQTT_PING_SENT))
         return;
     c->flags &= (uint8_t)~MQTT_PING_SENT;
-    timer_in(c, c->target->options.keep_alive * (int64_t)1000000);
+    timer_in(c, mqtt_conn_keep_alive(c) * (int64_t)1000000);
+}
+
+// What a deadline that has passed waited for.
+static const char *awaited(const struct mqtt_conn *c)
+{
+    const struct mqtt_target *t = c->target;
+    if (c->state == MQTT_HANDSHAKE)
+        return "CONNACK";
+    return t->websocket ? t->tls ? "connection (TCP, TLS, WebSocket)" : "connection (TCP, WebSocket)"
+           : t->tls     ? "connection (TCP, TLS)"
+                        : "TCP connection";
 }
 
 static void on_timer(struct timer *timer, void *loop)
@@ -389,17 +519,15 @@ static void on_timer(struct timer *timer, void *loop)
     switch ((enum mqtt_conn_state)c->state) {
     case MQTT_CONNECTING:
     case MQTT_HANDSHAKE:
-        error_set(&err, ERR_TIMEOUT, "no %s within %s", c->state == MQTT_CONNECTING ? "TCP connection" : "CONNACK",
+        error_set(&err, ERR_TIMEOUT, "no %s within %s", awaited(c),
                   duration_format(c->target->options.connect_timeout_us, limit, sizeof limit));
-        mqtt_conn_fail(c, &err, true, 0);
+        mqtt_conn_fail(c, &err, true);
         break;
     case MQTT_ONLINE:
         keep_alive(c);
         break;
     case MQTT_BACKOFF:
-        c->state = MQTT_WAITING;
-        mqtt_list_append(&c->target->waiting, c);
-        mqtt_target_wake(c->target);
+        wait_for_turn(c);
         break;
     case MQTT_OFFLINE:
     case MQTT_WAITING:
@@ -416,13 +544,27 @@ static void on_open(struct link *link)
     struct error err;
     mqtt_conn_enter(c);
     trend_add(t->series.tcp_latency, link->opened_us - c->since_us);
-    t->preferred = c->addr;
+    mqtt_conn_site(c)->preferred = c->addr;
     c->state = MQTT_HANDSHAKE;
+    if (c->extra)
+        c->extra->up_us = loop_fresh_us(t->env.loop);
     if (t->options.keep_alive)
         link_dead_after(link, t->options.keep_alive * (int64_t)1500000);
-    if (mqtt_send_connect(c, &err) < 0)
-        mqtt_conn_fail(c, &err, false, 0); // what the author gave cannot be sent: not better next time
+    if (mqtt_send_connect(c, &err) < 0 && mqtt_conn_up(c))
+        mqtt_conn_fail(c, &err, false); // what the author gave cannot be sent: not better next time
     mqtt_conn_leave(c);
+}
+
+static void count_online(struct mqtt_conn *c, int64_t now)
+{
+    struct mqtt_series *s = &c->target->series;
+    trend_add(s->connect_latency, now - c->since_us);
+    trend_add(s->connack_latency, now - (c->extra ? c->extra->up_us : c->link.opened_us));
+    rate_add(s->connect_errors, false);
+    counter_add(s->connects, 1);
+    if (c->flags & MQTT_WAS_ONLINE)
+        counter_add(s->reconnects, 1);
+    gauge_add(s->devices_online, 1);
 }
 
 void mqtt_conn_online(struct mqtt_conn *c, bool session_present)
@@ -430,27 +572,32 @@ void mqtt_conn_online(struct mqtt_conn *c, bool session_present)
     struct mqtt_target *t = c->target;
     struct error err;
     int64_t now = loop_fresh_us(t->env.loop);
-    trend_add(t->series.connect_latency, now - c->since_us);
-    rate_add(t->series.connect_errors, false);
-    counter_add(t->series.connects, 1);
-    if (c->flags & MQTT_WAS_ONLINE)
-        counter_add(t->series.reconnects, 1);
-    gauge_add(t->series.devices_online, 1);
-    t->connecting--;
+    count_online(c, now);
+    pacer_ended(&t->pacer, now, now - c->since_us, false);
     mqtt_target_wake(t);
     c->flags |= MQTT_WAS_ONLINE;
     c->failures = 0;
     c->state = MQTT_ONLINE;
     c->since_us = now;
+    if (c->extra)
+        c->extra->online_us = now;
     timer_off(c);
-    if (t->options.keep_alive)
-        timer_in(c, t->options.keep_alive * (int64_t)1000000);
+    if (mqtt_conn_keep_alive(c))
+        timer_in(c, mqtt_conn_keep_alive(c) * (int64_t)1000000);
+    if (mqtt_conn_keep_alive(c) != t->options.keep_alive) // the server's: on_open knew only ours
+        link_dead_after(&c->link, mqtt_conn_keep_alive(c) * (int64_t)1500000);
     if (!session_present) {
         mqtt_session_renew(&c->session);
         if (mqtt_send_subscriptions(c, &err) < 0) {
-            mqtt_conn_fail(c, &err, true, 0);
+            mqtt_conn_fail(c, &err, true);
             return;
         }
+    }
+    if (mqtt_conn_is5(c)) {
+        c->extra->resume = c->target->options.session_expiry > 0;
+        mqtt_drop_untakable(c);
+        if (!mqtt_conn_up(c))
+            return;
     }
     mqtt_send_waiting(c);
     c->events->on_online(c->owner, session_present);
@@ -477,7 +624,7 @@ static void on_close(struct link *link, const struct error *why)
     struct error err;
     mqtt_conn_enter(c);
     // A host with several addresses may serve only one of them.
-    if (c->state != MQTT_CONNECTING || c->tried >= c->target->n_addrs || try_address(c, &err) < 0)
-        mqtt_conn_fail(c, why, true, 0);
+    if (c->state != MQTT_CONNECTING || c->tried >= mqtt_conn_site(c)->n_addrs || try_address(c, &err) < 0)
+        mqtt_conn_fail(c, why, true);
     mqtt_conn_leave(c);
 }

@@ -10,6 +10,7 @@
 // stack, and the memory goes when the last one returns.
 #pragma once
 #include "adapter/adapter.h"
+#include "adapter/mqtt/extra.h"
 #include "adapter/mqtt/parser.h"
 #include "adapter/mqtt/session.h"
 #include "adapter/mqtt/target.h"
@@ -29,6 +30,11 @@ enum { // struct mqtt_conn.flags
     MQTT_PING_SENT = 2, // PINGRESP is due
     MQTT_DOOMED = 4,    // deleted while one of its events runs
     MQTT_DROPPED = 8,   // the target's list `dropped` holds messages of it
+    // Whether `extra` has to be looked at: with thousands of connections that is a cache miss for each message.
+    MQTT_LIMITED = 16, // the server takes less than everything
+    MQTT_ALIASES = 32, // it allows topic aliases
+    MQTT_NARROW = 64,  // its window or keep-alive is not the options'
+    MQTT_WATCHED = 128 // messages may be responses or those of a shared subscription
 };
 
 struct mqtt_conn {
@@ -38,7 +44,8 @@ struct mqtt_conn {
     const struct adapter_events *events;
     const struct adapter_identity *identity;
     void *owner;
-    struct mqtt_conn *next, *prev; // WAITING, CLOSING: in the target's list
+    struct mqtt_conn *next, *prev; // WAITING, CLOSING: in a list of the site, of the target
+    struct mqtt_extra *extra;      // NULL: 3.1.1 over plain TCP
     struct mqtt_session session;
     struct mqtt_parser parser;
     struct rng rng;    // backoff
@@ -46,7 +53,7 @@ struct mqtt_conn {
     uint16_t failures; // consecutive failed attempts
     uint8_t state, flags;
     uint8_t depth;       // events and callbacks on the stack
-    uint8_t addr, tried; // CONNECTING: index of the target's address; how many were tried
+    uint8_t addr, tried; // CONNECTING: index of the site's address; how many were tried
 };
 
 // conn.c: life and death.
@@ -57,6 +64,7 @@ int mqtt_conn_open(struct mqtt_conn *c, struct error *err);
 void mqtt_conn_close(struct mqtt_conn *c, enum adapter_close mode);
 // See adapter_ops.
 void mqtt_conn_freeze(struct mqtt_conn *c, bool frozen);
+int mqtt_conn_renew(struct mqtt_conn *c, struct error *err);
 // Starts the handshake on a connected stream descriptor, without resolver and window (test harnesses, fuzzing).
 int mqtt_conn_attach(struct mqtt_conn *c, int fd, struct error *err);
 // The target's hook: the connection at the head of `waiting` starts; cannot start; the one at the head of `closing` is
@@ -66,9 +74,19 @@ void mqtt_conn_unreachable(struct mqtt_conn *c, const struct error *why);
 void mqtt_conn_closed(struct mqtt_conn *c);
 // A message was pushed out of the queue; frees it.
 void mqtt_conn_dropped(struct mqtt_conn *c, struct mqtt_out *out);
-// The attempt or the connection has failed: closes, tells, and reconnects if it may. return_code: of a CONNACK that
-// refused, else 0. The caller is inside mqtt_conn_enter.
-void mqtt_conn_fail(struct mqtt_conn *c, const struct error *why, bool may_retry, unsigned return_code);
+// A message has ended: told, freed. why NULL: well. The caller is inside mqtt_conn_enter.
+void mqtt_conn_told(struct mqtt_conn *c, struct mqtt_out *o, const struct error *why);
+// It will never be acknowledged: counted too.
+void mqtt_conn_lost(struct mqtt_conn *c, struct mqtt_out *o, const struct error *why);
+// The attempt or the connection has failed: closes, tells, and reconnects if it may. The caller is inside
+// mqtt_conn_enter.
+void mqtt_conn_fail(struct mqtt_conn *c, const struct error *why, bool may_retry);
+// The same with the server's reason: of a CONNACK that refused, of a DISCONNECT.
+void mqtt_conn_refused(struct mqtt_conn *c, const struct error *why, uint8_t reason);
+// The peer did what the protocol forbids: version 5 says so in a DISCONNECT before it fails.
+void mqtt_conn_violated(struct mqtt_conn *c, const struct error *why);
+// The server wants it to go elsewhere (version 5): closes, tells, and connects there at once.
+void mqtt_conn_redirect(struct mqtt_conn *c, struct mqtt_site *site, const struct error *why, uint8_t reason);
 // CONNACK accepted.
 void mqtt_conn_online(struct mqtt_conn *c, bool session_present);
 void mqtt_conn_pong(struct mqtt_conn *c);
@@ -78,6 +96,23 @@ static inline void mqtt_conn_enter(struct mqtt_conn *c)
 }
 // May free c.
 void mqtt_conn_leave(struct mqtt_conn *c);
+static inline bool mqtt_conn_is5(const struct mqtt_conn *c)
+{
+    return c->target->options.version == 5;
+}
+static inline struct mqtt_site *mqtt_conn_site(struct mqtt_conn *c)
+{
+    return c->extra && c->extra->site ? c->extra->site : &c->target->origin;
+}
+// In-flight messages there may be; seconds of keep-alive.
+static inline uint32_t mqtt_conn_window(const struct mqtt_conn *c)
+{
+    return c->flags & MQTT_NARROW ? c->extra->window : c->target->options.queue.window;
+}
+static inline uint16_t mqtt_conn_keep_alive(const struct mqtt_conn *c)
+{
+    return c->flags & MQTT_NARROW ? c->extra->keep_alive : c->target->options.keep_alive;
+}
 static inline bool mqtt_conn_up(const struct mqtt_conn *c)
 {
     return (c->state == MQTT_ONLINE || c->state == MQTT_HANDSHAKE) && !(c->flags & MQTT_DOOMED);
@@ -88,14 +123,47 @@ void mqtt_incoming(struct mqtt_conn *c, const uint8_t *bytes, size_t n);
 
 // outgoing.c: what goes to the broker.
 int mqtt_publish(struct mqtt_conn *c, const struct adapter_message *m, uint32_t token, struct error *err);
-int mqtt_request(struct mqtt_conn *c, enum mqtt_type type, const char *filter, int qos, uint32_t token,
+// The same with what version 5 has beside it (more: may be NULL).
+int mqtt_publish_with(struct mqtt_conn *c, const struct mqtt_publish *m, const struct mqtt_more *more, uint32_t token,
+                      struct error *err);
+int mqtt_request(struct mqtt_conn *c, enum mqtt_type type, const struct adapter_subscription *s, uint32_t token,
                  struct error *err);
+// Subscribes to the connection's own response topic.
+int mqtt_send_own_subscription(struct mqtt_conn *c, const char *filter, size_t len, struct error *err);
 unsigned mqtt_pending(const struct mqtt_conn *c);
 // Sends what waits, as far as window and link allow.
 void mqtt_send_waiting(struct mqtt_conn *c);
 // Subscribes anew to all that is remembered. -1: err.
 int mqtt_send_subscriptions(struct mqtt_conn *c, struct error *err);
 int mqtt_send_connect(struct mqtt_conn *c, struct error *err);
-// An acknowledgement; PINGREQ or DISCONNECT (packet_id unused).
-int mqtt_send_ack(struct mqtt_conn *c, enum mqtt_type type, uint16_t packet_id, struct error *err);
+// An acknowledgement; reason: 0 but with version 5. PINGREQ or DISCONNECT (packet_id unused).
+int mqtt_send_ack(struct mqtt_conn *c, enum mqtt_type type, uint16_t packet_id, uint8_t reason, struct error *err);
 int mqtt_send_empty(struct mqtt_conn *c, enum mqtt_type type, struct error *err);
+// DISCONNECT or AUTH of version 5. properties may be NULL.
+int mqtt_send_reason(struct mqtt_conn *c, enum mqtt_type type, uint8_t reason,
+                     const struct mqtt5_properties *properties, struct error *err);
+// Bytes were encoded into the link's output: counts them.
+void mqtt_sent(struct mqtt_conn *c, size_t n);
+
+// publish5.c: PUBLISH of version 5.
+// The properties of a message; those of a 3.1.1 connection: -1, ERR_UNSUPPORTED.
+int mqtt_meta_properties(const struct adapter_meta *meta, struct mqtt5_properties *out, struct error *err);
+int mqtt_meta_unsupported(const struct adapter_meta *meta, struct error *err);
+// What the server does not take is refused here already. size: of the packet.
+int mqtt_server_takes(const struct mqtt_conn *c, uint8_t qos, bool retain, size_t size, struct error *err);
+// Encodes a PUBLISH into the output. alias: a topic alias is wished for.
+int mqtt_send_publish5(struct mqtt_conn *c, const struct mqtt_publish *m, const struct mqtt5_properties *properties,
+                       bool alias, struct error *err);
+bool mqtt_send_out5(struct mqtt_conn *c, const struct mqtt_out *o);
+// Messages of the queue that this server does not take are told and dropped. The caller is inside mqtt_conn_enter.
+void mqtt_drop_untakable(struct mqtt_conn *c);
+
+// incoming5.c: what only version 5 has.
+int mqtt_connack5(struct mqtt_conn *c, const uint8_t *body, size_t n, struct error *err);
+int mqtt_disconnect5(struct mqtt_conn *c, const uint8_t *body, size_t n, struct error *err);
+// Alias to topic and back, quota of received messages. *p is made whole. -1: a violation.
+int mqtt_publish5_arrived(struct mqtt_conn *c, struct mqtt_publish *p, const struct mqtt5_properties *with,
+                          struct error *err);
+void mqtt_meta_of(const struct mqtt5_properties *with, struct adapter_meta *out);
+// ": TEXT" of a reason string, cut and cleaned, or "".
+const char *mqtt_reason_string(const struct mqtt5_properties *with, char *out, size_t size);

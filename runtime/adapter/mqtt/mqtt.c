@@ -1,5 +1,6 @@
 // The MQTT adapter as the adapter interface sees it: casts between its opaque types and ours.
 #include "adapter/mqtt/conn.h"
+#include "adapter/mqtt/exchange.h"
 #include "adapter/mqtt/mqtt.h"
 
 static struct mqtt_conn *conn_of(struct adapter_conn *conn)
@@ -53,12 +54,30 @@ static int publish(struct adapter_conn *conn, const struct adapter_message *mess
 
 static int subscribe(struct adapter_conn *conn, const char *filter, int qos, uint32_t token, struct error *err)
 {
-    return mqtt_request(conn_of(conn), MQTT_SUBSCRIBE, filter, qos, token, err);
+    const struct adapter_subscription s = {.filter = filter, .qos = qos};
+    return mqtt_request(conn_of(conn), MQTT_SUBSCRIBE, &s, token, err);
+}
+
+static int subscribe_with(struct adapter_conn *conn, const struct adapter_subscription *s, uint32_t token,
+                          struct error *err)
+{
+    return mqtt_request(conn_of(conn), MQTT_SUBSCRIBE, s, token, err);
 }
 
 static int unsubscribe(struct adapter_conn *conn, const char *filter, uint32_t token, struct error *err)
 {
-    return mqtt_request(conn_of(conn), MQTT_UNSUBSCRIBE, filter, 0, token, err);
+    const struct adapter_subscription s = {.filter = filter};
+    return mqtt_request(conn_of(conn), MQTT_UNSUBSCRIBE, &s, token, err);
+}
+
+static int request(struct adapter_conn *conn, const struct adapter_request *r, uint32_t token, struct error *err)
+{
+    return mqtt_exchange(conn_of(conn), r, token, err);
+}
+
+static void request_cancel(struct adapter_conn *conn, uint32_t token)
+{
+    mqtt_exchange_cancel(conn_of(conn), token);
 }
 
 static unsigned pending(const struct adapter_conn *conn)
@@ -70,7 +89,7 @@ static size_t footprint(const struct adapter_conn *conn)
 {
     const struct mqtt_conn *c = const_conn_of(conn);
     return sizeof *c + mqtt_parser_footprint(&c->parser) + mqtt_session_footprint(&c->session) +
-           link_footprint(&c->link);
+           link_footprint(&c->link) + mqtt_extra_footprint(c->extra);
 }
 
 static void conn_freeze(struct adapter_conn *conn, bool frozen)
@@ -78,7 +97,12 @@ static void conn_freeze(struct adapter_conn *conn, bool frozen)
     mqtt_conn_freeze(conn_of(conn), frozen);
 }
 
-static const char *const schemes[] = {"mqtt", NULL};
+static int conn_renew(struct adapter_conn *conn, struct error *err)
+{
+    return mqtt_conn_renew(conn_of(conn), err);
+}
+
+static const char *const schemes[] = {"mqtt", "mqtts", "ws", "wss", NULL};
 
 const struct adapter_ops mqtt_adapter = {
     .abi = ADAPTER_ABI,
@@ -97,4 +121,8 @@ const struct adapter_ops mqtt_adapter = {
     .pending = pending,
     .footprint = footprint,
     .conn_freeze = conn_freeze,
+    .subscribe_with = subscribe_with,
+    .request = request,
+    .request_cancel = request_cancel,
+    .conn_renew = conn_renew,
 };

@@ -1,15 +1,9 @@
-#include <arpa/inet.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include "adapter/mqtt/options.h"
 #include "core/units.h"
-
-typedef int option_fn(const char *key, const json_t *v, struct mqtt_options *o, struct error *err);
-struct option {
-    const char *key;
-    option_fn *parse;
-};
 
 static const char *type_name(const json_t *v)
 {
@@ -18,7 +12,7 @@ static const char *type_name(const json_t *v)
     return names[json_typeof(v)];
 }
 
-static int expected(const char *key, const char *what, const json_t *v, struct error *err)
+int mqtt_option_expected(const char *key, const char *what, const json_t *v, struct error *err)
 {
     if (json_is_string(v))
         return error_set(err, ERR_INVALID, "mqtt option %s: expected %s, got \"%.100s\"", key, what,
@@ -31,16 +25,16 @@ static int expected(const char *key, const char *what, const json_t *v, struct e
     return error_set(err, ERR_INVALID, "mqtt option %s: expected %s, got %s", key, what, type_name(v));
 }
 
-static int get_bool(const char *key, const json_t *v, bool *out, struct error *err)
+int mqtt_option_bool(const char *key, const json_t *v, bool *out, struct error *err)
 {
     if (!json_is_boolean(v))
-        return expected(key, "true or false", v, err);
+        return mqtt_option_expected(key, "true or false", v, err);
     *out = json_is_true(v);
     return 0;
 }
 
 // A whole number (Lua has only doubles, so 60.0 is one).
-static int get_count(const char *key, const json_t *v, uint32_t min, uint32_t max, uint32_t *out, struct error *err)
+int mqtt_option_count(const char *key, const json_t *v, uint32_t min, uint32_t max, uint32_t *out, struct error *err)
 {
     char what[64];
     double d = json_number_value(v);
@@ -49,11 +43,11 @@ static int get_count(const char *key, const json_t *v, uint32_t min, uint32_t ma
         return 0;
     }
     snprintf(what, sizeof what, "a whole number from %u to %u", min, max);
-    return expected(key, what, v, err);
+    return mqtt_option_expected(key, what, v, err);
 }
 
-static int get_duration(const char *key, const json_t *v, int64_t min_us, int64_t max_us, int64_t *out,
-                        struct error *err)
+int mqtt_option_duration(const char *key, const json_t *v, int64_t min_us, int64_t max_us, int64_t *out,
+                         struct error *err)
 {
     char what[160], low[32], high[32];
     struct error why;
@@ -67,7 +61,18 @@ static int get_duration(const char *key, const json_t *v, int64_t min_us, int64_
         return 0;
     snprintf(what, sizeof what, "a duration like \"10s\" (or a number of seconds) from %s to %s",
              duration_format(min_us, low, sizeof low), duration_format(max_us, high, sizeof high));
-    return expected(key, what, v, err);
+    return mqtt_option_expected(key, what, v, err);
+}
+
+int mqtt_option_seconds(const char *key, const json_t *v, uint32_t max, uint32_t *out, struct error *err)
+{
+    int64_t us;
+    if (mqtt_option_duration(key, v, 0, max * (int64_t)1000000, &us, err) < 0)
+        return -1;
+    if (us % 1000000)
+        return mqtt_option_expected(key, "whole seconds", v, err);
+    *out = (uint32_t)(us / 1000000);
+    return 0;
 }
 
 static int get_size(const char *key, const json_t *v, uint32_t min, uint32_t max, uint32_t *out, struct error *err)
@@ -87,88 +92,55 @@ static int get_size(const char *key, const json_t *v, uint32_t min, uint32_t max
         return 0;
     }
     snprintf(what, sizeof what, "a size like \"256KB\" (or a number of bytes) from %u to %u", min, max);
-    return expected(key, what, v, err);
+    return mqtt_option_expected(key, what, v, err);
 }
 
 static int opt_version(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
-    (void)o;
     const char *s = json_string_value(v);
     double d = json_number_value(v);
     if ((s && strcmp(s, "3.1.1") == 0) || (json_is_number(v) && d == 4))
-        return 0;
-    if ((s && (strcmp(s, "5") == 0 || strcmp(s, "5.0") == 0)) || (json_is_number(v) && d == 5))
-        return error_set(err, ERR_UNSUPPORTED, "mqtt option version: MQTT 5 is not there yet, use \"3.1.1\"");
-    return expected(key, "\"3.1.1\" (or 4, its protocol level)", v, err);
+        o->version = 4;
+    else if ((s && (strcmp(s, "5") == 0 || strcmp(s, "5.0") == 0)) || (json_is_number(v) && d == 5))
+        o->version = 5;
+    else
+        return mqtt_option_expected(key, "\"3.1.1\" (or 4, its protocol level) or \"5\"", v, err);
+    return 0;
 }
 
 static int opt_keep_alive(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
-    int64_t us;
-    if (get_duration(key, v, 0, 65535 * (int64_t)1000000, &us, err) < 0)
+    uint32_t seconds;
+    if (mqtt_option_seconds(key, v, 65535, &seconds, err) < 0)
         return -1;
-    if (us % 1000000)
-        return expected(key, "whole seconds", v, err);
-    o->keep_alive = (uint16_t)(us / 1000000);
+    o->keep_alive = (uint16_t)seconds;
     return 0;
 }
 
 static int opt_clean_session(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
-    return get_bool(key, v, &o->clean_session, err);
+    return mqtt_option_bool(key, v, &o->clean_session, err);
 }
 
 static int opt_connect_timeout(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
-    return get_duration(key, v, 1000, 3600 * (int64_t)1000000, &o->connect_timeout_us, err);
+    return mqtt_option_duration(key, v, 1000, 3600 * (int64_t)1000000, &o->connect_timeout_us, err);
+}
+
+static int opt_timeout(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
+{
+    return mqtt_option_duration(key, v, 1000, 86400 * (int64_t)1000000, &o->timeout_us, err);
 }
 
 static int opt_inflight(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
-    return get_count(key, v, 1, 10000, &o->queue.window, err);
-}
-
-static int opt_connect_window(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
-{
-    return get_count(key, v, 1, 100000, &o->connect_window, err);
-}
-
-static int add_source(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
-{
-    const char *s = json_string_value(v);
-    if (o->n_sources == MQTT_MAX_SOURCES)
-        return error_set(err, ERR_INVALID, "mqtt option %s: at most %u addresses", key, MQTT_MAX_SOURCES);
-    struct link_addr *a = &o->sources[o->n_sources];
-    struct sockaddr_in *v4 = (struct sockaddr_in *)&a->addr;
-    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&a->addr;
-    memset(a, 0, sizeof *a);
-    if (s && inet_pton(AF_INET, s, &v4->sin_addr) == 1) {
-        v4->sin_family = AF_INET;
-        a->len = sizeof *v4;
-    } else if (s && inet_pton(AF_INET6, s, &v6->sin6_addr) == 1) {
-        v6->sin6_family = AF_INET6;
-        a->len = sizeof *v6;
-    } else {
-        return expected(key, "an IP address of this machine, or a list of them", v, err);
-    }
-    o->n_sources++;
-    return 0;
-}
-
-static int opt_source(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
-{
-    if (!json_is_array(v))
-        return add_source(key, v, o, err);
-    for (size_t i = 0; i < json_array_size(v); i++)
-        if (add_source(key, json_array_get(v, i), o, err) < 0)
-            return -1;
-    return 0;
+    return mqtt_option_count(key, v, 1, 10000, &o->queue.window, err);
 }
 
 static int opt_will_qos(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
     uint32_t qos;
-    if (get_count(key, v, 0, 2, &qos, err) < 0)
+    if (mqtt_option_count(key, v, 0, 2, &qos, err) < 0)
         return -1;
     o->will_qos = (uint8_t)qos;
     return 0;
@@ -176,7 +148,7 @@ static int opt_will_qos(const char *key, const json_t *v, struct mqtt_options *o
 
 static int opt_will_retain(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
-    return get_bool(key, v, &o->will_retain, err);
+    return mqtt_option_bool(key, v, &o->will_retain, err);
 }
 
 static int opt_max_packet(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
@@ -188,36 +160,36 @@ static int opt_max_packet(const char *key, const json_t *v, struct mqtt_options 
 
 static int opt_initial(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
-    return get_duration(key, v, 1000, DAY_US, &o->reconnect_initial_us, err);
+    return mqtt_option_duration(key, v, 1000, DAY_US, &o->reconnect_initial_us, err);
 }
 
 static int opt_max(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
-    return get_duration(key, v, 1000, DAY_US, &o->reconnect_max_us, err);
+    return mqtt_option_duration(key, v, 1000, DAY_US, &o->reconnect_max_us, err);
 }
 
 static int opt_factor(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
     double d = json_number_value(v);
     if (!json_is_number(v) || !(d >= 1 && d <= 100))
-        return expected(key, "a number from 1 to 100", v, err);
+        return mqtt_option_expected(key, "a number from 1 to 100", v, err);
     o->reconnect_factor = d;
     return 0;
 }
 
 static int opt_jitter(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
-    return get_bool(key, v, &o->reconnect_jitter, err);
+    return mqtt_option_bool(key, v, &o->reconnect_jitter, err);
 }
 
 static int opt_attempts(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
-    return get_count(key, v, 0, 65535, &o->reconnect_attempts, err);
+    return mqtt_option_count(key, v, 0, 65535, &o->reconnect_attempts, err);
 }
 
 static int opt_queue_max(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
-    return get_count(key, v, 1, 1000000, &o->queue.max_messages, err);
+    return mqtt_option_count(key, v, 1, 1000000, &o->queue.max_messages, err);
 }
 
 static int opt_queue_bytes(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
@@ -229,43 +201,57 @@ static int opt_queue_full(const char *key, const json_t *v, struct mqtt_options 
 {
     const char *s = json_string_value(v);
     if (!s || (strcmp(s, "reject") != 0 && strcmp(s, "drop_oldest") != 0))
-        return expected(key, "\"reject\" or \"drop_oldest\"", v, err);
+        return mqtt_option_expected(key, "\"reject\" or \"drop_oldest\"", v, err);
     o->queue.drop_oldest = s[0] == 'd';
     return 0;
 }
 
-static int unknown_key(const char *prefix, const char *key, const struct option *table, struct error *err)
+static unsigned add_names(const struct mqtt_option *table, const char **names, unsigned n, unsigned max)
 {
-    const char *names[24];
-    char list[320] = "";
-    unsigned n = 0;
-    size_t used = 0;
-    for (const struct option *t = table; t->key; t++) {
+    for (const struct mqtt_option *t = table; t && t->key && n + 1 < max; t++)
         names[n++] = t->key;
-        int rc = snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", t->key);
-        used += rc > 0 && (size_t)rc < sizeof list - used ? (size_t)rc : 0;
-    }
     names[n] = NULL;
-    const char *near = suggest(key, names);
-    return error_set(err, ERR_INVALID, "unknown mqtt option \"%s%.60s\"%s%s%s; valid: %s", prefix, key,
-                     near ? ", did you mean \"" : "", near ? near : "", near ? "\"?" : "", list);
+    return n;
 }
 
-static int parse_table(const char *prefix, const json_t *obj, const struct option *table, struct mqtt_options *o,
-                       struct error *err)
+static int unknown_key(const char *prefix, const char *key, const struct mqtt_option *table,
+                       const struct mqtt_option *more, struct error *err)
+{
+    const char *names[64];
+    char list[440];
+    unsigned n = add_names(table, names, 0, sizeof names / sizeof *names);
+    add_names(more, names, n, sizeof names / sizeof *names);
+    const char *near = suggest(key, names);
+    if (more)
+        names[n] = NULL; // all of them would not fit: those of version 5 are in the documentation
+    return error_set(err, ERR_INVALID, "unknown mqtt option \"%s%.60s\"%s%s%s; valid: %s%s", prefix, key,
+                     near ? ", did you mean \"" : "", near ? near : "", near ? "\"?" : "",
+                     names_join(names, list, sizeof list), more ? ", and those of version 5" : "");
+}
+
+static const struct mqtt_option *find_option(const struct mqtt_option *table, const char *key)
+{
+    while (table && table->key && strcmp(table->key, key) != 0)
+        table++;
+    return table && table->key ? table : NULL;
+}
+
+// more: options that only version 5 has; may be NULL.
+static int parse_table(const char *prefix, const json_t *obj, const struct mqtt_option *table,
+                       const struct mqtt_option *more, struct mqtt_options *o, struct error *err)
 {
     const char *key;
     json_t *v;
     json_object_foreach((json_t *)obj, key, v)
     {
         char full[64];
-        const struct option *t = table;
-        while (t->key && strcmp(t->key, key) != 0)
-            t++;
-        if (!t->key)
-            return unknown_key(prefix, key, table, err);
+        const struct mqtt_option *t = find_option(table, key);
+        if (!t && (t = find_option(more, key)) && o->version != 5)
+            return error_set(err, ERR_INVALID, "mqtt option %s: only MQTT 5 has it, add version = \"5\"", key);
+        if (!t)
+            return unknown_key(prefix, key, table, more, err);
         snprintf(full, sizeof full, "%s%s", prefix, key);
-        if (t->parse(full, v, o, err) < 0)
+        if (t->parse && t->parse(full, v, o, err) < 0)
             return -1;
     }
     return 0;
@@ -273,14 +259,15 @@ static int parse_table(const char *prefix, const json_t *obj, const struct optio
 
 static int opt_reconnect(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
-    static const struct option table[] = {{"initial", opt_initial}, {"max", opt_max},           {"factor", opt_factor},
-                                          {"jitter", opt_jitter},   {"attempts", opt_attempts}, {NULL, NULL}};
+    static const struct mqtt_option table[] = {{"initial", opt_initial},   {"max", opt_max},
+                                               {"factor", opt_factor},     {"jitter", opt_jitter},
+                                               {"attempts", opt_attempts}, {NULL, NULL}};
     if (json_is_boolean(v))
-        return get_bool(key, v, &o->reconnect, err);
+        return mqtt_option_bool(key, v, &o->reconnect, err);
     if (!json_is_object(v))
-        return expected(key, "true, false or an object", v, err);
+        return mqtt_option_expected(key, "true, false or an object", v, err);
     o->reconnect = true;
-    if (parse_table("reconnect.", v, table, o, err) < 0)
+    if (parse_table("reconnect.", v, table, NULL, o, err) < 0)
         return -1;
     if (o->reconnect_max_us < o->reconnect_initial_us) {
         // Only one of them given: the other follows.
@@ -296,44 +283,78 @@ static int opt_reconnect(const char *key, const json_t *v, struct mqtt_options *
 
 static int opt_queue(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
-    static const struct option table[] = {
+    static const struct mqtt_option table[] = {
         {"max", opt_queue_max}, {"bytes", opt_queue_bytes}, {"full", opt_queue_full}, {NULL, NULL}};
     if (!json_is_object(v))
-        return expected(key, "an object", v, err);
-    return parse_table("queue.", v, table, o, err);
+        return mqtt_option_expected(key, "an object", v, err);
+    return parse_table("queue.", v, table, NULL, o, err);
+}
+
+static int parse_all(const json_t *options, struct mqtt_options *o, struct error *err)
+{
+    static const struct mqtt_option table[] = {{"version", opt_version},
+                                               {"keepAlive", opt_keep_alive},
+                                               {"cleanSession", opt_clean_session},
+                                               {"connectTimeout", opt_connect_timeout},
+                                               {"timeout", opt_timeout},
+                                               {"reconnect", opt_reconnect},
+                                               {"inflight", opt_inflight},
+                                               {"queue", opt_queue},
+                                               {"connectWindow", NULL},
+                                               {"connectRate", NULL},
+                                               {"connectPacing", NULL},
+                                               {"source", NULL},
+                                               {"tls", NULL},
+                                               {"websocket", NULL},
+                                               {"willQos", opt_will_qos},
+                                               {"willRetain", opt_will_retain},
+                                               {"maxPacket", opt_max_packet},
+                                               {NULL, NULL}};
+    const json_t *version = json_object_get(options, "version"); // first: what else is valid depends on it
+    if (version && opt_version("version", version, o, err) < 0)
+        return -1;
+    if (parse_table("", options, table, mqtt_options5, o, err) < 0)
+        return -1;
+    return pacer_config_parse(options, &o->pacer, err);
 }
 
 int mqtt_options_parse(const json_t *options, struct mqtt_options *o, struct error *err)
 {
-    static const struct option table[] = {{"version", opt_version},
-                                          {"keepAlive", opt_keep_alive},
-                                          {"cleanSession", opt_clean_session},
-                                          {"connectTimeout", opt_connect_timeout},
-                                          {"reconnect", opt_reconnect},
-                                          {"inflight", opt_inflight},
-                                          {"queue", opt_queue},
-                                          {"connectWindow", opt_connect_window},
-                                          {"source", opt_source},
-                                          {"willQos", opt_will_qos},
-                                          {"willRetain", opt_will_retain},
-                                          {"maxPacket", opt_max_packet},
-                                          {NULL, NULL}};
     *o = (struct mqtt_options){
         .connect_timeout_us = 10 * 1000000,
+        .timeout_us = 30 * 1000000,
         .reconnect = true,
         .reconnect_initial_us = 1000000,
         .reconnect_max_us = 60 * 1000000,
         .reconnect_factor = 2,
         .reconnect_jitter = true,
         .clean_session = true,
+        .version = 4,
         .keep_alive = 60,
-        .connect_window = 64,
         .max_packet = 1u << 20,
         .queue = {.max_messages = 100, .max_bytes = 256u << 10, .window = 20},
+        .follow_redirect = true,
+        .receive_maximum = UINT16_MAX,
     };
-    if (!options || json_is_null(options))
-        return 0;
-    if (!json_is_object(options))
+    if (options && !json_is_null(options) && !json_is_object(options))
         return error_set(err, ERR_INVALID, "mqtt options: expected an object, got %s", type_name(options));
-    return parse_table("", options, table, o, err);
+    o->json = json_is_object(options) ? json_deep_copy(options) : json_object();
+    if (!o->json)
+        return error_set(err, ERR_NO_MEMORY, "no memory for the options of a target");
+    if (parse_all(o->json, o, err) < 0) {
+        mqtt_options_destroy(o);
+        return -1;
+    }
+    if (o->version == 5)
+        mqtt_options5_finish(o);
+    return 0;
+}
+
+void mqtt_options_destroy(struct mqtt_options *o)
+{
+    json_decref(o->json);
+    free(o->user);
+    free(o->will_user);
+    o->json = NULL;
+    o->user = o->will_user = NULL;
 }

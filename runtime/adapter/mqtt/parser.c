@@ -1,12 +1,25 @@
 #include <stdlib.h>
 #include <string.h>
-#include "adapter/mqtt/codec.h"
+#include "adapter/mqtt/codec5.h"
 #include "adapter/mqtt/parser.h"
 
-// Reads the fixed header of 2.2. Returns its length, 0 when more bytes are needed, -1 when it is malformed.
-static int header_read(const uint8_t *p, size_t n, uint32_t max_packet, size_t *remaining, struct error *err)
+struct rules {
+    uint32_t max_packet;
+    uint8_t *reason; // NULL: version 3.1.1
+};
+
+static int broken(const struct rules *rules, uint8_t reason)
 {
-    if (n && mqtt_first_byte_check(p[0], err) < 0)
+    if (rules->reason)
+        *rules->reason = reason;
+    return -1;
+}
+
+// Reads the fixed header of 2.2 (of 2.1 in version 5). Returns its length, 0 when more bytes are needed, -1 when it is
+// malformed.
+static int header_read(const uint8_t *p, size_t n, const struct rules *rules, size_t *remaining, struct error *err)
+{
+    if (n && (rules->reason ? mqtt5_header_check(p[0], rules->reason, err) : mqtt_first_byte_check(p[0], err)) < 0)
         return -1;
     *remaining = 0;
     for (size_t i = 1; i < n; i++) {
@@ -15,14 +28,23 @@ static int header_read(const uint8_t *p, size_t n, uint32_t max_packet, size_t *
         *remaining |= (size_t)(p[i] & 127) << (7 * (i - 1));
         if (p[i] & 128)
             continue;
-        if (*remaining + i + 1 > max_packet)
-            return error_set(err, ERR_LIMIT, "%s of %zu bytes is over maxPacket (%u)", mqtt_type_name(p[0] >> 4),
-                             *remaining + i + 1, max_packet);
+        if (rules->reason && i > 1 && !p[i]) {
+            error_set(err, ERR_PROTOCOL, "%s with a remaining length that is longer than needed (MQTT 5, 1.5.5-1)",
+                      mqtt_type_name(p[0] >> 4));
+            return broken(rules, MQTT5_MALFORMED_PACKET);
+        }
+        if (*remaining + i + 1 > rules->max_packet) {
+            error_set(err, ERR_LIMIT, "%s of %zu bytes is over maxPacket (%u)", mqtt_type_name(p[0] >> 4),
+                      *remaining + i + 1, rules->max_packet);
+            return broken(rules, MQTT5_PACKET_TOO_LARGE);
+        }
         return (int)i + 1;
     }
-    if (n >= 5)
-        return error_set(err, ERR_PROTOCOL, "%s with a remaining length of more than 4 bytes (MQTT 2.2.3)",
-                         mqtt_type_name(p[0] >> 4));
+    if (n >= 5) {
+        error_set(err, ERR_PROTOCOL, "%s with a remaining length of more than 4 bytes (MQTT %s)",
+                  mqtt_type_name(p[0] >> 4), rules->reason ? "5, 1.5.5" : "2.2.3");
+        return broken(rules, MQTT5_MALFORMED_PACKET);
+    }
     return 0;
 }
 
@@ -49,38 +71,38 @@ static int keep(struct mqtt_parser *p, const uint8_t *bytes, size_t n, uint32_t 
 
 // Completes the packet that is half there with bytes from the front. Returns how many it took, -1 when malformed;
 // *whole: the packet is complete.
-static int64_t complete(struct mqtt_parser *p, const uint8_t *bytes, size_t n, uint32_t max_packet, int *header_len,
-                        bool *whole, struct error *err)
+static int64_t complete(struct mqtt_parser *p, const uint8_t *bytes, size_t n, const struct rules *rules,
+                        int *header_len, bool *whole, struct error *err)
 {
     size_t used = 0, remaining;
     *whole = false;
     for (;;) {
-        *header_len = header_read(p->partial->data, p->partial->len, max_packet, &remaining, err);
+        *header_len = header_read(p->partial->data, p->partial->len, rules, &remaining, err);
         if (*header_len < 0)
             return -1;
         if (*header_len)
             break;
         if (used == n)
             return (int64_t)used;
-        if (keep(p, bytes + used, 1, max_packet, err) < 0)
+        if (keep(p, bytes + used, 1, rules->max_packet, err) < 0)
             return -1;
         used++;
     }
     size_t missing = (size_t)*header_len + remaining - p->partial->len;
     size_t take = missing < n - used ? missing : n - used;
-    if (take && keep(p, bytes + used, take, max_packet, err) < 0)
+    if (take && keep(p, bytes + used, take, rules->max_packet, err) < 0)
         return -1;
     *whole = take == missing;
     return (int64_t)(used + take);
 }
 
-int mqtt_parser_feed(struct mqtt_parser *p, const uint8_t *bytes, size_t n, uint32_t max_packet, mqtt_packet_fn *fn,
-                     void *arg, struct error *err)
+static int feed(struct mqtt_parser *p, const uint8_t *bytes, size_t n, const struct rules *rules, mqtt_packet_fn *fn,
+                void *arg, struct error *err)
 {
     if (p->partial && n) {
         int header_len;
         bool whole;
-        int64_t used = complete(p, bytes, n, max_packet, &header_len, &whole, err);
+        int64_t used = complete(p, bytes, n, rules, &header_len, &whole, err);
         if (used < 0)
             return -1;
         if (!whole)
@@ -96,11 +118,11 @@ int mqtt_parser_feed(struct mqtt_parser *p, const uint8_t *bytes, size_t n, uint
     }
     while (n) {
         size_t remaining;
-        int header_len = header_read(bytes, n, max_packet, &remaining, err);
+        int header_len = header_read(bytes, n, rules, &remaining, err);
         if (header_len < 0)
             return -1;
         if (!header_len || n - (size_t)header_len < remaining)
-            return keep(p, bytes, n, max_packet, err);
+            return keep(p, bytes, n, rules->max_packet, err);
         int rc = fn(arg, bytes[0], bytes + header_len, remaining, err);
         if (rc)
             return rc;
@@ -108,6 +130,18 @@ int mqtt_parser_feed(struct mqtt_parser *p, const uint8_t *bytes, size_t n, uint
         n -= (size_t)header_len + remaining;
     }
     return 0;
+}
+
+int mqtt_parser_feed(struct mqtt_parser *p, const uint8_t *bytes, size_t n, uint32_t max_packet, mqtt_packet_fn *fn,
+                     void *arg, struct error *err)
+{
+    return feed(p, bytes, n, &(struct rules){.max_packet = max_packet}, fn, arg, err);
+}
+
+int mqtt5_parser_feed(struct mqtt_parser *p, const uint8_t *bytes, size_t n, uint32_t max_packet, mqtt_packet_fn *fn,
+                      void *arg, uint8_t *reason, struct error *err)
+{
+    return feed(p, bytes, n, &(struct rules){.max_packet = max_packet, .reason = reason}, fn, arg, err);
 }
 
 void mqtt_parser_reset(struct mqtt_parser *p)

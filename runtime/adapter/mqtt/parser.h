@@ -19,6 +19,10 @@ typedef int mqtt_packet_fn(void *arg, uint8_t first, const uint8_t *body, size_t
 // fn may call mqtt_parser_reset, but must then return 1 or -1.
 int mqtt_parser_feed(struct mqtt_parser *p, const uint8_t *bytes, size_t n, uint32_t max_packet, mqtt_packet_fn *fn,
                      void *arg, struct error *err) WARN_UNUSED_RESULT;
+// The same for version 5: AUTH is a packet, and a remaining length not of the shortest form is malformed (1.5.5-1).
+// *reason: for the DISCONNECT, set when the parser itself finds the violation (0x81, or 0x95 at max_packet).
+int mqtt5_parser_feed(struct mqtt_parser *p, const uint8_t *bytes, size_t n, uint32_t max_packet, mqtt_packet_fn *fn,
+                      void *arg, uint8_t *reason, struct error *err) WARN_UNUSED_RESULT;
 // Forgets what is half there.
 void mqtt_parser_reset(struct mqtt_parser *p);
 size_t mqtt_parser_footprint(const struct mqtt_parser *p);

@@ -17,12 +17,12 @@ static struct mqtt_state *state_get(struct mqtt_session *s)
 
 static size_t out_bytes(const struct mqtt_out *out)
 {
-    return sizeof *out + out->topic_len + out->payload_len;
+    return sizeof *out + out->topic_len + out->properties_len + out->payload_len;
 }
 
 static uint32_t content_bytes(const struct mqtt_out *out)
 {
-    return out->topic_len + out->payload_len;
+    return out->topic_len + out->properties_len + out->payload_len;
 }
 
 void mqtt_session_destroy(struct mqtt_session *s)
@@ -126,8 +126,14 @@ static void drop(struct mqtt_state *st, uint32_t n, struct mqtt_out **dropped)
 }
 
 int mqtt_session_queue(struct mqtt_session *s, const struct mqtt_queue_limits *limits, const struct mqtt_publish *m,
-                       uint32_t token, int64_t now_us, bool sendable, struct mqtt_out **dropped, struct error *err)
+                       const struct mqtt_more *more, uint32_t token, int64_t now_us, bool sendable,
+                       struct mqtt_out **dropped, struct error *err)
 {
+    const struct mqtt5_properties *properties =
+        more && more->properties && more->properties->present ? more->properties : NULL;
+    size_t properties_len = properties ? mqtt5_properties_size(properties, err) : 0;
+    if (properties && !properties_len)
+        return -1;
     struct mqtt_state *st = state_get(s);
     uint32_t drops = 0;
     *dropped = NULL;
@@ -136,7 +142,7 @@ int mqtt_session_queue(struct mqtt_session *s, const struct mqtt_queue_limits *l
     if (m->payload_len > MQTT_MAX_REMAINING)
         return error_set(err, ERR_LIMIT, "a payload of %zu bytes does not fit into a packet", m->payload_len);
     bool direct = sendable && !*st->cursor && st->n_sent < limits->window;
-    uint32_t bytes = (uint32_t)(m->topic_len + m->payload_len);
+    uint32_t bytes = (uint32_t)(m->topic_len + properties_len + m->payload_len);
     if (!direct && !room(st, limits, bytes, &drops)) {
         error_set(err, ERR_LIMIT, "the queue is full: %u messages, %u bytes wait (at most %u and %u)",
                   st->n_out - st->n_ids, st->queued_bytes, limits->max_messages, limits->max_bytes);
@@ -151,12 +157,17 @@ int mqtt_session_queue(struct mqtt_session *s, const struct mqtt_queue_limits *l
     *o = (struct mqtt_out){.accepted_us = now_us,
                            .token = token,
                            .payload_len = (uint32_t)m->payload_len,
+                           .properties_len = (uint32_t)properties_len,
+                           .alias = more && more->alias,
+                           .exchange = more && more->exchange,
                            .topic_len = (uint16_t)m->topic_len,
                            .qos = m->qos,
                            .retain = m->retain};
     memcpy(o->bytes, m->topic, m->topic_len);
+    if (properties)
+        mqtt5_properties_encode(o->bytes + m->topic_len, properties);
     if (m->payload_len)
-        memcpy(o->bytes + m->topic_len, m->payload, m->payload_len);
+        memcpy(o->bytes + m->topic_len + properties_len, m->payload, m->payload_len);
     drop(st, drops, dropped);
     *st->tail = o;
     st->tail = &o->next;
@@ -211,7 +222,24 @@ void mqtt_session_renew(struct mqtt_session *s)
     mqtt_session_trim(s);
 }
 
-enum mqtt_acked mqtt_session_ack(struct mqtt_session *s, enum mqtt_type type, uint16_t packet_id, struct mqtt_out **out)
+struct mqtt_out *mqtt_session_reject(struct mqtt_session *s, bool (*fn)(void *arg, const struct mqtt_out *out),
+                                     void *arg)
+{
+    struct mqtt_state *st = s->state;
+    if (!st)
+        return NULL;
+    bool sent = true; // in front of the cursor
+    for (struct mqtt_out **at = &st->head; *at; at = &(*at)->next) {
+        if (at == st->cursor)
+            sent = false;
+        if (!(*at)->released && fn(arg, *at))
+            return take(st, at, sent);
+    }
+    return NULL;
+}
+
+enum mqtt_acked mqtt_session_ack(struct mqtt_session *s, enum mqtt_type type, uint16_t packet_id, bool failed,
+                                 struct mqtt_out **out)
 {
     struct mqtt_state *st = s->state;
     *out = NULL;
@@ -228,7 +256,7 @@ enum mqtt_acked mqtt_session_ack(struct mqtt_session *s, enum mqtt_type type, ui
     struct mqtt_out *o = *at;
     if (!o || o->packet_id != packet_id || (type == MQTT_PUBACK) != (o->qos == 1))
         return MQTT_ACK_UNKNOWN;
-    if (type == MQTT_PUBREC) {
+    if (type == MQTT_PUBREC && !failed) {
         o->released = true;
         return MQTT_ACK_RELEASE;
     }
@@ -250,7 +278,7 @@ uint32_t mqtt_session_count(const struct mqtt_session *s)
 }
 
 struct mqtt_request *mqtt_session_request(struct mqtt_session *s, enum mqtt_type type, const char *filter, size_t len,
-                                          uint8_t qos, struct error *err)
+                                          const struct mqtt_sub_options *with, struct error *err)
 {
     struct mqtt_state *st = state_get(s);
     struct mqtt_request *r = st ? malloc(sizeof *r + len) : NULL;
@@ -259,7 +287,8 @@ struct mqtt_request *mqtt_session_request(struct mqtt_session *s, enum mqtt_type
         error_set(err, ERR_NO_MEMORY, "no memory for a subscription");
         return NULL;
     }
-    *r = (struct mqtt_request){.type = (uint8_t)type, .qos = qos, .filter_len = (uint16_t)len, .packet_id = id_next(s)};
+    *r = (struct mqtt_request){
+        .type = (uint8_t)type, .with = *with, .filter_len = (uint16_t)len, .packet_id = id_next(s)};
     memcpy(r->filter, filter, len);
     *st->requests_tail = r;
     st->requests_tail = &r->next;
@@ -316,14 +345,15 @@ bool mqtt_session_sub_room(const struct mqtt_session *s, const char *filter, siz
            (st->n_subs < MQTT_MAX_SUBS && st->sub_bytes + len <= MQTT_MAX_SUB_BYTES);
 }
 
-int mqtt_session_subscribed(struct mqtt_session *s, const char *filter, size_t len, uint8_t qos, struct error *err)
+int mqtt_session_subscribed(struct mqtt_session *s, const char *filter, size_t len, const struct mqtt_sub_options *with,
+                            struct error *err)
 {
     struct mqtt_state *st = state_get(s);
     if (!st)
         return error_set(err, ERR_NO_MEMORY, "no memory for a subscription");
     struct mqtt_sub **at = sub_find(st, filter, len);
     if (*at) {
-        (*at)->qos = qos;
+        (*at)->with = *with;
         return 0;
     }
     if (!mqtt_session_sub_room(s, filter, len))
@@ -332,7 +362,7 @@ int mqtt_session_subscribed(struct mqtt_session *s, const char *filter, size_t l
     struct mqtt_sub *sub = malloc(sizeof *sub + len);
     if (!sub)
         return error_set(err, ERR_NO_MEMORY, "no memory for a subscription");
-    *sub = (struct mqtt_sub){.filter_len = (uint16_t)len, .qos = qos};
+    *sub = (struct mqtt_sub){.filter_len = (uint16_t)len, .with = *with};
     memcpy(sub->filter, filter, len);
     *at = sub;
     st->n_subs++;
@@ -393,17 +423,16 @@ int mqtt_session_received(struct mqtt_session *s, uint16_t packet_id)
     return 1;
 }
 
-void mqtt_session_released(struct mqtt_session *s, uint16_t packet_id)
+bool mqtt_session_released(struct mqtt_session *s, uint16_t packet_id)
 {
     struct mqtt_state *st = s->state;
-    if (!st)
-        return;
-    uint32_t at = received_place(st, packet_id);
-    if (at == st->n_received || st->received[at] != packet_id)
-        return;
+    uint32_t at = st ? received_place(st, packet_id) : 0;
+    if (!st || at == st->n_received || st->received[at] != packet_id)
+        return false;
     st->n_received--;
     memmove(st->received + at, st->received + at + 1, (st->n_received - at) * sizeof *st->received);
     mqtt_session_trim(s);
+    return true;
 }
 
 size_t mqtt_session_footprint(const struct mqtt_session *s)

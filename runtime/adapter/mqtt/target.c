@@ -1,131 +1,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "adapter/mqtt/conn.h"
+#include "adapter/mqtt/share.h"
 #include "adapter/mqtt/target.h"
 
-#define IDENTITY_MAX (5u * 65536u)
-// A connect becomes slow when half of the ports of one source address are in use (28,000 by default, and other shards
-// take theirs): 5 times as much CPU above 12,000 connections.
-#define SPREAD_ABOVE 4096u
-
-void mqtt_list_append(struct mqtt_list *list, struct mqtt_conn *c)
-{
-    c->next = NULL;
-    c->prev = list->tail;
-    if (list->tail)
-        list->tail->next = c;
-    else
-        list->head = c;
-    list->tail = c;
-    list->n++;
-}
-
-void mqtt_list_remove(struct mqtt_list *list, struct mqtt_conn *c)
-{
-    if (c->prev)
-        c->prev->next = c->next;
-    else
-        list->head = c->next;
-    if (c->next)
-        c->next->prev = c->prev;
-    else
-        list->tail = c->prev;
-    c->next = c->prev = NULL;
-    list->n--;
-}
-
-static int make_series(struct mqtt_target *t, struct error *err)
-{
-    struct mqtt_series *s = &t->series;
-    const struct {
-        struct metric **at;
-        const char *name;
-        enum metric_type type;
-        enum metric_unit unit;
-    } all[] = {{&s->connects, "connects", METRIC_COUNTER, UNIT_NONE},
-               {&s->connect_errors, "connect_errors", METRIC_RATE, UNIT_NONE},
-               {&s->connect_latency, "connect_latency", METRIC_TREND, UNIT_TIME_US},
-               {&s->tcp_latency, "tcp_latency", METRIC_TREND, UNIT_TIME_US},
-               {&s->reconnects, "reconnects", METRIC_COUNTER, UNIT_NONE},
-               {&s->messages_sent, "messages_sent", METRIC_COUNTER, UNIT_NONE},
-               {&s->messages_resent, "messages_resent", METRIC_COUNTER, UNIT_NONE},
-               {&s->messages_acked, "messages_acked", METRIC_COUNTER, UNIT_NONE},
-               {&s->messages_received, "messages_received", METRIC_COUNTER, UNIT_NONE},
-               {&s->publish_errors, "publish_errors", METRIC_RATE, UNIT_NONE},
-               {&s->publish_latency, "publish_latency", METRIC_TREND, UNIT_TIME_US},
-               {&s->subscribe_latency, "subscribe_latency", METRIC_TREND, UNIT_TIME_US},
-               {&s->bytes_sent, "bytes_sent", METRIC_COUNTER, UNIT_BYTES},
-               {&s->bytes_received, "bytes_received", METRIC_COUNTER, UNIT_BYTES},
-               {&s->acks_unknown, "acks_unknown", METRIC_COUNTER, UNIT_NONE}};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (!(*all[i].at = metrics_series(t->env.metrics, all[i].name, all[i].type, all[i].unit, t->tags, err)))
-            return -1;
-    s->devices_online = metrics_gauge(t->env.metrics, "devices_online", GAUGE_SUM, t->tags, err);
-    return s->devices_online ? 0 : -1;
-}
-
-static void count_tagged(struct mqtt_target *t, struct metric **series, const char *name, const char *reason)
-{
-    char tags[sizeof t->tags + 64];
-    if (!*series) {
-        snprintf(tags, sizeof tags, "%s,reason:%s", t->tags, reason);
-        *series = metrics_series(t->env.metrics, name, METRIC_COUNTER, UNIT_NONE, tags, NULL);
-    }
-    if (*series)
-        counter_add(*series, 1);
-}
-
-void mqtt_count_reason(struct mqtt_target *t, enum mqtt_reasoned what, enum error_code reason)
-{
-    static const char *const names[] = {"connect_failures", "disconnects", "messages_dropped"};
-    struct mqtt_series *s = &t->series;
-    struct metric **tables[] = {s->connect_failures, s->disconnects, s->messages_dropped};
-    count_tagged(t, &tables[what][reason], names[what], error_code_name(reason));
-}
-
-void mqtt_count_connack(struct mqtt_target *t, unsigned return_code)
-{
-    char reason[24];
-    snprintf(reason, sizeof reason, "connack-%u", return_code);
-    count_tagged(t, &t->series.connack[return_code], "connect_failures", reason);
-}
-
-static void fail_waiting(struct mqtt_target *t, const struct error *why)
-{
-    for (unsigned n = t->waiting.n; n && t->waiting.head; n--)
-        mqtt_conn_unreachable(t->waiting.head, why);
-}
-
-static bool has_source_for(const struct mqtt_target *t, const struct link_addr *to)
-{
-    bool found = !t->options.n_sources;
-    for (unsigned i = 0; i < t->options.n_sources; i++)
-        found |= t->options.sources[i].addr.ss_family == to->addr.ss_family;
-    return found;
-}
-
-static void resolved(void *arg, const struct link_addr *addrs, unsigned n, const struct error *err)
-{
-    struct mqtt_target *t = arg;
-    t->ticket = 0;
-    t->n_addrs = 0;
-    for (unsigned i = 0; i < n && t->n_addrs < MQTT_MAX_ADDRS; i++)
-        if (has_source_for(t, &addrs[i]))
-            t->addrs[t->n_addrs++] = addrs[i];
-    t->resolve = t->n_addrs ? MQTT_RESOLVED : MQTT_UNRESOLVED;
-    t->preferred = 0;
-    if (t->n_addrs) {
-        mqtt_target_wake(t);
-        return;
-    }
-    struct error why;
-    if (n)
-        error_set(&why, ERR_INVALID, "%s has no address of the family of `source`", t->url.host);
-    else
-        why = *err;
-    fail_waiting(t, &why);
-}
+#define SCRATCH_MAX (8u * 65536u)
 
 static void report_dropped(struct mqtt_target *t)
 {
@@ -138,35 +19,121 @@ static void report_dropped(struct mqtt_target *t)
     }
 }
 
-// End of the turn. Bounded by what was there at its begin: an owner may open again from on_offline for ever.
+static void ask_again(struct timer *timer, void *loop)
+{
+    (void)timer;
+    loop_again(loop);
+}
+
+// How many may start now; when that is 0 and time alone changes it, the timer is set.
+static unsigned allowed(struct mqtt_target *t)
+{
+    int64_t retry_us = -1;
+    unsigned n = pacer_allows(&t->pacer, loop_now_us(t->env.loop), &retry_us);
+    if (!n && retry_us >= 0 && !timer_pending(&t->pace))
+        loop_timer_start(t->env.loop, &t->pace, retry_us, ask_again);
+    return n;
+}
+
+static bool has_work(const struct mqtt_target *t)
+{
+    if (mqtt_site_has_work(&t->origin))
+        return true;
+    for (const struct mqtt_site *site = t->redirections; site; site = site->next)
+        if (mqtt_site_has_work(site))
+            return true;
+    return false;
+}
+
+// Starts those that may, at most as many as waited at the begin: an owner may open again from on_offline for ever.
+// false: the pacer wants no more.
+static bool start_waiting(struct mqtt_target *t, struct mqtt_site *site)
+{
+    if (site->waiting.n && site->resolve == MQTT_UNRESOLVED)
+        mqtt_site_resolve(site);
+    for (unsigned n = site->waiting.n; n && site->waiting.head && site->resolve == MQTT_RESOLVED; n--) {
+        if (!allowed(t))
+            return false;
+        mqtt_conn_attempt(site->waiting.head);
+    }
+    return true;
+}
+
+// End of the turn.
 static void work(struct loop_hook *hook, struct loop *loop)
 {
     struct mqtt_target *t = container_of(hook, struct mqtt_target, hook);
     (void)loop;
-    if (!t->closing.n && !t->waiting.n && !t->dropped)
+    if (!t->closing.n && !t->dropped && !has_work(t))
         return;
     report_dropped(t);
     for (unsigned n = t->closing.n; n && t->closing.head; n--)
         mqtt_conn_closed(t->closing.head);
-    if (t->waiting.n && t->resolve == MQTT_UNRESOLVED) {
-        t->resolve = MQTT_RESOLVING;
-        uint64_t ticket = resolver_lookup(t->env.resolver, t->url.host, t->url.port, resolved, t);
-        if (t->resolve == MQTT_RESOLVING)
-            t->ticket = ticket;
-    }
-    for (unsigned n = t->waiting.n; n && t->waiting.head && t->resolve == MQTT_RESOLVED; n--) {
-        if (t->connecting >= t->options.connect_window)
-            return;
-        mqtt_conn_attempt(t->waiting.head);
-    }
+    bool more = true; // redirected ones have waited once already
+    for (struct mqtt_site *site = t->redirections; more && site; site = site->next)
+        more = start_waiting(t, site);
+    if (more)
+        start_waiting(t, &t->origin);
     mqtt_target_wake(t);
 }
 
 void mqtt_target_wake(struct mqtt_target *t)
 {
-    bool startable = t->waiting.n && t->resolve != MQTT_RESOLVING && t->connecting < t->options.connect_window;
-    if (t->closing.n || t->dropped || startable)
+    if (t->closing.n || t->dropped || (has_work(t) && allowed(t)))
         loop_again(t->env.loop);
+}
+
+static int check_url(struct mqtt_target *t, const char *url, struct error *err)
+{
+    static const struct {
+        const char *name;
+        bool tls, websocket;
+    } schemes[] = {{"mqtt", false, false}, {"mqtts", true, false}, {"ws", false, true}, {"wss", true, true}};
+    size_t i = 0;
+    if (url_parse(url, "mqtt", &t->url, err) < 0)
+        return -1;
+    while (i < 4 && strcmp(schemes[i].name, t->url.scheme) != 0)
+        i++;
+    if (i == 4)
+        return error_set(err, ERR_UNSUPPORTED, "scheme %s is not MQTT's; expected mqtt, mqtts, ws or wss",
+                         t->url.scheme);
+    t->tls = schemes[i].tls;
+    t->websocket = schemes[i].websocket;
+    if (!t->websocket && t->url.path[0] && strcmp(t->url.path, "/") != 0)
+        return error_set(err, ERR_INVALID,
+                         "an MQTT URL has no path: expected %s://host:port, got path \"%s\"; ws:// and wss:// have one",
+                         t->url.scheme, t->url.path);
+    const char *lost = !t->tls && json_object_get(t->options.json, "tls")               ? "tls"
+                       : !t->websocket && json_object_get(t->options.json, "websocket") ? "websocket"
+                                                                                        : NULL;
+    if (lost)
+        return error_set(err, ERR_INVALID, "mqtt option %s: a %s:// broker has none; use %s:// or %s://", lost,
+                         t->url.scheme, *lost == 't' ? "mqtts" : "ws", "wss");
+    return 0;
+}
+
+static int prepare(struct mqtt_target *t, const char *url, const char *group, struct error *err)
+{
+    if (check_url(t, url, err) < 0)
+        return -1;
+    url_display(&t->url, t->shown, sizeof t->shown);
+    int n = snprintf(t->tags, sizeof t->tags, "group:%s,protocol:mqtt", group);
+    if (n < 0 || (size_t)n >= sizeof t->tags)
+        return error_set(err, ERR_INVALID, "the group name \"%.40s...\" is too long", group);
+    if (mqtt_series_create(t, err) < 0)
+        return -1;
+    t->sources = sources_new(json_object_get(t->options.json, "source"), (uint64_t)getpid(), err);
+    if (!t->sources)
+        return -1;
+    return mqtt_site_create(&t->origin, t, t->url.host, t->url.port, err);
+}
+
+static void target_free(struct mqtt_target *t)
+{
+    sources_delete(t->sources);
+    mqtt_series_destroy(t);
+    mqtt_options_destroy(&t->options);
+    free(t);
 }
 
 struct mqtt_target *mqtt_target_new(const struct adapter_env *env, const char *url, const json_t *options,
@@ -178,43 +145,32 @@ struct mqtt_target *mqtt_target_new(const struct adapter_env *env, const char *u
         return NULL;
     }
     t->env = *env;
-    if (mqtt_options_parse(options, &t->options, err) < 0 || url_parse(url, "mqtt", &t->url, err) < 0)
-        goto fail;
-    if (strcmp(t->url.scheme, "mqtt") != 0) {
-        error_set(err, ERR_UNSUPPORTED, "%s: the scheme %s is not there yet, use mqtt://", url, t->url.scheme);
-        goto fail;
+    if (mqtt_options_parse(options, &t->options, err) < 0 || prepare(t, url, group, err) < 0) {
+        target_free(t);
+        return NULL;
     }
-    if (t->url.path[0] && strcmp(t->url.path, "/") != 0) {
-        error_set(err, ERR_INVALID, "an MQTT URL has no path: expected mqtt://host:port, got path \"%s\"", t->url.path);
-        goto fail;
-    }
-    url_display(&t->url, t->shown, sizeof t->shown);
-    int n = snprintf(t->tags, sizeof t->tags, "group:%s,protocol:mqtt", group);
-    if (n < 0 || (size_t)n >= sizeof t->tags) {
-        error_set(err, ERR_INVALID, "the group name \"%.40s...\" is too long", group);
-        goto fail;
-    }
-    if (make_series(t, err) < 0)
-        goto fail;
-    buf_create(&t->identity, IDENTITY_MAX);
+    pacer_create(&t->pacer, &t->options.pacer, t->series.connect_rate_limit);
+    buf_create(&t->scratch, SCRATCH_MAX);
     t->dropped_end = &t->dropped;
-    t->spread_above = SPREAD_ABOVE;
     t->hook.priority = 15; // after the Lua tasks (10), before the links write (20)
     t->hook.fn = work;
     loop_hook_add(env->loop, &t->hook);
     return t;
-fail:
-    free(t);
-    return NULL;
 }
 
 void mqtt_target_delete(struct mqtt_target *t)
 {
     if (!t)
         return;
-    if (t->resolve == MQTT_RESOLVING)
-        resolver_cancel(t->env.resolver, t->ticket);
+    loop_timer_stop(t->env.loop, &t->pace);
     loop_hook_remove(t->env.loop, &t->hook);
-    buf_destroy(&t->identity);
-    free(t);
+    for (struct mqtt_site *site = t->redirections, *next; site; site = next) {
+        next = site->next;
+        mqtt_site_destroy(site);
+        free(site);
+    }
+    mqtt_site_destroy(&t->origin);
+    mqtt_shares_destroy(t);
+    buf_destroy(&t->scratch);
+    target_free(t);
 }

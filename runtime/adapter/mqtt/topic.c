@@ -21,10 +21,22 @@ static size_t sequence(const unsigned char *s, size_t n)
     return len;
 }
 
+// Eight bytes of ASCII without NUL.
+static bool plain(const unsigned char *p)
+{
+    uint64_t v;
+    memcpy(&v, p, 8);
+    return !((v | (v - 0x0101010101010101u)) & 0x8080808080808080u);
+}
+
 bool mqtt_utf8_valid(const char *s, size_t n)
 {
     const unsigned char *p = (const unsigned char *)s;
     for (size_t i = 0; i < n;) {
+        if (n - i >= 8 && plain(p + i)) {
+            i += 8;
+            continue;
+        }
         size_t len = sequence(p + i, n - i);
         if (!len)
             return false;

@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "adapter/adapter.h"
-#include "adapter/mqtt/codec.h"
+#include "adapter/mqtt/codec5.h"
 #include "adapter/mqtt/conn.h"
 #include "adapter/mqtt/mqtt.h"
 #include "adapter/mqtt/parser.h"
@@ -34,6 +34,14 @@ struct packet { // what the broker got
     char payload[64];
     uint8_t body[256]; // beginning
     size_t n;
+    // version 5
+    uint8_t reason, sub_options;
+    uint16_t alias;
+    char content_type[32], response_topic[64];
+    uint8_t correlation[16];
+    size_t correlation_len;
+    unsigned n_user;
+    bool has_expiry;
 };
 
 struct peer {
@@ -55,6 +63,10 @@ struct broker {
     // The script.
     int connack; // return code, -1: no answer
     bool session_present;
+    bool is5;
+    const char *connack_properties; // encoded, without their length
+    uint8_t connack_properties_len;
+    uint8_t puback_reason, pubrec_reason, suback_reason; // not 0: refused
     bool no_puback, no_pubrec, no_pubcomp, no_suback, no_pingresp, deaf;
     uint8_t suback; // code to grant
 };
@@ -68,6 +80,24 @@ struct record { // on_done or on_message
     bool retain, duplicate;
 };
 
+struct heard {                                           // what a message had beside it, version 5
+    char content_type[32], response_topic[64], user[64]; // user: NAME=VALUE;NAME=VALUE;
+    uint8_t correlation[16];
+    size_t correlation_len;
+    unsigned n_ids;
+    uint32_t ids[ADAPTER_SUBSCRIPTION_IDS];
+    uint32_t expiry;
+    bool payload_text;
+};
+
+struct answer { // on_response
+    uint32_t token;
+    unsigned status;
+    char payload[64], header[64]; // the first: NAME=VALUE
+    unsigned n_headers;
+    struct error why;
+};
+
 struct client {
     struct adapter_conn *conn;
     const char *client_id, *user, *password, *will_topic, *will_payload;
@@ -76,6 +106,14 @@ struct client {
     struct error why;
     struct record done[MAX_RECORDS], messages[MAX_RECORDS];
     unsigned n_done, n_messages;
+    char done_text[200];    // of the error on_done was told last
+    struct heard heard[16]; // of the messages, by their number
+    struct answer answers[64];
+    unsigned n_answers;
+    const char *auth_reply; // to every question
+    char auth_asked[64];    // what was asked last, "(begin)" at the beginning
+    unsigned n_auth;
+    bool auth_fails;
     int identity_fails;
     unsigned identity_asked;
     void (*hook)(struct client *cl, const char *event); // runs inside events
@@ -156,6 +194,118 @@ static MAYBE void peer_publish(struct peer *p, const char *topic, const char *pa
     peer_write(p, b, (size_t)(mqtt_publish_encode(b, &m) - b));
 }
 
+static MAYBE void peer_ack5(struct peer *p, enum mqtt_type type, uint16_t id, uint8_t reason)
+{
+    uint8_t b[16];
+    peer_write(p, b, (size_t)(mqtt5_ack_encode(b, type, id, reason, NULL) - b));
+}
+
+static MAYBE void peer_publish5(struct peer *p, const char *topic, const char *payload, uint8_t qos, uint16_t id,
+                                const struct mqtt5_properties *properties)
+{
+    uint8_t b[1024];
+    struct mqtt_publish m = {.topic = topic,
+                             .topic_len = strlen(topic),
+                             .payload = (const uint8_t *)payload,
+                             .payload_len = strlen(payload),
+                             .qos = qos,
+                             .packet_id = id};
+    assert_true(mqtt5_publish_size(&m, properties, NULL) <= sizeof b);
+    peer_write(p, b, (size_t)(mqtt5_publish_encode(b, &m, properties) - b));
+}
+
+static void copy_text(char *to, size_t size, const struct mqtt_text *text)
+{
+    snprintf(to, size, "%.*s", (int)text->len, text->data);
+}
+
+static void record_properties(struct packet *r, const struct mqtt5_properties *p)
+{
+    if (mqtt5_has(p, MQTT5_TOPIC_ALIAS))
+        r->alias = p->topic_alias;
+    if (mqtt5_has(p, MQTT5_CONTENT_TYPE))
+        copy_text(r->content_type, sizeof r->content_type, &p->content_type);
+    if (mqtt5_has(p, MQTT5_RESPONSE_TOPIC))
+        copy_text(r->response_topic, sizeof r->response_topic, &p->response_topic);
+    if (mqtt5_has(p, MQTT5_CORRELATION_DATA)) {
+        r->correlation_len = p->correlation_data.len;
+        memcpy(r->correlation, p->correlation_data.data, p->correlation_data.len < 16 ? p->correlation_data.len : 16);
+    }
+    r->n_user = mqtt5_has(p, MQTT5_USER_PROPERTY) ? p->n_user : 0;
+    r->has_expiry = mqtt5_has(p, MQTT5_MESSAGE_EXPIRY);
+}
+
+// The same as broker_packet for version 5.
+static int broker_packet5(struct peer *p, struct packet *r, uint8_t first, const uint8_t *body, size_t n,
+                          struct error *err)
+{
+    struct broker *b = p->broker;
+    struct mqtt_publish m;
+    struct mqtt_ack ack = {0, 0};
+    struct adapter_property user[MQTT5_USER_MAX];
+    struct mqtt5_properties with = {.user = user};
+    uint8_t reason;
+    switch (first >> 4) {
+    case MQTT_CONNECT:
+        if (b->connack >= 0) {
+            uint8_t answer[256] = {0x20, (uint8_t)(3 + b->connack_properties_len), b->session_present && !b->connack,
+                                   (uint8_t)b->connack, b->connack_properties_len};
+            if (b->connack_properties_len)
+                memcpy(answer + 5, b->connack_properties, b->connack_properties_len);
+            peer_write(p, answer, 5u + b->connack_properties_len);
+        }
+        break;
+    case MQTT_PUBLISH:
+        assert_int_equal(mqtt5_publish_decode(first, body, n, &m, &with, &reason, err), 0);
+        r->id = m.packet_id;
+        snprintf(r->topic, sizeof r->topic, "%.*s", (int)m.topic_len, m.topic);
+        snprintf(r->payload, sizeof r->payload, "%.*s", (int)(m.payload_len < 60 ? m.payload_len : 60),
+                 (const char *)m.payload);
+        record_properties(r, &with);
+        if (m.qos == 1 && !b->no_puback)
+            peer_ack5(p, MQTT_PUBACK, m.packet_id, b->puback_reason);
+        if (m.qos == 2 && !b->no_pubrec)
+            peer_ack5(p, MQTT_PUBREC, m.packet_id, b->pubrec_reason);
+        break;
+    case MQTT_PUBREL:
+    case MQTT_PUBACK:
+    case MQTT_PUBREC:
+    case MQTT_PUBCOMP:
+        assert_int_equal(mqtt5_ack_decode((enum mqtt_type)(first >> 4), body, n, &ack, &with, &reason, err), 0);
+        r->id = ack.packet_id;
+        r->reason = ack.reason;
+        if (first >> 4 == MQTT_PUBREL && !b->no_pubcomp)
+            peer_ack5(p, MQTT_PUBCOMP, ack.packet_id, 0);
+        break;
+    case MQTT_SUBSCRIBE:
+    case MQTT_UNSUBSCRIBE: {
+        size_t at = 3u + body[2]; // properties are shorter than 128 bytes here
+        size_t len = (size_t)(body[at] << 8 | body[at + 1]);
+        r->id = (uint16_t)(body[0] << 8 | body[1]);
+        snprintf(r->topic, sizeof r->topic, "%.*s", (int)len, (const char *)body + at + 2);
+        if (first >> 4 == MQTT_SUBSCRIBE)
+            r->sub_options = body[at + 2 + len];
+        if (!b->no_suback) {
+            uint8_t answer[] = {first >> 4 == MQTT_SUBSCRIBE ? 0x90 : 0xb0,     4, body[0], body[1], 0,
+                                b->suback_reason ? b->suback_reason : b->suback};
+            peer_write(p, answer, sizeof answer);
+        }
+        break;
+    }
+    case MQTT_DISCONNECT:
+    case MQTT_AUTH:
+        r->reason = n ? body[0] : 0;
+        break;
+    case MQTT_PINGREQ:
+        if (!b->no_pingresp)
+            peer_write(p, "\xd0\x00", 2);
+        break;
+    default:
+        break;
+    }
+    return p->fd < 0;
+}
+
 static int broker_packet(void *arg, uint8_t first, const uint8_t *body, size_t n, struct error *err)
 {
     struct peer *p = arg;
@@ -168,6 +318,8 @@ static int broker_packet(void *arg, uint8_t first, const uint8_t *body, size_t n
     r->first = first;
     r->n = n;
     memcpy(r->body, body, n < sizeof r->body ? n : sizeof r->body);
+    if (b->is5)
+        return broker_packet5(p, r, first, body, n, err);
     switch (first >> 4) {
     case MQTT_CONNECT:
         if (b->connack >= 0) {
@@ -236,7 +388,11 @@ static void peer_io(struct ev_loop *ev, ev_io *io, int revents)
         peer_close(p, false);
         return;
     }
-    assert_true(mqtt_parser_feed(&p->parser, bytes, (size_t)n, 64 << 20, broker_packet, p, &err) >= 0);
+    uint8_t reason;
+    int rc = p->broker->is5 ? mqtt5_parser_feed(&p->parser, bytes, (size_t)n, 64 << 20, broker_packet, p, &reason, &err)
+                            : mqtt_parser_feed(&p->parser, bytes, (size_t)n, 64 << 20, broker_packet, p, &err);
+    if (rc < 0)
+        fail_msg("%s", err.text);
 }
 
 static void broker_accept(struct ev_loop *ev, ev_io *io, int revents)
@@ -325,6 +481,27 @@ static void own_offline(void *owner, const struct error *why, bool will_retry)
         cl->hook(cl, "offline");
 }
 
+static void record_meta(struct heard *r, const struct adapter_meta *meta)
+{
+    memset(r, 0, sizeof *r);
+    if (!meta)
+        return;
+    snprintf(r->content_type, sizeof r->content_type, "%.*s", (int)meta->content_type_len, meta->content_type);
+    snprintf(r->response_topic, sizeof r->response_topic, "%.*s", (int)meta->response_topic_len, meta->response_topic);
+    r->correlation_len = meta->correlation_len;
+    memcpy(r->correlation, meta->correlation ? meta->correlation : (const uint8_t *)"",
+           meta->correlation_len < 16 ? meta->correlation_len : 16);
+    for (unsigned i = 0; i < meta->n_user; i++) {
+        size_t used = strlen(r->user);
+        snprintf(r->user + used, sizeof r->user - used, "%.*s=%.*s;", (int)meta->user[i].name_len, meta->user[i].name,
+                 (int)meta->user[i].value_len, meta->user[i].value);
+    }
+    r->n_ids = meta->n_subscription_ids;
+    memcpy(r->ids, meta->subscription_ids, sizeof r->ids);
+    r->expiry = meta->has_expiry ? meta->expiry_s : 0;
+    r->payload_text = meta->payload_text;
+}
+
 static void own_message(void *owner, const struct adapter_message *m)
 {
     struct client *cl = owner;
@@ -335,6 +512,7 @@ static void own_message(void *owner, const struct adapter_message *m)
     r->qos = m->qos;
     r->retain = m->retain;
     r->duplicate = m->duplicate;
+    record_meta(&cl->heard[(cl->n_messages - 1) % 16], m->meta);
     if (cl->hook)
         cl->hook(cl, "message");
 }
@@ -346,11 +524,49 @@ static void own_done(void *owner, uint32_t token, int granted_qos, const struct 
     r->token = token;
     r->qos = granted_qos;
     r->code = err ? err->code : ERR_NONE;
+    snprintf(cl->done_text, sizeof cl->done_text, "%.190s", err ? err->text : "");
     if (cl->hook)
         cl->hook(cl, "done");
 }
 
-static const struct adapter_events own_events = {own_online, own_offline, own_message, own_done};
+static void own_response(void *owner, uint32_t token, const struct adapter_response *response, const struct error *err)
+{
+    struct client *cl = owner;
+    struct answer *a = &cl->answers[cl->n_answers++ % 64];
+    memset(a, 0, sizeof *a);
+    a->token = token;
+    if (err)
+        a->why = *err;
+    if (response) {
+        a->status = response->status;
+        a->n_headers = response->n_headers;
+        snprintf(a->payload, sizeof a->payload, "%.*s", (int)response->payload_len, (const char *)response->payload);
+        if (response->n_headers)
+            snprintf(a->header, sizeof a->header, "%.*s=%.*s", (int)response->headers->name_len,
+                     response->headers->name, (int)response->headers->value_len, response->headers->value);
+    }
+    if (cl->hook)
+        cl->hook(cl, "response");
+}
+
+static int own_auth(void *owner, const uint8_t *data, size_t n, struct buf *reply, struct error *err)
+{
+    struct client *cl = owner;
+    cl->n_auth++;
+    snprintf(cl->auth_asked, sizeof cl->auth_asked, "%.*s", data ? (int)n : 7, data ? (const char *)data : "(begin)");
+    if (cl->hook)
+        cl->hook(cl, "auth");
+    if (cl->auth_fails)
+        return error_set(err, ERR_REFUSED, "the broker cannot prove itself");
+    return cl->auth_reply ? buf_append_str(reply, cl->auth_reply) : 0;
+}
+
+static const struct adapter_events own_events = {.on_online = own_online,
+                                                 .on_offline = own_offline,
+                                                 .on_message = own_message,
+                                                 .on_done = own_done,
+                                                 .on_response = own_response,
+                                                 .on_auth = own_auth};
 
 static int own_field(void *owner, enum adapter_field field, struct buf *out, struct error *err)
 {
@@ -363,7 +579,7 @@ static int own_field(void *owner, enum adapter_field field, struct buf *out, str
     cl->identity_asked++;
     if (cl->identity_fails)
         return error_set(err, ERR_INVALID, "the identity template is broken");
-    return texts[field] ? buf_append_str(out, texts[field]) : 0;
+    return field < sizeof texts / sizeof *texts && texts[field] ? buf_append_str(out, texts[field]) : 0;
 }
 
 static const struct adapter_identity own_identity = {own_field};

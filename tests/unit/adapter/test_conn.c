@@ -433,17 +433,21 @@ static void a_source_address_is_bound(void **state)
     OPS->target_delete(w.target);
     w.target = make_target(&w, "{\"source\":[\"::1\",\"127.0.0.5\",\"127.0.0.6\"],\"reconnect\":false}"); // in turn
     client_create(&w, &w.client, "x");
+    uint32_t last = 0;
     for (unsigned i = 0; i < 4; i++) {
         client_connect(&w);
         assert_int_equal(getpeername(last_peer(&w)->fd, (struct sockaddr *)&addr, &len), 0);
-        assert_int_equal(ntohl(addr.sin_addr.s_addr), 0x7f000005 + i % 2);
+        uint32_t source = ntohl(addr.sin_addr.s_addr);
+        assert_true(source == 0x7f000005 || source == 0x7f000006);
+        assert_true(!i || source != last);
+        last = source;
         OPS->conn_close(w.client.conn, ADAPTER_ABRUPT);
         WAIT(&w, w.client.offline == i + 1);
     }
     OPS->conn_delete(w.client.conn);
     OPS->target_delete(w.target);
     w.target = make_target(&w, "{\"reconnect\":false}"); // many on loopback: spread
-    ((struct mqtt_target *)(void *)w.target)->spread_above = 1;
+    sources_spread_above(((struct mqtt_target *)(void *)w.target)->sources, 1);
     struct client first;
     client_create(&w, &w.client, "x");
     client_connect(&w);
@@ -453,7 +457,7 @@ static void a_source_address_is_bound(void **state)
     client_create(&w, &w.client, "y");
     client_connect(&w);
     assert_int_equal(getpeername(last_peer(&w)->fd, (struct sockaddr *)&addr, &len), 0);
-    assert_int_equal(ntohl(addr.sin_addr.s_addr), 0x7f000002);
+    assert_true(ntohl(addr.sin_addr.s_addr) >= 0x7f000002 && ntohl(addr.sin_addr.s_addr) <= 0x7f00001f);
     OPS->conn_delete(first.conn);
     OPS->conn_delete(w.client.conn);
     OPS->target_delete(w.target);
@@ -473,17 +477,26 @@ static void bad_targets(void **state)
     struct error err;
     world_create(&w, NULL);
     static const struct {
-        const char *url;
+        const char *url, *options;
         enum error_code code;
-    } cases[] = {{"mqtts://h", ERR_UNSUPPORTED},
-                 {"http://h", ERR_UNSUPPORTED},
-                 {"mqtt://h/path", ERR_INVALID},
-                 {"mqtt://", ERR_INVALID},
-                 {"mqtt://h:0", ERR_INVALID}};
+    } cases[] = {{"http://h", NULL, ERR_UNSUPPORTED},
+                 {"mqtt://h/path", NULL, ERR_INVALID},
+                 {"mqtts://h/path", NULL, ERR_INVALID},
+                 {"mqtt://", NULL, ERR_INVALID},
+                 {"mqtt://h:0", NULL, ERR_INVALID},
+                 {"mqtt://h", "{\"tls\":{}}", ERR_INVALID},
+                 {"ws://h", "{\"tls\":{}}", ERR_INVALID},
+                 {"mqtts://h", "{\"websocket\":{}}", ERR_INVALID},
+                 {"mqtts://h", "{\"tls\":{\"cA\":1}}", ERR_INVALID},
+                 {"mqtt://h", "{\"source\":\"localhost\"}", ERR_INVALID}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        assert_null(OPS->target_new(&w.env, cases[i].url, NULL, "g", &err));
-        assert_int_equal(err.code, cases[i].code);
+        json_t *options = cases[i].options ? json_loads(cases[i].options, 0, NULL) : NULL;
+        assert_null(OPS->target_new(&w.env, cases[i].url, options, "g", &err));
+        if (err.code != cases[i].code)
+            fail_msg("%s: %s", cases[i].url, err.text);
+        json_decref(options);
     }
+    assert_ptr_equal(adapter_find("wss"), OPS);
     assert_ptr_equal(adapter_find("mqtt"), OPS);
     assert_null(adapter_find("gopher"));
     assert_string_equal(adapter_names()[0], "mqtt");
@@ -498,7 +511,7 @@ static void a_frozen_connection_is_half_open(void **state)
     struct adapter_message m = {
         .topic = "t", .topic_len = 1, .payload = (const uint8_t *)"p", .payload_len = 1, .qos = 1};
     world_create(&w, "{\"keepAlive\":1,\"reconnect\":{\"initial\":\"10ms\",\"jitter\":false}}");
-    assert_true(adapter_has_freeze(OPS));
+    assert_true(ADAPTER_HAS(OPS, conn_freeze));
     OPS->conn_freeze(w.client.conn, true); // not open: nothing
     client_connect(&w);
     OPS->conn_freeze(w.client.conn, true);

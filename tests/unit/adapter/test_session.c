@@ -9,6 +9,8 @@
 #include "adapter/mqtt/session.h"
 #include "core/rng.h"
 
+static const struct mqtt_sub_options with = {.options = {.qos = 1}};
+
 static struct mqtt_publish message(uint8_t qos)
 {
     return (struct mqtt_publish){
@@ -39,7 +41,7 @@ static void a_random_walk(void **state)
             case 1:
             case 2: {
                 struct mqtt_publish m = message((uint8_t)(1 + rng_below(&rng, 2)));
-                if (mqtt_session_queue(&s, &limits, &m, accepted + 1, 0, online, &victims, NULL) < 0) {
+                if (mqtt_session_queue(&s, &limits, &m, NULL, accepted + 1, 0, online, &victims, NULL) < 0) {
                     refused++;
                     assert_false(drop_oldest);
                     break;
@@ -72,11 +74,11 @@ static void a_random_walk(void **state)
             case 6: // an acknowledgement, of any of those sent
                 if (n_sent) {
                     unsigned i = (unsigned)rng_below(&rng, n_sent);
-                    if (mqtt_session_ack(&s, MQTT_PUBACK, sent_ids[i], &out) == MQTT_ACK_UNKNOWN) {
-                        assert_int_equal(mqtt_session_ack(&s, MQTT_PUBREC, sent_ids[i], &out), MQTT_ACK_RELEASE);
+                    if (mqtt_session_ack(&s, MQTT_PUBACK, sent_ids[i], false, &out) == MQTT_ACK_UNKNOWN) {
+                        assert_int_equal(mqtt_session_ack(&s, MQTT_PUBREC, sent_ids[i], false, &out), MQTT_ACK_RELEASE);
                         if (rng_below(&rng, 2))
                             break;
-                        assert_int_equal(mqtt_session_ack(&s, MQTT_PUBCOMP, sent_ids[i], &out), MQTT_ACK_DONE);
+                        assert_int_equal(mqtt_session_ack(&s, MQTT_PUBCOMP, sent_ids[i], false, &out), MQTT_ACK_DONE);
                     }
                     assert_int_equal(seen[out->token]++, 0);
                     ended++;
@@ -122,9 +124,9 @@ static void packet_ids_are_unique_and_never_zero(void **state)
     memset(used, 0, sizeof used);
     for (int i = 0; i < 10000; i++) {
         struct mqtt_publish m = message(1);
-        assert_int_equal(mqtt_session_queue(&s, &limits, &m, 0, 0, true, &victims, NULL), 0);
+        assert_int_equal(mqtt_session_queue(&s, &limits, &m, NULL, 0, 0, true, &victims, NULL), 0);
         if (i % 10 == 0) { // ids of requests come from the same space
-            struct mqtt_request *r = mqtt_session_request(&s, MQTT_SUBSCRIBE, "f", 1, 0, NULL);
+            struct mqtt_request *r = mqtt_session_request(&s, MQTT_SUBSCRIBE, "f", 1, &with, NULL);
             assert_int_equal(used[r->packet_id]++, 0);
         }
         out = mqtt_session_next(&s, limits.window);
@@ -146,13 +148,13 @@ static void an_id_in_flight_is_not_taken_again(void **state)
     uint16_t held = 0;
     for (int i = 0; i < 140000; i++) {
         struct mqtt_publish m = message(1);
-        assert_int_equal(mqtt_session_queue(&s, &limits, &m, 0, 0, true, &victims, NULL), 0);
+        assert_int_equal(mqtt_session_queue(&s, &limits, &m, NULL, 0, 0, true, &victims, NULL), 0);
         out = mqtt_session_next(&s, limits.window);
         mqtt_session_sent(&s);
         assert_int_not_equal(out->packet_id, held);
         if (!held)
             held = out->packet_id;
-        else if (mqtt_session_ack(&s, MQTT_PUBACK, out->packet_id, &out) == MQTT_ACK_DONE)
+        else if (mqtt_session_ack(&s, MQTT_PUBACK, out->packet_id, false, &out) == MQTT_ACK_DONE)
             free(out);
     }
     mqtt_session_destroy(&s);
@@ -181,24 +183,24 @@ static void subscriptions_are_capped(void **state)
     memset(big, 'a', sizeof big);
     for (unsigned i = 0; i < MQTT_MAX_SUBS; i++) {
         snprintf(filter, sizeof filter, "f%u", i);
-        assert_int_equal(mqtt_session_subscribed(&s, filter, strlen(filter), 1, NULL), 0);
+        assert_int_equal(mqtt_session_subscribed(&s, filter, strlen(filter), &with, NULL), 0);
     }
-    assert_int_equal(mqtt_session_subscribed(&s, "one more", 8, 1, NULL), -1);
-    assert_int_equal(mqtt_session_subscribed(&s, "f5", 2, 2, NULL), 0); // known
+    assert_int_equal(mqtt_session_subscribed(&s, "one more", 8, &with, NULL), -1);
+    assert_int_equal(mqtt_session_subscribed(&s, "f5", 2, &with, NULL), 0); // known
     for (unsigned i = 0; i < MQTT_MAX_SUBS; i++) {
         snprintf(filter, sizeof filter, "f%u", i);
         mqtt_session_unsubscribed(&s, filter, strlen(filter));
     }
     assert_null(s.state);
     assert_true(mqtt_session_sub_room(&s, big, 65535));
-    assert_int_equal(mqtt_session_subscribed(&s, big, 65535, 1, NULL), 0);
+    assert_int_equal(mqtt_session_subscribed(&s, big, 65535, &with, NULL), 0);
     assert_false(mqtt_session_sub_room(&s, "ab", 2));
     mqtt_session_destroy(&s);
 }
 
 static int parse(const char *json, struct mqtt_options *o, struct error *err)
 {
-    json_t *v = json_loads(json, JSON_DECODE_ANY, NULL);
+    json_t *v = json_loads(json, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
     assert_non_null(v);
     error_clear(err);
     int rc = mqtt_options_parse(v, o, err);
@@ -212,15 +214,16 @@ static void options_and_their_defaults(void **state)
     struct mqtt_options o;
     struct error err;
     assert_int_equal(mqtt_options_parse(NULL, &o, &err), 0);
+    mqtt_options_destroy(&o);
     assert_int_equal(o.keep_alive, 60);
-    assert_true(o.clean_session && o.reconnect && o.reconnect_jitter && !o.queue.drop_oldest && !o.n_sources);
+    assert_true(o.clean_session && o.reconnect && o.reconnect_jitter && !o.queue.drop_oldest && o.version == 4);
     assert_int_equal(o.connect_timeout_us, 10000000);
     assert_int_equal(o.reconnect_initial_us, 1000000);
     assert_int_equal(o.reconnect_max_us, 60000000);
     assert_int_equal(o.queue.window, 20);
     assert_int_equal(o.queue.max_messages, 100);
     assert_int_equal(o.queue.max_bytes, 256 << 10);
-    assert_int_equal(o.connect_window, 64);
+    assert_int_equal(o.pacer.window, 64);
     assert_int_equal(o.max_packet, 1 << 20);
     const char *all =
         "{\"version\":4,\"keepAlive\":\"2m\",\"cleanSession\":false,\"connectTimeout\":1.5,"
@@ -235,11 +238,50 @@ static void options_and_their_defaults(void **state)
     assert_false(o.reconnect_jitter);
     assert_int_equal(o.queue.window, 3);
     assert_int_equal(o.queue.max_bytes, 1024);
-    assert_true(o.queue.drop_oldest && o.n_sources == 1 && o.will_retain);
+    assert_true(o.queue.drop_oldest && o.will_retain);
     assert_int_equal(o.will_qos, 2);
     assert_int_equal(o.max_packet, 2048);
+    mqtt_options_destroy(&o);
     assert_int_equal(parse("{\"reconnect\":{\"initial\":\"90s\"}}", &o, &err), 0); // the default max follows
     assert_int_equal(o.reconnect_max_us, 90000000);
+    mqtt_options_destroy(&o);
+}
+
+static void options_of_version_5(void **state)
+{
+    (void)state;
+    struct mqtt_options o;
+    struct error err;
+    assert_int_equal(parse("{\"version\":\"5\"}", &o, &err), 0);
+    assert_true(o.version == 5 && o.session_expiry == 0 && o.receive_maximum == 65535 && o.follow_redirect);
+    assert_true(o.connect5.present == 1ull << MQTT5_MAXIMUM_PACKET_SIZE && !o.will5.present && !o.topic_aliases);
+    mqtt_options_destroy(&o);
+    assert_int_equal(parse("{\"version\":5,\"cleanSession\":false}", &o, &err), 0); // as in 3.1.1
+    assert_true(o.session_expiry == MQTT_NEVER && o.connect5.session_expiry == UINT32_MAX);
+    mqtt_options_destroy(&o);
+    const char *all =
+        "{\"version\":5,\"cleanSession\":false,\"sessionExpiry\":0,\"receiveMaximum\":7,"
+        "\"topicAliasMaximum\":5,\"topicAliases\":true,\"requestResponseInfo\":true,"
+        "\"requestProblemInfo\":false,\"followRedirect\":false,\"authMethod\":\"M\","
+        "\"userProperties\":{\"a\":\"1\",\"b\":[\"2\",\"3\"]},\"responseTopic\":\"r\",\"willDelay\":\"1m\","
+        "\"willExpiry\":0,\"willContentType\":\"t\",\"willResponseTopic\":\"x/y\",\"willCorrelation\":\"c\","
+        "\"willUserProperties\":{\"w\":\"v\"},\"timeout\":\"3s\"}";
+    assert_int_equal(parse(all, &o, &err), 0);
+    assert_int_equal(o.session_expiry, 0);
+    assert_false(mqtt5_has(&o.connect5, MQTT5_SESSION_EXPIRY));
+    assert_int_equal(o.connect5.receive_maximum, 7);
+    assert_int_equal(o.connect5.topic_alias_maximum, 5);
+    assert_true(o.topic_aliases && !o.follow_redirect && o.connect5.request_response_info);
+    assert_true(mqtt5_has(&o.connect5, MQTT5_REQUEST_PROBLEM_INFO) && !o.connect5.request_problem_info);
+    assert_string_equal(o.auth_method, "M");
+    assert_string_equal(o.response_topic, "r");
+    assert_int_equal(o.connect5.n_user, 3);
+    assert_memory_equal(o.connect5.user[2].name, "b", 1);
+    assert_memory_equal(o.connect5.user[2].value, "3", 1);
+    assert_int_equal(o.will5.will_delay, 60);
+    assert_true(mqtt5_has(&o.will5, MQTT5_MESSAGE_EXPIRY) && o.will5.n_user == 1);
+    assert_int_equal(o.timeout_us, 3000000);
+    mqtt_options_destroy(&o);
 }
 
 static void bad_options_name_what_was_expected(void **state)
@@ -252,8 +294,7 @@ static void bad_options_name_what_was_expected(void **state)
         {"{\"keepalive\":1}", "did you mean \"keepAlive\""},
         {"{\"zzz\":1}", "valid: version, keepAlive, cleanSession"},
         {"{\"keep_alive\":1}", "unknown mqtt option"},
-        {"{\"version\":5}", "MQTT 5 is not there yet"},
-        {"{\"version\":\"5\"}", "MQTT 5 is not there yet"},
+        {"{\"version\":6}", "got 6"},
         {"{\"version\":\"3.1\"}", "3.1.1"},
         {"{\"keepAlive\":-1}", "keepAlive: expected a duration"},
         {"{\"keepAlive\":65536}", "keepAlive: expected a duration"},
@@ -273,14 +314,28 @@ static void bad_options_name_what_was_expected(void **state)
         {"{\"queue\":{\"full\":\"block\"}}", "\"reject\" or \"drop_oldest\", got \"block\""},
         {"{\"queue\":{\"bytes\":\"lots\"}}", "queue.bytes: expected a size"},
         {"{\"queue\":{\"max\":-1}}", "queue.max"},
-        {"{\"connectWindow\":null}", "got null"},
-        {"{\"source\":\"localhost\"}", "source: expected an IP address"},
-        {"{\"source\":[\"::1\",\"x\"]}", "source: expected an IP address"},
-        {"{\"source\":[\"::1\",\"::1\",\"::1\",\"::1\",\"::1\",\"::1\",\"::1\",\"::1\",\"::1\",\"::1\",\"::1\",\"::1\","
-         "\"::1\","
-         "\"::1\",\"::1\",\"::1\",\"::1\"]}",
-         "at most 16"},
-        {"{\"source\":7}", "source: expected an IP address"},
+        {"{\"connectWindow\":0}", "connectWindow"},
+        {"{\"connectPacing\":\"slow\"}", "connectPacing"},
+        {"{\"timeout\":0}", "timeout: expected a duration"},
+        {"{\"sessionExpiry\":5}", "sessionExpiry: only MQTT 5 has it, add version = \"5\""},
+        {"{\"willDelay\":5,\"version\":4}", "willDelay: only MQTT 5 has it"},
+        {"{\"version\":5,\"sessionExpiry\":1.5}", "whole seconds like"},
+        {"{\"version\":5,\"sessionExpiry\":\"ever\"}", "or \"never\", got \"ever\""},
+        {"{\"version\":5,\"sesionExpiry\":1}", "did you mean \"sessionExpiry\""},
+        {"{\"version\":5,\"receiveMaximum\":0}", "receiveMaximum: expected a whole number from 1 to 65535, got 0"},
+        {"{\"version\":5,\"receiveMaximum\":65536}", "receiveMaximum"},
+        {"{\"version\":5,\"topicAliasMaximum\":65536}", "topicAliasMaximum"},
+        {"{\"version\":5,\"topicAliases\":1}", "topicAliases: expected true or false"},
+        {"{\"version\":5,\"userProperties\":[]}", "userProperties: expected an object of texts"},
+        {"{\"version\":5,\"userProperties\":{\"a\":1}}", "the value of \"a\" must be a text or a list of texts"},
+        {"{\"version\":5,\"userProperties\":{\"a\":[\"x\",2]}}", "the value of \"a\""},
+        {"{\"version\":5,\"authMethod\":\"a\\u0000b\"}", "authMethod: holds a NUL"},
+        {"{\"version\":5,\"responseTopic\":\"a/#\"}", "responseTopic: the topic \"a/#\" holds a wildcard"},
+        {"{\"version\":5,\"willDelay\":\"1.5s\"}", "willDelay: expected whole seconds"},
+        {"{\"version\":5,\"willResponseTopic\":\"\"}", "willResponseTopic: the topic is empty"},
+        {"{\"version\":5,\"willContentType\":7}", "willContentType: expected a text, got 7"},
+        {"{\"version\":5,\"requestProblemInfo\":0}", "requestProblemInfo"},
+        {"{\"version\":5,\"followRedirect\":\"no\"}", "followRedirect"},
         {"{\"willQos\":3}", "willQos: expected a whole number from 0 to 2"},
         {"{\"maxPacket\":1}", "maxPacket: expected a size"},
     };
@@ -302,6 +357,7 @@ int main(void)
         cmocka_unit_test(received_ids),
         cmocka_unit_test(subscriptions_are_capped),
         cmocka_unit_test(options_and_their_defaults),
+        cmocka_unit_test(options_of_version_5),
         cmocka_unit_test(bad_options_name_what_was_expected),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -63,7 +63,8 @@ static void on_done(void *owner, uint32_t token, int granted_qos, const struct e
     trace(text);
 }
 
-static const struct adapter_events events = {on_online, on_offline, on_message, on_done};
+static const struct adapter_events events = {
+    .on_online = on_online, .on_offline = on_offline, .on_message = on_message, .on_done = on_done};
 
 static int on_publish(void *arg, void *owner, const struct adapter_message *m, struct error *err)
 {

@@ -14,7 +14,16 @@
 enum fake_state { FAKE_OFF, FAKE_CONNECTING, FAKE_ON, FAKE_RETRYING };
 
 struct adapter_target {
-    int unused;
+    char url[256];
+};
+
+// A request that was asked, or what a path is served for: answered or asked by the test (fake_respond, fake_ask).
+struct fake_request {
+    struct fake_request *next;
+    struct adapter_conn *conn;
+    uint32_t token;
+    char method[16], path[256], payload[256], headers[512], options[512];
+    int64_t timeout_us;
 };
 
 struct adapter_conn {
@@ -27,6 +36,9 @@ struct adapter_conn {
     bool closing, in_event, frozen;
     enum adapter_close how;
     unsigned pending;
+    struct adapter_target *target;
+    char served[12][64];
+    unsigned notified;
 };
 
 typedef void fake_publish_fn(void *arg, struct device *d, const struct adapter_message *m);
@@ -43,6 +55,11 @@ struct fake {
     uint64_t published;
     fake_publish_fn *on_publish;
     void *on_publish_arg;
+    struct fake_request *requests; // asked and not answered, latest first
+    unsigned n_requests, n_cancelled;
+    char last_options[1024], last_meta[512]; // of a target; of a publish or a subscription
+    unsigned answered;                       // status of the last respond(), its body and headers
+    char answer[512], answer_headers[256];
 };
 
 static struct fake fake; // the adapter interface has no place for a test's own
@@ -50,13 +67,19 @@ static struct fake fake; // the adapter interface has no place for a test's own
 static struct adapter_target *fake_target_new(const struct adapter_env *env, const char *url, const json_t *options,
                                               const char *group, struct error *err)
 {
-    (void)env, (void)url, (void)group;
+    (void)env, (void)group;
     if (json_object_get(options, "bad")) {
         error_set(err, ERR_INVALID, "unknown option \"bad\"");
         return NULL;
     }
+    struct adapter_target *t = calloc(1, sizeof(*t));
+    char *text = options ? json_dumps(options, JSON_SORT_KEYS | JSON_COMPACT) : NULL;
+    assert_non_null(t);
     fake.n_targets++;
-    return calloc(1, sizeof(struct adapter_target));
+    snprintf(t->url, sizeof(t->url), "%s", url);
+    snprintf(fake.last_options, sizeof(fake.last_options), "%s", text ? text : "");
+    free(text);
+    return t;
 }
 
 static void fake_target_delete(struct adapter_target *t)
@@ -69,14 +92,13 @@ static struct adapter_conn *fake_conn_new(struct adapter_target *t, const struct
                                           const struct adapter_identity *identity, void *owner, uint64_t seed,
                                           struct error *err)
 {
-    (void)t;
     if (fake.refuse_new) {
         error_set(err, ERR_NO_MEMORY, "no memory for a connection");
         return NULL;
     }
     struct adapter_conn *c = calloc(1, sizeof(*c));
     assert_non_null(c);
-    *c = (struct adapter_conn){.events = events, .identity = identity, .owner = owner, .seed = seed};
+    *c = (struct adapter_conn){.events = events, .identity = identity, .owner = owner, .seed = seed, .target = t};
     c->next = fake.conns;
     c->prev = &fake.conns;
     if (c->next)
@@ -86,10 +108,24 @@ static struct adapter_conn *fake_conn_new(struct adapter_target *t, const struct
     return c;
 }
 
+static void fake_forget_requests(const struct adapter_conn *c, uint32_t token)
+{
+    for (struct fake_request **at = &fake.requests; *at;) {
+        struct fake_request *r = *at;
+        if (r->conn != c || (token && r->token != token)) {
+            at = &r->next;
+            continue;
+        }
+        *at = r->next;
+        free(r);
+    }
+}
+
 static void fake_conn_delete(struct adapter_conn *c)
 {
     assert_false(c->in_event);
     assert_false(c->frozen);
+    fake_forget_requests(c, 0);
     if (c->state != FAKE_OFF)
         fake.abrupt_deletes++;
     *c->prev = c->next;
@@ -122,6 +158,37 @@ static void fake_conn_close(struct adapter_conn *c, enum adapter_close mode)
     fake.closes++;
 }
 
+// Side connections of the script room have an owner that is no device: their targets are "side://…".
+static bool fake_is_side(const struct adapter_conn *c)
+{
+    return !strncmp(c->target->url, "side", 4) || !strncmp(c->target->url, "http", 4) ||
+           !strncmp(c->target->url, "coap", 4);
+}
+
+static void fake_properties(char *dst, size_t size, const struct adapter_property *p, unsigned n)
+{
+    size_t used = 0;
+    dst[0] = '\0';
+    for (unsigned i = 0; i < n && used < size; i++)
+        used += (size_t)snprintf(dst + used, size - used, "%s%.*s=%.*s", i ? ";" : "", (int)p[i].name_len, p[i].name,
+                                 (int)p[i].value_len, p[i].value);
+}
+
+static void fake_keep_meta(const struct adapter_meta *m)
+{
+    char user[256];
+    fake.last_meta[0] = '\0';
+    if (!m)
+        return;
+    fake_properties(user, sizeof(user), m->user, m->n_user);
+    snprintf(fake.last_meta, sizeof(fake.last_meta),
+             "type=%.*s reply=%.*s correlation=%.*s expiry=%d:%u alias=%d text=%d %s", (int)m->content_type_len,
+             m->content_type ? m->content_type : "", (int)m->response_topic_len,
+             m->response_topic ? m->response_topic : "", (int)m->correlation_len,
+             m->correlation ? (const char *)m->correlation : "", m->has_expiry, m->expiry_s, m->alias, m->payload_text,
+             user);
+}
+
 static int fake_publish(struct adapter_conn *c, const struct adapter_message *m, uint32_t token, struct error *err)
 {
     (void)token;
@@ -131,7 +198,8 @@ static int fake_publish(struct adapter_conn *c, const struct adapter_message *m,
         return error_set(err, ERR_INVALID, "bad topic");
     fake.published++;
     c->pending = fake.new_pending;
-    if (fake.on_publish)
+    fake_keep_meta(m->meta);
+    if (fake.on_publish && !fake_is_side(c))
         fake.on_publish(fake.on_publish_arg, c->owner, m);
     return 0;
 }
@@ -159,13 +227,101 @@ static unsigned fake_pending(const struct adapter_conn *c)
 
 static size_t fake_footprint(const struct adapter_conn *c)
 {
-    return sizeof(*c);
+    (void)c;
+    return offsetof(struct adapter_conn, served); // what is kept for the tests is none of its
 }
 
 static void fake_conn_freeze(struct adapter_conn *c, bool frozen)
 {
     assert_false(c->in_event && frozen);
     c->frozen = frozen;
+}
+
+static int fake_subscribe(struct adapter_conn *c, const char *filter, int qos, uint32_t token, struct error *err);
+
+static int fake_subscribe_with(struct adapter_conn *c, const struct adapter_subscription *sub, uint32_t token,
+                               struct error *err)
+{
+    if (fake_subscribe(c, sub->filter, sub->qos, token, err))
+        return -1;
+    snprintf(fake.last_meta, sizeof(fake.last_meta), "no_local=%d as_published=%d handling=%d id=%u", sub->no_local,
+             sub->retain_as_published, sub->retain_handling, sub->identifier);
+    return 0;
+}
+
+static int fake_request(struct adapter_conn *c, const struct adapter_request *request, uint32_t token,
+                        struct error *err)
+{
+    if (c->state != FAKE_ON)
+        return error_set(err, ERR_STATE, "not connected");
+    if (json_object_get(request->options, "bad"))
+        return error_set(err, ERR_INVALID, "unknown option \"bad\"");
+    struct fake_request *r = calloc(1, sizeof(*r));
+    assert_non_null(r);
+    r->conn = c;
+    r->token = token;
+    r->timeout_us = request->timeout_us;
+    snprintf(r->method, sizeof(r->method), "%s", request->method);
+    snprintf(r->path, sizeof(r->path), "%.*s", (int)request->path_len, request->path);
+    snprintf(r->payload, sizeof(r->payload), "%.*s", (int)request->payload_len,
+             request->payload ? (const char *)request->payload : "");
+    fake_properties(r->headers, sizeof(r->headers), request->headers, request->n_headers);
+    char *text = request->options ? json_dumps(request->options, JSON_SORT_KEYS | JSON_COMPACT) : NULL;
+    snprintf(r->options, sizeof(r->options), "%s", text ? text : "");
+    free(text);
+    r->next = fake.requests;
+    fake.requests = r;
+    fake.n_requests++;
+    return 0;
+}
+
+static void fake_request_cancel(struct adapter_conn *c, uint32_t token)
+{
+    fake.n_cancelled++;
+    fake_forget_requests(c, token);
+}
+
+static int fake_serve(struct adapter_conn *c, const char *path, const json_t *attributes, struct error *err)
+{
+    if (json_object_get(attributes, "rt") && !strcmp(json_string_value(json_object_get(attributes, "rt")), "bad"))
+        return error_set(err, ERR_INVALID, "bad attribute");
+    for (unsigned i = 0; i < 12; i++)
+        if (!c->served[i][0]) {
+            snprintf(c->served[i], sizeof(c->served[i]), "%s", path);
+            return 0;
+        }
+    return error_set(err, ERR_LIMIT, "no more paths");
+}
+
+static void fake_unserve(struct adapter_conn *c, const char *path)
+{
+    for (unsigned i = 0; i < 12; i++)
+        if (!strcmp(c->served[i], path))
+            c->served[i][0] = '\0';
+}
+
+static int fake_respond(struct adapter_conn *c, uint64_t ticket, const struct adapter_response *r, struct error *err)
+{
+    (void)c;
+    if (ticket == 404)
+        return error_set(err, ERR_NOT_FOUND, "the client is gone");
+    fake.answered = r->status;
+    snprintf(fake.answer, sizeof(fake.answer), "%.*s", (int)r->payload_len, r->payload ? (const char *)r->payload : "");
+    fake_properties(fake.answer_headers, sizeof(fake.answer_headers), r->headers, r->n_headers);
+    return 0;
+}
+
+static int fake_notify(struct adapter_conn *c, const char *path, struct error *err)
+{
+    (void)path, (void)err;
+    c->notified++;
+    return 0;
+}
+
+static int fake_served_at(struct adapter_conn *c, struct buf *out, struct error *err)
+{
+    (void)c;
+    return buf_append_str(out, "fake://served") ? error_set(err, ERR_LIMIT, "too long") : 0;
 }
 
 static const char *const fake_schemes[] = {"fake", NULL};
@@ -186,7 +342,22 @@ static const struct adapter_ops fake_ops = {
     .pending = fake_pending,
     .footprint = fake_footprint,
     .conn_freeze = fake_conn_freeze,
+    .subscribe_with = fake_subscribe_with,
+    .request = fake_request,
+    .request_cancel = fake_request_cancel,
+    .serve = fake_serve,
+    .unserve = fake_unserve,
+    .respond = fake_respond,
+    .notify = fake_notify,
+    .served_at = fake_served_at,
 };
+// The same under the names of the real ones, which what goes to them depends on.
+static inline struct adapter_ops fake_as(const char *name)
+{
+    struct adapter_ops ops = fake_ops;
+    ops.name = name;
+    return ops;
+}
 static const struct adapter_ops fake_old_ops = {
     .abi = ADAPTER_ABI + 1, .size = sizeof(struct adapter_ops), .name = "old"};
 static const char *const fake_names[] = {"fake", "mqtt", NULL};
@@ -196,6 +367,21 @@ static inline const struct adapter_ops *fake_find(const char *name)
     if (!strcmp(name, "old"))
         return &fake_old_ops;
     return !strcmp(name, "fake") || !strcmp(name, "mqtt") ? &fake_ops : NULL;
+}
+
+// For side connections: http, coap and side (as mqtt) beside those.
+static inline const struct adapter_ops *fake_find_more(const char *name)
+{
+    static struct adapter_ops fake_http_ops, fake_coap_ops, fake_mqtt_ops;
+    static const char *const more[] = {"http", "https", "coap", "coaps", "side", NULL};
+    struct adapter_ops *const ops[] = {&fake_http_ops, &fake_http_ops, &fake_coap_ops, &fake_coap_ops, &fake_mqtt_ops};
+    fake_http_ops = fake_as("http");
+    fake_coap_ops = fake_as("coap");
+    fake_mqtt_ops = fake_as("mqtt");
+    for (unsigned i = 0; more[i]; i++)
+        if (!strcmp(more[i], name))
+            return ops[i];
+    return fake_find(name);
 }
 
 // --- what the world does ------------------------------------------------------------------------------------------
@@ -234,6 +420,57 @@ static inline void fake_done(struct adapter_conn *c, uint32_t token)
     c->in_event = true;
     c->events->on_done(c->owner, token, 0, NULL);
     c->in_event = false;
+}
+
+// Answers the latest request; NULL body: it fails with code `status`.
+static inline void fake_answer(unsigned status, const char *body, bool more)
+{
+    struct fake_request *r = fake.requests;
+    struct error why = {0};
+    assert_non_null(r);
+    struct adapter_conn *c = r->conn;
+    uint32_t token = r->token;
+    static const struct adapter_property headers[] = {{"X-One", 5, "1", 1}, {"x-two", 5, "a", 1}, {"X-Two", 5, "b", 1}};
+    struct adapter_response response = {.status = status,
+                                        .payload = (const uint8_t *)body,
+                                        .payload_len = body ? strlen(body) : 0,
+                                        .headers = headers,
+                                        .n_headers = 3,
+                                        .latency_us = 12500,
+                                        .attempts = 2,
+                                        .more = more};
+    if (!more)
+        fake_forget_requests(c, token);
+    if (!body)
+        error_set(&why, (enum error_code)status, "no answer");
+    c->in_event = true;
+    c->events->on_response(c->owner, token, body ? &response : NULL, body ? NULL : &why);
+    c->in_event = false;
+}
+
+static inline void fake_ask(struct adapter_conn *c, uint64_t ticket, const char *method, const char *path,
+                            const char *payload)
+{
+    static const struct adapter_property headers[] = {{"Accept", 6, "x", 1}};
+    struct adapter_request r = {.method = method,
+                                .path = path,
+                                .path_len = strlen(path),
+                                .payload = (const uint8_t *)payload,
+                                .payload_len = strlen(payload),
+                                .headers = headers,
+                                .n_headers = 1};
+    c->in_event = true;
+    c->events->on_request(c->owner, ticket, &r);
+    c->in_event = false;
+}
+
+// The newest connection to a URL that holds this text.
+static inline struct adapter_conn *fake_to(const char *url)
+{
+    struct adapter_conn *c = fake.conns;
+    while (c && !strstr(c->target->url, url))
+        c = c->next;
+    return c;
 }
 
 static void fake_hook(struct loop_hook *hook, struct loop *loop)

@@ -9,12 +9,12 @@
 #include "engine/plan.h"
 
 static const char fleet[] =
-    "{\"name\":\"fleet\",\"file\":\"fleet.lua\",\"sha256\":\"ab\",\"duration\":60000000,\"mqtt\":{\"keepAlive\":30,"
+    "{\"name\":\"fleet\",\"file\":\"fleet.lua\",\"sha256\":\"ab\",\"duration\":60000000,\"adapter\":{\"keepAlive\":30,"
     "\"inflight\":5},"
     "\"groups\":["
     "{\"name\":\"sensors\",\"line\":12,\"count\":900,\"behaviour\":true,\"launch\":{\"strategy\":\"linear\",\"rate\":"
     "200},"
-    " \"mqtt\":{\"keepAlive\":10}},"
+    " \"adapter\":{\"keepAlive\":10}},"
     "{\"name\":\"gateways\",\"line\":20,\"count\":99,\"behaviour\":true,\"broker\":\"mqtt://"
     "10.0.0.7\",\"on_error\":\"restart\","
     " \"launch\":{\"strategy\":\"linear\",\"delay\":1000},\"will\":{\"topic\":\"w\",\"payload\":\"p\",\"qos\":1,"
@@ -58,7 +58,7 @@ static void test_all_members(void **state)
     assert_string_equal(s->id_pattern, "${groupId}-${index}");
     assert_string_equal(s->topic_base, "${groupId}/${deviceId}");
     assert_null(s->client_id_pattern);
-    assert_null(s->url); // embedded: not known yet
+    assert_string_equal(s->url, "mqtt://embedded"); // where, is not known yet
     assert_int_equal(s->number, 0);
     assert_int_equal(s->on_error, ON_ERROR_STOP);
     // The group's options over the plan's.
@@ -94,7 +94,7 @@ static void test_broker_of_the_run(void **state)
     struct plan *p = parse("{\"name\":\"x\",\"has_test\":true,\"broker\":\"mqtt://"
                            "h\",\"seed\":7,\"on_shard_lost\":\"fail\",\"stop_timeout\":5,"
                            "\"thresholds\":{},\"models\":[],"
-                           "\"groups\":[{\"name\":\"a\",\"count\":1,\"behaviour\":true,\"launch\":[],\"mqtt\":[]}]}",
+                           "\"groups\":[{\"name\":\"a\",\"count\":1,\"behaviour\":true,\"launch\":[],\"adapter\":[]}]}",
                            &err);
     assert_non_null(p);
     assert_string_equal(p->groups[0].config.url, "mqtt://h");
@@ -158,13 +158,14 @@ static void test_bad_plans(void **state)
     fails(WITH("", GROUP ",\"on_error\":\"ignore\""),
           "on_error: \"ignore\" is none of \"stop\", \"restart\", \"fail\"");
     fails(WITH("", GROUP ",\"memory\":10"), "memory: expected");
-    fails(WITH("", GROUP ",\"mqtt\":[1]"), "mqtt: expected an object");
+    fails(WITH("", GROUP ",\"adapter\":[1]"), "adapter: expected an object");
     fails(WITH("", GROUP ",\"launch\":5"), "launch: expected an object");
     fails(WITH("", GROUP ",\"will\":{}"), "will: expected a topic");
     fails(WITH("", GROUP ",\"will\":{\"topic\":\"x\",\"qos\":5}"), "will: qos: expected an integer from 0 to 2");
     fails(WITH("", GROUP ",\"launch\":{\"strategy\":\"random\"}"), "random");
     fails(WITH("", GROUP ",\"broker\":\"mqtt://\""), "x.lua:3: group \"a\": broker");
-    fails(WITH("", GROUP ",\"broker\":\"embedded\""), "is for the scenario");
+    fails(WITH("", GROUP ",\"broker\":\"ftp://embedded\""), "nothing embedded speaks \"ftp\"; valid: mqtt, mqtts");
+    fails(WITH("", GROUP ",\"broker\":\"mqtts://embedded:8883\""), "leave :8883 out");
     fails(WITH("\"broker\":\"\",", GROUP), "expected a URL");
     fails(WITH("\"broker\":\"mqtt://h:99999\",", GROUP), "x.lua: broker");
     fails(WITH("\"on_shard_lost\":\"cry\",", GROUP), "none of \"restart\", \"fail\"");

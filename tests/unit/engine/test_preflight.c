@@ -116,7 +116,7 @@ static void what_does_not_fit_says_numbers_and_remedy(void **state)
     assert_int_equal(a.rc, -1);
     assert_non_null(strstr(a.err.text, "70,064"));
     assert_non_null(strstr(a.err.text, "ip_local_port_range"));
-    a = ask(plan_of(900000000, ",\"mqtt\":{\"source\":[\"a\",\"b\"]}", 0, ""), 4000, 0, 0, false, 1024, 16000);
+    a = ask(plan_of(900000000, ",\"adapter\":{\"source\":[\"a\",\"b\"]}", 0, ""), 4000, 0, 0, false, 1024, 16000);
     assert_int_equal(a.rc, -1);
     a = ask(plan_of(10, "", 0, ""), 0, 5, 4, false, 512, 512);
     assert_int_equal(a.err.code, ERR_INVALID);
@@ -154,16 +154,23 @@ static void virtual_time_needs_memory_and_cores_alone(void **state)
     plan_delete(plan);
 }
 
+#define OTHER ",\"broker\":\"mqtt://other\""
+
 static void ports_are_counted_per_path(void **state)
 {
     (void)state;
-    struct answer a = ask(plan_of(15000, "", 15000, ""), 0, 0, 0, false, 4096, 16000); // same target: together
+    struct answer a = ask(plan_of(15000, OTHER, 15000, OTHER), 0, 0, 0, false, 4096, 16000); // same target: together
     assert_int_equal(a.p.ports_needed, 30064);
-    a = ask(plan_of(15000, ",\"mqtt\":{\"source\":\"127.0.0.2\"}", 15000, ",\"mqtt\":{\"source\":\"127.0.0.3\"}"), 0, 0,
-            0, false, 4096, 16000);
+    a = ask(plan_of(15000, ",\"broker\":\"embedded\"", 15000, ",\"broker\":\"mqtt://embedded\""), 0, 0, 0, false, 4096,
+            16000); // spread over 30 addresses of loopback
+    assert_int_equal(a.p.ports_needed, 2 * 4096 + 64);
+    a = ask(plan_of(15000, OTHER ",\"adapter\":{\"source\":\"127.0.0.0/28\"}", 1, ""), 0, 0, 0, false, 4096, 16000);
+    assert_int_equal(a.p.ports_needed, 15000 / 14 + 1 + 64);
+    a = ask(plan_of(15000, ",\"adapter\":{\"source\":\"127.0.0.2\"}", 15000, ",\"adapter\":{\"source\":\"127.0.0.3\"}"),
+            0, 0, 0, false, 4096, 16000);
     assert_int_equal(a.p.ports_needed, 15064);
     assert_int_equal(a.rc, 0);
-    a = ask(plan_of(15000, "", 12000, ",\"broker\":\"mqtt://other\""), 0, 0, 0, false, 4096, 16000);
+    a = ask(plan_of(15000, OTHER, 12000, ",\"broker\":\"mqtt://another\""), 0, 0, 0, false, 4096, 16000);
     assert_int_equal(a.p.ports_needed, 15064);
 }
 

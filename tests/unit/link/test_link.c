@@ -655,6 +655,127 @@ static void a_paused_link_stands_still(void **state)
     fixture_destroy(&f);
 }
 
+// --- filters of one connection
+
+struct marked { // remembers what it was told, in order, in a shared text
+    struct link_filter f;
+    char *log;
+    char mark;
+};
+
+static void mark(struct link_filter *f, char what)
+{
+    struct marked *m = (struct marked *)f;
+    size_t n = strlen(m->log);
+    m->log[n] = what;
+    m->log[n + 1] = m->mark;
+    m->log[n + 2] = '\0';
+}
+
+static int marked_down(struct link_filter *f, const uint8_t *bytes, size_t n, struct error *err)
+{
+    mark(f, 'd');
+    return link_filter_down(f, bytes, n, err);
+}
+
+static void marked_up(struct link_filter *f, const uint8_t *bytes, size_t n)
+{
+    if (n == 1 && *bytes == '!') { // gives up
+        struct error why;
+        error_set(&why, ERR_PROTOCOL, "no !");
+        (void)!link_filter_down(f, (const uint8_t *)"alert", 5, NULL);
+        link_filter_closed(f, &why);
+        return;
+    }
+    link_filter_up(f, bytes, n);
+}
+
+static void marked_finish(struct link_filter *f)
+{
+    mark(f, 'f');
+    (void)!link_filter_down(f, (const uint8_t *)"bye", 3, NULL);
+}
+
+static size_t marked_footprint(const struct link_filter *f)
+{
+    (void)f;
+    return 1000;
+}
+
+static void marked_destroy(struct link_filter *f)
+{
+    mark(f, 'x');
+    free(f);
+}
+
+static const struct link_filter_type marked_type = {.name = "marked",
+                                                    .down = marked_down,
+                                                    .up = marked_up,
+                                                    .finish = marked_finish,
+                                                    .footprint = marked_footprint,
+                                                    .destroy = marked_destroy};
+
+static struct link_filter *marked_new(char *log, char name)
+{
+    struct marked *m = calloc(1, sizeof *m);
+    m->f.type = &marked_type;
+    m->log = log;
+    m->mark = name;
+    return &m->f;
+}
+
+static void push_fault(void *arg, struct link *link)
+{
+    link_filter_push(link, marked_new(arg, '1'));
+}
+
+static void filters_of_a_connection(void **state)
+{
+    (void)state;
+    struct fixture f;
+    char log[200] = "";
+    uint8_t got[64];
+    struct link_env_config config = {.on_create = push_fault, .on_create_arg = log};
+    fixture_create(&f, &config);
+    // What was pushed for the connection lies above what on_create pushes.
+    link_filter_push(&f.end.link, marked_new(log, '2'));
+    link_filter_push(&f.end.link, marked_new(log, '3'));
+    fixture_open(&f);
+    assert_int_equal(link_footprint(&f.end.link), 3000);
+    assert_int_equal(link_send(&f.end.link, "x", 1, NULL), 0);
+    assert_string_equal(log, "d3d2d1");
+    // In order: each says its last word, from the top down, behind what was sent.
+    log[0] = '\0';
+    link_close(&f.end.link, LINK_FLUSH);
+    assert_string_equal(log, "f3d2d1f2d1f1");
+    assert_int_equal(peer_read(&f, got, 10), 10);
+    assert_memory_equal(got, "xbyebyebye", 10);
+    loop_turn(f.loop, 0);
+    close(f.peer);
+    // A filter that gives up: its last words are sent before the end.
+    log[0] = '\0';
+    fixture_open(&f);
+    assert_int_equal(write(f.peer, "!", 1), 1);
+    WAIT(&f, f.end.closed);
+    assert_int_equal(f.end.why.code, ERR_PROTOCOL);
+    assert_int_equal(peer_read(&f, got, sizeof got), 8);
+    assert_memory_equal(got, "alertbye", 8);
+    assert_string_equal(log, "f1x1");
+    // A connection that cannot be opened takes its filters with it, and so does closing one that never was.
+    log[0] = '\0';
+    struct link_addr nowhere = f.addr;
+    ((struct sockaddr_in *)&nowhere.addr)->sin_addr.s_addr = htonl(0xc0000201); // 192.0.2.1 cannot be bound
+    link_filter_push(&f.end.link, marked_new(log, '2'));
+    assert_int_equal(link_open(&f.end.link, &f.addr, &nowhere, NULL), -1);
+    assert_null(f.end.link.top);
+    link_filter_push(&f.end.link, marked_new(log, '3'));
+    link_close(&f.end.link, LINK_ABORT);
+    assert_null(f.end.link.top);
+    loop_turn(f.loop, 0);
+    assert_string_equal(log, "x3x2");
+    fixture_destroy(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -671,6 +792,7 @@ int main(void)
         cmocka_unit_test(filters_come_and_go_while_open),
         cmocka_unit_test(adopted_descriptors),
         cmocka_unit_test(a_paused_link_stands_still),
+        cmocka_unit_test(filters_of_a_connection),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -121,6 +121,13 @@ static inline const struct model *stage_model(struct stage *st, const json_t *g,
     return st->models[place];
 }
 
+// What the engine makes of a group's target: URLs of http and coap as they are, anything else is the fake's.
+static inline const char *stage_url(const json_t *g)
+{
+    const char *url = json_string_value(json_object_get(g, "broker"));
+    return url && (!strncmp(url, "http", 4) || !strncmp(url, "coap", 4)) ? url : "fake://nowhere";
+}
+
 static inline void stage_add_group(struct stage *st, const json_t *g)
 {
     static const char *const policies[] = {"stop", "restart", "fail"};
@@ -129,10 +136,12 @@ static inline void stage_add_group(struct stage *st, const json_t *g)
                               .number = (unsigned)json_integer_value(json_object_get(g, "number")),
                               .count = (uint64_t)json_integer_value(json_object_get(g, "count")),
                               .behaviour = json_is_true(json_object_get(g, "behaviour")),
-                              .url = "fake://nowhere",
+                              .url = stage_url(g),
                               .qos = (int)json_integer_value(json_object_get(g, "qos")),
                               .max_restarts = (unsigned)json_integer_value(json_object_get(g, "max_restarts"))};
     gc.model = stage_model(st, g, gc.number);
+    gc.username = json_string_value(json_object_get(g, "username"));
+    gc.password = json_string_value(json_object_get(g, "password"));
     for (unsigned i = 0; i < 3; i++)
         if (strcmp(policy, policies[i]) == 0)
             gc.on_error = (enum on_error)i;
@@ -147,6 +156,7 @@ static inline void stage_start(struct stage *st, const char *text)
     if (!st->plan)
         fail_msg("line %d: %s", st->diagnostics[0].line, st->diagnostics[0].message);
     struct fleet_config fc = fake_fleet_config();
+    fc.find_adapter = fake_find_more;
     fc.env.metrics = st->metrics;
     fc.ops = st->ops->device_ops(st->scenario);
     fc.ops_arg = st->scenario;

@@ -68,7 +68,10 @@ static void test_load_bad(void **state)
         {HEAD "local g = iotix.group { name = 'g', behaviour = print, launch = { strategy = 'batch', rate = 2 } }",
          "IOTX010", "has no rate; it has: strategy, batch_size, delay", 2, 104},
         {HEAD "local c = iotix.mqtt { will = { topic = 'a', pyload = 'x' } }", "IOTX010",
-         "will: unknown key \"pyload\"; valid: payload, qos, retain, topic; did you mean \"payload\"?", 2, 104},
+         "will: unknown key \"pyload\"; valid: content_type, correlation, delay, expiry, payload, qos, response_topic, "
+         "retain, "
+         "topic, user; did you mean \"payload\"?",
+         2, 104},
         {HEAD "local c = iotix.mqtt { reconnect = 5 }", "IOTX010", "reconnect: expected true, false or a table", 2,
          104},
         {HEAD "local p = iotix.params { A = { type = 'nubmer' } }", "IOTX010", "expected one of: string, number", 2,
@@ -388,9 +391,9 @@ static void test_errors_name_the_authors_line(void **state)
         {"dev:publish('a', 1, { 1 })", "unknown key \"(list item)\""},
         {"dev:subscribe('a', 5)", "expected a table of options or a function, got number"},
         {"dev:subscribe('a', {}, 5)", "expected a function, got number"},
-        {"dev:on('comand', print)",
-         "dev:on: expected one of command, message, connect, disconnect, got \"comand\"; did you mean \"command\"?"},
-        {"dev:on(nil, print)", "expected one of command, message, connect, disconnect, got nil"},
+        {"dev:on('comand', print)", "dev:on: expected one of command, message, connect, disconnect, auth, got "
+                                    "\"comand\"; did you mean \"command\"?"},
+        {"dev:on(nil, print)", "expected one of command, message, connect, disconnect, auth, got nil"},
         {"dev:on('message')", "function expected"},
         {"dev:wait('command')", "dev:wait: expected one of message, connect, disconnect, got \"command\""},
         {"dev:wait('message', -1)", "is negative"},

@@ -12,7 +12,8 @@ static const char walk_text[] =
     "local shared, calls = {}, 0\n"
     "local functions = {}\n"
     // What the library offers cannot be walked through its read-only view: the names are those of the annotations.
-    "local library = { 'group', 'scenario', 'env', 'params', 'mqtt', 'sleep', 'spawn', 'now', 'elapsed', 'log', "
+    "local library = { 'group', 'scenario', 'env', 'params', 'mqtt', 'http', 'coap', 'connection', 'sleep', 'spawn', "
+    "'now', 'elapsed', 'log', "
     "'abort',\n"
     "  'expect', gen = { 'uniform', 'normal', 'exponential', 'walk', 'sequence', 'constant', 'choice' }, json = { "
     "'encode', 'decode' } }\n"
@@ -22,7 +23,14 @@ static const char walk_text[] =
     "functions[#functions + 1] = iotix.expect.message\n"
     "local methods = { 'connect', 'disconnect', 'publish', 'subscribe', 'unsubscribe', 'on', 'every', 'sleep', 'wait', "
     "'log',\n"
-    "  'telemetry', 'topic' }\n"
+    "  'telemetry', 'topic', 'request', 'get', 'post', 'delete', 'fetch', 'observe', 'serve', 'notify', 'served_at', "
+    "'open' "
+    "}\n"
+    "local conn_methods = { 'publish', 'subscribe', 'unsubscribe', 'on', 'wait', 'request', 'get', 'put', 'observe', "
+    "'serve', 'notify', 'served_at', 'close', 'cancel', 'active', 'json' }\n"
+    "local places = { iotix.connection { url = 'side://one' }, iotix.http { url = 'http://two', token = '${deviceId}' "
+    "},\n"
+    "  iotix.coap { url = 'coap://three' }, iotix.connection { url = 'side://four', options = { bad = true } } }\n"
     "local function handler(m) if type(m) == 'table' then return m.json end end\n"
     "local meant = { { 'connect' }, { 'connect', { timeout = '10ms' } }, { 'publish', 'a', 1, { qos = 1, wait = true } "
     "},\n"
@@ -30,6 +38,15 @@ static const char walk_text[] =
     "'unsubscribe', 'x/#' },\n"
     "  { 'on', 'command', handler }, { 'on', 'message', handler }, { 'on', 'disconnect', handler }, { 'wait', "
     "'message' },\n"
+    "  { 'open', places[1], { timeout = '50ms' } }, { 'open', places[2] }, { 'open', places[3], { retry = false } },\n"
+    "  { 'observe', '/o', handler }, { 'serve', '/s', handler }, { 'serve', '/s/*', { rt = 'x' }, handler }, { "
+    "'notify', "
+    "'/s' },\n"
+    "  { 'get', '/g', { timeout = '1s' } }, { 'post', '/p', { a = 1 } }, { 'request', { path = '/r', headers = { A = "
+    "'b' } "
+    "} },\n"
+    "  { 'publish', 'a', 1, { user = { a = { '1', '2' } }, correlation = 'c', response_topic = 'r', expiry = 5 } },\n"
+    "  { 'on', 'auth', handler },\n"
     "  { 'wait', 'connect', '5ms' }, { 'sleep', '5ms' }, { 'every', '1ms' }, { 'disconnect', 'abrupt' } }\n"
     "local cyclic, deep, wide, long = {}, {}, {}, ('x'):rep(70000)\n"
     "cyclic.me = cyclic\n"
@@ -48,7 +65,7 @@ static const char walk_text[] =
     "  { topic = '#', within = 0 }, { name = 'g', behaviour = print }, 'message', 'connect', 'disconnect', 'command', "
     "'warn', 'debug',\n"
     "  'abrupt', 'graceful', '{\"a\":[1,null]}', '[[[[', iotix.json.null, function() end, function(...) return ... "
-    "end, iotix,\n"
+    "end, iotix, places[1], places[2], places[3], places[4],\n"
     "  iotix.json, string, coroutine.create(function() coroutine.yield() end), setmetatable({}, { __index = function() "
     "return 1 end }) }\n"
     "local function walker(dev)\n"
@@ -85,7 +102,10 @@ static const char walk_text[] =
     "      call(functions[draw(#functions)], n, unpack(args, 1, n))\n"
     "    elseif kind <= 17 then\n"
     "      local v = mine[draw(40)]\n"
-    "      if draw(3) > 1 then call(function(...) return v(...) end, n, unpack(args, 1, n))\n"
+    "      if draw(2) > 1 then call(function(...) return v[conn_methods[draw(#conn_methods)]](...) end, n + 1, v, "
+    "unpack(args, "
+    "1, n))\n"
+    "      elseif draw(3) > 1 then call(function(...) return v(...) end, n, unpack(args, 1, n))\n"
     "      else call(function(...) return v[draw(2) > 1 and 'cancel' or 'alive'](...) end, 1, v) end\n"
     "    else\n"
     "      local k, v = argument(), argument()\n"
@@ -139,18 +159,50 @@ static void on_publish(void *arg, struct device *d, const struct adapter_message
                  m->payload);
 }
 
+// Their connections beside their own.
+static void disturb_side(struct walk *w, struct adapter_conn *c)
+{
+    static const char *const paths[] = {"/s", "/s/x?y=1", "", "/nowhere"};
+    uint64_t what = rng_u64(&w->rng) % 64;
+    if (c->closing)
+        return;
+    if (c->state == FAKE_ON && what < 4)
+        fake_message(c, "x/y");
+    else if (c->state == FAKE_ON && what < 6)
+        fake_ask(c, what, "GET", paths[rng_u64(&w->rng) % 4], "{}");
+    else if (c->state == FAKE_ON && what == 6)
+        fake_offline(c, ERR_CLOSED, true);
+    else if (c->state != FAKE_OFF && what == 7)
+        fake_offline(c, ERR_CLOSED, false);
+    else if (c->state == FAKE_ON && what == 8)
+        c->pending = 3;
+    else if (what == 9)
+        c->pending = 0;
+    else if (c->state == FAKE_RETRYING)
+        fake_online(c, false);
+}
+
 // The world of the walkers: every turn one of their connections gets an answer, a message, a loss.
 static void disturb(struct loop_hook *hook, struct loop *loop)
 {
     struct walk *w = container_of(hook, struct walk, hook);
     (void)loop;
     static const char *const topics[] = {"x/y", "walkers/walkers-1/command", "walkers/walkers-2/command", "", "a"};
+    if (fake.requests && rng_u64(&w->rng) % 4 == 0)
+        fake_answer(rng_u64(&w->rng) % 2 ? 200 : ERR_CLOSED, rng_u64(&w->rng) % 3 ? "{\"a\":1}" : NULL,
+                    rng_u64(&w->rng) % 3 == 0);
     for (struct adapter_conn *c = fake.conns; c; c = c->next) {
+        if (fake_is_side(c)) {
+            disturb_side(w, c);
+            continue;
+        }
         struct device *d = c->owner;
         if (strcmp(d->group->config.name, "walkers") || c->closing || rng_u64(&w->rng) % 8)
             continue;
         uint64_t what = rng_u64(&w->rng) % 16;
-        if (c->state == FAKE_ON && what < 6)
+        if (c->state == FAKE_ON && what == 0)
+            fake_ask(c, what, "POST", "/s", "x");
+        else if (c->state == FAKE_ON && what < 6)
             fake_message(c, topics[what % 5]);
         else if (c->state == FAKE_ON && what < 12)
             c->events->on_done(c->owner, (uint32_t)(d->next_token - what % 4), (int)(what % 3), NULL);

@@ -1,0 +1,40 @@
+// Every socket of the HTTP adapter comes from here: address, source address, options, the count of them.
+//
+// libcurl is told a made-up numeric address for each device (CURLOPT_CONNECT_TO): its connection cache, which all
+// devices of a multi handle share, looks for connections by that address, so a device only ever finds its own. When it
+// opens a socket, the address is replaced by the true one, from our resolver: no thread of libcurl's looks names up.
+#pragma once
+#include <curl/curl.h>
+#include "adapter/http/target.h"
+
+// The seam for faults: where to connect in place of `to`. A layer that puts a struct link between gives the address of
+// a listening socket of its own (AF_UNIX, an abstract name for each connection, say), accepts there and bridges to
+// `to`, from `source` (len 0: none). -1: err. (A socketpair would not do: libcurl 7.88 connects whatever it is given.)
+struct http_socket_hook {
+    int (*route)(void *arg, const struct link_addr *to, const struct link_addr *source, struct link_addr *via,
+                 struct error *err);
+    void *arg;
+};
+
+struct http_socket {
+    ev_io io;
+    struct http_target *target;
+    struct http_multi *multi;
+    struct adapter_conn *conn;        // NULL: deleted or closed; the socket is shut down and waits for libcurl
+    struct http_lane *lane;           // NULL: of another origin
+    struct http_socket *next, **prev; // of the same conn
+    struct ssl_st *ssl;               // https: freed by libcurl just before it closes the socket
+    int wanted;                       // EV_READ | EV_WRITE
+    bool frozen;
+};
+
+// CURLOPT_OPENSOCKETFUNCTION (clientp: the exchange) and CURLOPT_CLOSESOCKETFUNCTION (the target).
+curl_socket_t http_socket_open(void *clientp, curlsocktype purpose, struct curl_sockaddr *address);
+int http_socket_close(void *clientp, curl_socket_t fd);
+// CURLMOPT_SOCKETFUNCTION.
+int http_socket_watch(CURL *easy, curl_socket_t fd, int what, void *userp, void *socketp);
+// The connections of a device end: FIN, or RST. libcurl finds them dead and closes them when it next looks.
+void http_sockets_end(struct adapter_conn *conn, enum adapter_close mode);
+// The same for one lane, which is about to be freed.
+void http_lane_end(struct adapter_conn *conn, struct http_lane *lane);
+void http_sockets_freeze(struct adapter_conn *conn, bool frozen);

@@ -1,0 +1,258 @@
+-- Protocol plugins of the host: what --plugin says of broken files, C adapters and Lua adapters against a server, links.
+local proc = require "tests.integration.proc"
+
+local built = {}
+local function plugin(source)
+  if built[source] == nil then
+    local so = proc.dir() .. "/" .. source .. ".so"
+    local r = proc.shell("cc -std=gnu11 -fPIC -shared -fvisibility=hidden -Wl,-z,defs -DIOTIX_PLUGIN -I" .. proc.root
+      .. "/runtime -o " .. so .. " " .. proc.root .. "/deploy/plugins/line/" .. source .. ".c $(pkg-config --cflags --libs jansson)")
+    assert(r.code == 0, r.err)
+    built[source] = so
+  end
+  return built[source]
+end
+
+local function server(...)
+  local p = proc.start(proc.command { "python3", "-u", proc.root .. "/tests/integration/line_server.py", ... })
+  p.port = tonumber(proc.wait(10, function() return p.out():match("port (%d+)") end))
+  function p.count(pattern)
+    local _, n = p.out():gsub(pattern, "")
+    return n
+  end
+  return p
+end
+
+local function scenario(text) return proc.write(proc.dir() .. "/s.lua", "local iotix = require 'iotix'\n" .. text) end
+
+local function run(text, ...)
+  local dir = proc.dir()
+  local r = proc.run({ scenario(text), "--progress", "none", "--seed", "1", "--summary-json", dir .. "/s.json", ... }, 40)
+  r.json = proc.read(dir .. "/s.json") or ""
+  return r
+end
+
+local function metric(r, name)
+  return tonumber(r.json:match('"' .. name .. '":%s*{[^{}]-"count":%s*(%d+)')) or 0
+end
+
+describe("plugins", function()
+  teardown(proc.cleanup)
+
+  it("are refused with what is wrong, before anything runs", function()
+    local text = 'return iotix.scenario { name = "x", duration = "1s", groups = { iotix.group { name = "g", behaviour = function() end } } }'
+    local file = scenario(text)
+    for path, pattern in pairs {
+      ["/nowhere.so"] = "error IOTX050: plugin /nowhere.so: No such file",
+      ["/tmp"] = "this is a directory",
+      [file] = "this is no shared object",
+    } do
+      for _, mode in ipairs { { file }, { "check", file } } do
+        local r = proc.run({ mode[1], mode[2] or "-q", "--plugin", path })
+        assert.are.equal(104, r.code, r.err)
+        assert.is_truthy(r.err:find(pattern, 1, true), r.err)
+      end
+    end
+    local twice = proc.run({ file, "--plugin", plugin("tcp"), "--plugin", plugin("tcp"), "--progress", "none" })
+    assert.are.equal(104, twice.code)
+    assert.is_truthy(twice.err:find('an adapter named "line" is there already', 1, true), twice.err)
+  end)
+
+  it("without its plugin a scheme names the adapters there are", function()
+    local r = run [[return iotix.scenario { name = "x", duration = "1s", groups = { iotix.group { name = "g",
+      connection = iotix.connection { url = "line://127.0.0.1:1" }, behaviour = function(dev) dev:connect() end } } }]]
+    assert.are.equal(104, r.code)
+    assert.is_truthy(r.err:find('no adapter for "line"; valid: mqtt', 1, true), r.err)
+  end)
+
+  it("speak TCP: acknowledged, answered, refused once, cut off and reconnected, on two shards", function()
+    local s = server("--refuse", "1", "--cut", "3", "--cuts", "1")
+    local r = run(([[
+      local function b(dev)
+        assert(dev:connect { timeout = "10s" })
+        dev:on("message", function(m) print("got " .. m.topic .. "=" .. m.payload) end)
+        for i in dev:every("100ms") do dev:publish("t/" .. dev.id .. "/ask", "v" .. i, { qos = i %% 2 }) end
+      end
+      return iotix.scenario { name = "p", duration = "3s", groups = { iotix.group { name = "line", count = 4, behaviour = b,
+        connection = iotix.connection { url = "line://127.0.0.1:%d",
+          options = { reconnect = { initial = "50ms", max = "100ms" } } } } } }]]):format(s.port),
+      "--plugin", plugin("tcp"), "--shards", "2")
+    assert.are.equal(0, r.code, r.err)
+    assert.are.equal(5, s.count("hello line%-%d")) -- four and one again
+    assert.is_truthy(r.err:find("got t/line%-%d/answer=v%d"), r.err)
+    assert.is_truthy(s.count("pub t/line%-%d/ask v%d") > 40)
+    assert.is_truthy(proc.wait(5, function() return s.count("bye line%-%d") >= 4 end), s.out())
+    assert.is_truthy(metric(r, "reconnects") == 1 or r.json:find('"reconnects"'), r.json:sub(1, 3000))
+  end)
+
+  it("speak UDP, and nobody there is an error of the messages, not of the device", function()
+    local s = server()
+    local text = [[
+      local function b(dev)
+        assert(dev:connect())
+        dev:on("message", function(m) print("got " .. m.topic .. "=" .. m.payload) end)
+        print(tostring(select(3, dev:publish("a", "x", { qos = 1 }))))
+        for i in dev:every("100ms") do dev:publish("u/" .. dev.id .. "/ask", "v" .. i) end
+      end
+      return iotix.scenario { name = "p", duration = "1s", groups = { iotix.group { name = "udp", count = 3, behaviour = b,
+        connection = iotix.connection { url = "line+udp://127.0.0.1:%d" } } } }]]
+    local r = run(text:format(s.port), "--plugin", plugin("udp"))
+    assert.are.equal(0, r.code, r.err)
+    assert.is_truthy(r.err:find("got u/udp%-%d/answer=v%d"), r.err)
+    assert.is_truthy(r.err:find("unsupported", 1, true), r.err)
+    assert.is_truthy(s.count("udp u/udp%-%d/ask v%d") >= 15)
+    s.signal(9)
+    assert.is_truthy(s.wait(10))
+    r = run(text:format(s.port), "--plugin", plugin("udp"))
+    assert.is_truthy(r.json:find("reason:refused", 1, true) or r.json:find('"refused"', 1, true), r.json:sub(1, 3000))
+  end)
+
+  it("have options of their own checked, and those of every adapter", function()
+    local function bad(options)
+      return run(([[return iotix.scenario { name = "x", duration = "1s", groups = { iotix.group { name = "g",
+        connection = iotix.connection { url = "line://127.0.0.1:1", options = %s }, behaviour = function() end } } }]]):format(options),
+        "--plugin", plugin("tcp"))
+    end
+    local r = bad('{ reconect = true }')
+    assert.are.equal(104, r.code)
+    assert.is_truthy(r.err:find('unknown option "reconect"', 1, true) and r.err:find('did you mean "reconnect"', 1, true), r.err)
+    assert.is_truthy(bad('{ reconnect = { factor = 0 } }').err:find("factor: expected 1 to 100", 1, true))
+    assert.is_truthy(bad('{ source = "nonsense" }').err:find("nonsense", 1, true))
+  end)
+end)
+
+describe("adapters in Lua", function()
+  teardown(proc.cleanup)
+
+  it("run the example against a server", function()
+    local s = server("--refuse", "1", "--cut", "4", "--cuts", "1")
+    local r = proc.run({ "scenarios/lua-adapter.lua", "-p", "server=127.0.0.1:" .. s.port, "-p", "devices=3", "-d", "3s",
+      "--progress", "none" }, 40)
+    assert.are.equal(0, r.code, r.err)
+    assert.are.equal(4, s.count("hello meters%-%d"))
+    assert.is_truthy(r.err:find("got meters/meters%-%d/answer reading"), r.err)
+    assert.is_nil(r.err:find("traceback", 1, true), r.err)
+    assert.is_truthy(proc.wait(5, function() return s.count("bye meters%-%d") >= 3 end), s.out())
+  end)
+
+  it("end their connection, not the device, when they raise; and make it anew", function()
+    local s = server()
+    local r = run(([[
+      local calls = 0
+      local line = iotix.adapter { name = "line",
+        connect = function(conn)
+          local link = assert(conn:dial())
+          link:write("HELLO " .. conn:field("client_id") .. "\n")
+          assert(link:read_line("2s") == "OK")
+          conn.link = link
+          return true
+        end,
+        publish = function(conn, m)
+          calls = calls + 1
+          if calls == 2 then error("oops") end
+          return conn.link:write("PUB " .. m.topic .. " " .. m.payload .. "\n")
+        end }
+      local function b(dev)
+        assert(dev:connect())
+        dev:on("disconnect", function() print("lost") end)
+        for i in dev:every("100ms") do dev:publish("t", tostring(i)) end
+      end
+      return iotix.scenario { name = "p", duration = "2s", groups = { iotix.group { name = "g", behaviour = b,
+        connection = line { url = "line://127.0.0.1:%d", reconnect = { initial = "50ms", jitter = false } } } } }]]):format(s.port))
+    assert.are.equal(0, r.code, r.err)
+    assert.are.equal(2, s.count("hello g%-1"))
+    assert.is_truthy(r.err:find("oops", 1, true) and r.err:find("lost", 1, true), r.err)
+    assert.is_truthy(s.count("pub g/g%-1/t %d+") > 8, s.out() .. r.err)
+  end)
+
+  it("say why a connection did not come up, and time out", function()
+    local s = server("--mute")
+    local r = run(([[
+      local line = iotix.adapter { name = "line",
+        connect = function(conn)
+          local link = conn:dial()
+          link:write("HELLO x\n")
+          return link:read_line()
+        end, publish = function() return true end }
+      local none = iotix.adapter { name = "none", schemes = { "none", "nil" },
+        connect = function(conn) return nil, "no " .. conn.options.what, "protocol" end, publish = function() return true end,
+        options = { what = "string" } }
+      local function b(dev)
+        local ok, message, code = dev:connect { timeout = "5s" }
+        print(tostring(ok) .. "|" .. message .. "|" .. code)
+        dev:sleep("10s")
+      end
+      return iotix.scenario { name = "p", duration = "1s", groups = {
+        iotix.group { name = "a", behaviour = b, connection = line { url = "line://127.0.0.1:%d", connect_timeout = "300ms", reconnect = false } },
+        iotix.group { name = "b", behaviour = b, connection = none { url = "nil://127.0.0.1:1", what = "luck", reconnect = false } } } }]]):format(s.port))
+    assert.is_truthy(r.err:find("nil|127.0.0.1:%d+: connect did not end within 300 ms|timeout"), r.err)
+    assert.is_truthy(r.err:find("nil|127.0.0.1:1: no luck|protocol", 1, true), r.err)
+  end)
+
+  it("check what they are given", function()
+    local good = "connect = function() end, publish = function() end"
+    for text, pattern in pairs {
+      ['iotix.adapter { name = "X", ' .. good .. ' }'] = "name: expected a name of at most 15",
+      ['iotix.adapter { name = "mqtt", ' .. good .. ' }'] = 'an adapter named "mqtt" is there already',
+      ['iotix.adapter { name = "a", schemes = { "ws" }, ' .. good .. ' }'] = 'scheme "ws" is taken already',
+      ['iotix.adapter { name = "a", connect = 1, publish = print }'] = "connect: expected a function",
+      ['iotix.adapter { name = "a", publish = print }'] = "connect is missing",
+      ['iotix.adapter { name = "a", conect = print, ' .. good .. ' }'] = 'did you mean "connect"',
+      ['iotix.adapter { name = "a", options = { x = "nothing" }, ' .. good .. ' }'] = "options: x: expected one of",
+      ['iotix.adapter { name = "a", ' .. good .. ' } { url = "b://x:1" }'] = "url: expected a URL such as a://host:port",
+      ['iotix.connection { url = "nonsense" }'] = "url: expected a URL",
+    } do
+      local r = run(text .. '\nreturn iotix.scenario { name = "x", duration = "1s", groups = { iotix.group { name = "g", behaviour = function() end } } }')
+      assert.are.equal(104, r.code, text .. "\n" .. r.err)
+      assert.is_truthy(r.err:find(pattern, 1, true), text .. "\n" .. r.err)
+    end
+  end)
+end)
+
+describe("links", function()
+  teardown(proc.cleanup)
+
+  it("read lines and bytes, time out, are refused and closed", function()
+    local s = server()
+    local r = run(([[
+      local function b(dev)
+        local link = assert(iotix.link.connect { host = "127.0.0.1", port = %d })
+        assert(link:write("HELLO me\n"))
+        print("line " .. link:read_line("2s"))
+        local nothing, message, code = link:read(1, "100ms")
+        print("timeout " .. tostring(nothing) .. message .. code)
+        link:write("PUB7 a/ask b\n")
+        print("bytes " .. link:read(3, "2s") .. "|" .. link:read_line("2s"))
+        print("more " .. link:read(nil, "2s"))
+        print("raised " .. tostring(select(2, pcall(link.receive, link))))
+        print("raised " .. tostring(select(2, pcall(link.read, link, 0))))
+        iotix.spawn(function() print("reader " .. tostring(select(3, link:read(1)))) end)
+        dev:sleep("50ms")
+        print("raised " .. tostring(select(2, pcall(link.read, link, 1))))
+        link:close()
+        print("closed " .. select(3, link:write("x")))
+        print("refused " .. select(3, iotix.link.connect { host = "127.0.0.1", port = 1 }))
+        print("unknown " .. select(3, iotix.link.connect { host = "no.such.host.invalid", port = 1 }))
+        local udp = assert(iotix.link.datagram { host = "127.0.0.1", port = %d })
+        udp:send("PUB d/ask e")
+        print("datagram " .. udp:receive("2s"))
+        local n = 0
+        repeat
+          local more = iotix.link.connect { host = "127.0.0.1", port = %d }
+          n = n + (more and 1 or 0)
+        until not more
+        print("links " .. n)
+        print("key " .. tostring(select(2, pcall(iotix.link.connect, { host = "x", prt = 1 }))))
+        dev:sleep("10s")
+      end
+      return iotix.scenario { name = "p", duration = "3s", groups = { iotix.group { name = "g", behaviour = b } } }]]):format(
+      s.port, s.port, s.port), "-b", "mqtt://127.0.0.1:1")
+    for _, text in ipairs { "line OK", "timeout nilnothing came in timetimeout", "bytes ACK| 7", "more MSG a/answer b",
+      "it is a stream; use read or read_line", "expected 1 to 1048576 bytes", "another task waits at this link already",
+      "reader cancelled", "closed closed", "refused refused", "unknown resolve", "datagram MSG d/answer e", "links 15",
+      'unknown key "prt"' } do
+      assert.is_truthy(r.err:find(text, 1, true), text .. "\n" .. r.err)
+    end
+    assert.is_truthy(proc.wait(5, function() return s.count("bye") >= 1 end)) -- closed with the device
+  end)
+end)
