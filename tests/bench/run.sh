@@ -19,7 +19,7 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-programs="bench_mqtt bench_virtual bench_gen bench_encoder bench_mqtt_codec bench_tls"
+programs="bench_mqtt bench_virtual bench_gen bench_encoder bench_mqtt_codec bench_tls bench_http"
 for program in $programs; do
   [ -x "$build/bench/$program" ] && continue
   # shellcheck disable=SC2086
@@ -43,6 +43,10 @@ echo
 echo "TLS: an idle connection, a handshake, a message, on 1,000 connections"
 echo
 "$build/bench/bench_tls"
+echo
+echo "A keep-alive request over HTTP beside a bare libcurl multi loop"
+echo
+"$build/bench/bench_http" --rounds 9
 echo
 
 rows=$(mktemp)

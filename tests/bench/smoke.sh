@@ -46,5 +46,13 @@ for mode in floor libcoap adapter; do
     echo "# $row"
   fi
 done
+n=$((n + 1))
+if rows=$("$build/bench/bench_http" --rounds 1 --connections 20 --requests 400 2>&1) && [[ $rows == *'"complete":true'* ]]; then
+  echo "ok $n - HTTP: $(head -n 1 <<<"$rows")"
+else
+  bad=1
+  echo "not ok $n - HTTP"
+  echo "# $rows"
+fi
 echo "1..$n"
 exit "$bad"

@@ -24,6 +24,24 @@ end
 -- What other specs run against software of others.
 M.others = {
   other("MQTT codec", "bytes", "mqtt-packet 9.0 (npm)", "integration/mqtt_packet_spec.lua", "agree on random packets both ways"),
+  other("MQTT 5", "TCP", "mosquitto_pub and mosquitto_sub 2.0 (Debian)", "integration/mqtt5_spec.lua",
+    "carries properties to and from clients that others wrote"),
+  other("MQTT 3.1.1", "TCP", "paho.mqtt.c 1.3 (Debian), the observer, and mosquitto", "unit/engine/test_observer.c", "test_round_trip"),
+  other("MQTT 3.1.1, 5", "TLS", "mosquitto 2.0 (Debian)", "unit/adapter/test_mosquitto.c", "over_tls"),
+  other("MQTT 3.1.1, 5", "WebSocket", "mosquitto 2.0 (Debian)", "unit/adapter/test_mosquitto.c", "over_websocket"),
+  other("MQTT 5", "TCP", "mosquitto 2.0 (Debian)", "unit/adapter/test_mosquitto.c", "a_group_shares_the_messages", "shared subscriptions"),
+  other("TLS", "TCP", "openssl s_server 3.0 (Debian)", "unit/link/test_tls_openssl.c", "carries_data"),
+  other("CoAP client", "UDP, TCP", "aiocoap (PyPI)", "integration/coap_spec.lua", "talks to aiocoap as a client over UDP and TCP"),
+  other("CoAP server", "UDP", "aiocoap (PyPI)", "integration/coap_spec.lua", "serves aiocoap"),
+  other("CoAP server", "UDP", "libcoap 4.3 coap-client (Debian)", "integration/coap_spec.lua", "serves libcoap's client"),
+  other("CoAP client", "UDP, TCP, DTLS with a pre-shared key", "libcoap 4.3 coap-server (Debian)", "integration/coap_spec.lua",
+    "talks to libcoap's server over UDP, TCP and DTLS with a pre-shared key"),
+  other("HTTP/1.1", "TCP", "nginx 1.22 (Debian)", "integration/http_spec.lua",
+    "keeps a connection for each device, decodes gzip, follows redirects"),
+  other("HTTP/2", "TLS with client certificates", "nginx 1.22 (Debian)", "integration/http_spec.lua",
+    "speaks HTTP/2 over TLS with a certificate minted for each device"),
+  other("MQTT, HTTP, CoAP", "all schemes", "the embedded targets: mosquitto, civetweb, libcoap", "integration/embedded_spec.lua",
+    "serve every scheme, and end with the run"),
 }
 
 return M

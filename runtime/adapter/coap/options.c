@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "adapter/coap/format.h"
+#include "adapter/option.h"
 #include "core/units.h"
 #include "link/url.h"
 
@@ -20,84 +21,6 @@ struct option {
 
 // --- values -------------------------------------------------------------------------------------------------------
 
-static int expected(const char *key, const char *what, const json_t *v, struct error *err)
-{
-    static const char *const names[] = {"an object", "a list", "a string", "an integer",
-                                        "a number",  "true",   "false",    "null"};
-    if (json_is_string(v))
-        return error_set(err, ERR_INVALID, "coap option %s: expected %s, got \"%.100s\"", key, what,
-                         json_string_value(v));
-    if (json_is_number(v))
-        return error_set(err, ERR_INVALID, "coap option %s: expected %s, got %g", key, what, json_number_value(v));
-    return error_set(err, ERR_INVALID, "coap option %s: expected %s, got %s", key, what, names[json_typeof(v)]);
-}
-
-static int get_bool(const char *key, const json_t *v, bool *out, struct error *err)
-{
-    if (!json_is_boolean(v))
-        return expected(key, "true or false", v, err);
-    *out = json_is_true(v);
-    return 0;
-}
-
-static int get_count(const char *key, const json_t *v, uint32_t min, uint32_t max, uint32_t *out, struct error *err)
-{
-    char what[64];
-    double d = json_number_value(v);
-    if (json_is_number(v) && d >= min && d <= max && d == floor(d)) {
-        *out = (uint32_t)d;
-        return 0;
-    }
-    snprintf(what, sizeof what, "a whole number from %u to %u", min, max);
-    return expected(key, what, v, err);
-}
-
-static int get_number(const char *key, const json_t *v, double min, double max, double *out, struct error *err)
-{
-    char what[64];
-    double d = json_number_value(v);
-    if (json_is_number(v) && d >= min && d <= max) {
-        *out = d;
-        return 0;
-    }
-    snprintf(what, sizeof what, "a number from %g to %g", min, max);
-    return expected(key, what, v, err);
-}
-
-static int get_duration(const char *key, const json_t *v, int64_t min_us, int64_t max_us, int64_t *out,
-                        struct error *err)
-{
-    char what[160], low[32], high[32];
-    int rc = -1;
-    if (json_is_string(v))
-        rc = duration_parse(json_string_value(v), true, out, NULL);
-    else if (json_is_number(v))
-        rc = duration_from_seconds(json_number_value(v), out, NULL);
-    if (rc == 0 && *out >= min_us && *out <= max_us)
-        return 0;
-    snprintf(what, sizeof what, "a duration like \"10s\" (or a number of seconds) from %s to %s",
-             duration_format(min_us, low, sizeof low), duration_format(max_us, high, sizeof high));
-    return expected(key, what, v, err);
-}
-
-static int get_size(const char *key, const json_t *v, uint32_t min, uint32_t max, uint32_t *out, struct error *err)
-{
-    char what[96];
-    uint64_t n = 0;
-    bool ok = json_is_string(v) && size_parse(json_string_value(v), &n, NULL) == 0;
-    if (json_is_number(v)) {
-        double d = json_number_value(v);
-        ok = d >= 0 && d <= UINT32_MAX && d == floor(d);
-        n = ok ? (uint64_t)d : 0;
-    }
-    if (ok && n >= min && n <= max) {
-        *out = (uint32_t)n;
-        return 0;
-    }
-    snprintf(what, sizeof what, "a size like \"64KB\" (or a number of bytes) from %u to %u", min, max);
-    return expected(key, what, v, err);
-}
-
 static int get_text(const char *key, const json_t *v, char *out, size_t size, struct error *err)
 {
     char what[64];
@@ -107,12 +30,13 @@ static int get_text(const char *key, const json_t *v, char *out, size_t size, st
         return 0;
     }
     snprintf(what, sizeof what, "a text of 1 to %zu bytes", size - 1);
-    return expected(key, what, v, err);
+    return option_expected(key, what, v, err);
 }
 
 // --- tables -------------------------------------------------------------------------------------------------------
 
 #define NAMES_MAX 40
+#define LABEL "coap option "
 
 static int parse_table(const char *prefix, const json_t *obj, const struct option *table, struct coap_options *o,
                        struct error *err)
@@ -132,7 +56,7 @@ static int parse_table(const char *prefix, const json_t *obj, const struct optio
         snprintf(what, sizeof what, "unknown coap option %s%s", prefix[0] ? "of " : "", prefix);
         if (!t->key)
             return error_unknown(err, what, key, names);
-        snprintf(full, sizeof full, "%s%s%s", prefix, prefix[0] ? "." : "", key);
+        snprintf(full, sizeof full, LABEL "%s%s%s", prefix, prefix[0] ? "." : "", key);
         if (t->parse && t->parse(full, v, o, err) < 0)
             return -1;
     }
@@ -142,7 +66,8 @@ static int parse_table(const char *prefix, const json_t *obj, const struct optio
 static int sub_table(const char *key, const json_t *v, const struct option *table, struct coap_options *o,
                      struct error *err)
 {
-    return json_is_object(v) ? parse_table(key, v, table, o, err) : expected(key, "an object", v, err);
+    return json_is_object(v) ? parse_table(key + strlen(LABEL), v, table, o, err)
+                             : option_expected(key, "an object", v, err);
 }
 
 // --- one function an option ---------------------------------------------------------------------------------------
@@ -150,22 +75,22 @@ static int sub_table(const char *key, const json_t *v, const struct option *tabl
 #define DURATION(name, member, min, max)                                                                               \
     static int name(const char *key, const json_t *v, struct coap_options *o, struct error *err)                       \
     {                                                                                                                  \
-        return get_duration(key, v, min, max, &o->member, err);                                                        \
+        return option_duration(key, v, min, max, &o->member, err);                                                     \
     }
 #define COUNT(name, member, min, max)                                                                                  \
     static int name(const char *key, const json_t *v, struct coap_options *o, struct error *err)                       \
     {                                                                                                                  \
-        return get_count(key, v, min, max, &o->member, err);                                                           \
+        return option_count(key, v, min, max, &o->member, err);                                                        \
     }
 #define BOOL(name, member)                                                                                             \
     static int name(const char *key, const json_t *v, struct coap_options *o, struct error *err)                       \
     {                                                                                                                  \
-        return get_bool(key, v, &o->member, err);                                                                      \
+        return option_bool(key, v, &o->member, err);                                                                   \
     }
 #define NUMBER(name, member, min, max)                                                                                 \
     static int name(const char *key, const json_t *v, struct coap_options *o, struct error *err)                       \
     {                                                                                                                  \
-        return get_number(key, v, min, max, &o->member, err);                                                          \
+        return option_number(key, v, min, max, &o->member, err);                                                       \
     }
 
 DURATION(opt_timeout, timeout_us, 1000, DAY_US)
@@ -188,9 +113,9 @@ BOOL(opt_probe, probe)
 static int opt_reregister(const char *key, const json_t *v, struct coap_options *o, struct error *err)
 {
     if (json_is_boolean(v))
-        return get_bool(key, v, &o->reregister, err);
+        return option_bool(key, v, &o->reregister, err);
     o->reregister = true;
-    return get_duration(key, v, 1000, DAY_US, &o->grace_us, err);
+    return option_duration(key, v, 1000, DAY_US, &o->grace_us, err);
 }
 
 static int opt_keep_alive(const char *key, const json_t *v, struct coap_options *o, struct error *err)
@@ -199,7 +124,7 @@ static int opt_keep_alive(const char *key, const json_t *v, struct coap_options 
         o->keep_alive_us = 0;
         return 0;
     }
-    return get_duration(key, v, SECOND_US, DAY_US, &o->keep_alive_us, err);
+    return option_duration(key, v, SECOND_US, DAY_US, &o->keep_alive_us, err);
 }
 
 static int opt_block_size(const char *key, const json_t *v, struct coap_options *o, struct error *err)
@@ -210,19 +135,20 @@ static int opt_block_size(const char *key, const json_t *v, struct coap_options 
             o->block_szx = szx;
             return 0;
         }
-    return expected(key, "16, 32, 64, 128, 256, 512 or 1024", v, err);
+    return option_expected(key, "16, 32, 64, 128, 256, 512 or 1024", v, err);
 }
 
 static int opt_max_response(const char *key, const json_t *v, struct coap_options *o, struct error *err)
 {
-    return get_size(key, v, 1, 64u << 20, &o->max_response, err);
+    return option_size(key, v, 1, 64u << 20, &o->max_response, err);
 }
 
 static int opt_method(const char *key, const json_t *v, struct coap_options *o, struct error *err)
 {
     int code = json_is_string(v) ? coap_method_code(json_string_value(v)) : 0;
     if (code <= 0 || code == COAP_METHOD_OBSERVE)
-        return expected(key, "\"POST\", \"PUT\", \"PATCH\", \"iPATCH\", \"FETCH\", \"GET\" or \"DELETE\"", v, err);
+        return option_expected(key, "\"POST\", \"PUT\", \"PATCH\", \"iPATCH\", \"FETCH\", \"GET\" or \"DELETE\"", v,
+                               err);
     o->publish_code = (uint8_t)code;
     return 0;
 }
@@ -236,7 +162,7 @@ static int opt_content_format(const char *key, const json_t *v, struct coap_opti
     }
     int format = json_is_string(v) ? coap_format_number(json_string_value(v), json_string_length(v)) : -1;
     if (format < 0)
-        return expected(key, "a number from 0 to 65535, or a media type like \"application/json\"", v, err);
+        return option_expected(key, "a number from 0 to 65535, or a media type like \"application/json\"", v, err);
     o->publish_format = format;
     return 0;
 }
@@ -246,11 +172,11 @@ static int opt_reconnect(const char *key, const json_t *v, struct coap_options *
     static const struct option table[] = {{"initial", opt_initial}, {"max", opt_max},           {"factor", opt_factor},
                                           {"jitter", opt_jitter},   {"attempts", opt_attempts}, {NULL, NULL}};
     if (json_is_boolean(v))
-        return get_bool(key, v, &o->reconnect, err);
+        return option_bool(key, v, &o->reconnect, err);
     if (!json_is_object(v))
-        return expected(key, "true, false or an object", v, err);
+        return option_expected(key, "true, false or an object", v, err);
     o->reconnect = true;
-    if (parse_table(key, v, table, o, err) < 0)
+    if (parse_table(key + strlen(LABEL), v, table, o, err) < 0)
         return -1;
     if (o->reconnect_max_us >= o->reconnect_initial_us)
         return 0;
@@ -313,7 +239,8 @@ static int opt_listen(const char *key, const json_t *v, struct coap_options *o, 
 {
     if (json_is_string(v) && !parse_listen(json_string_value(v), &o->listen))
         return 0;
-    return expected(key, "an address of this machine and a port, like \"127.0.0.1:0\" (0: any free port)", v, err);
+    return option_expected(key, "an address of this machine and a port, like \"127.0.0.1:0\" (0: any free port)", v,
+                           err);
 }
 
 static int opt_serve(const char *key, const json_t *v, struct coap_options *o, struct error *err)
@@ -327,12 +254,12 @@ static int opt_directory_url(const char *key, const json_t *v, struct coap_optio
     struct coap_directory_options *d = &o->directory;
     struct url url;
     if (!json_is_string(v))
-        return expected(key, "a path like \"/rd\", or a URL of the target's host", v, err);
+        return option_expected(key, "a path like \"/rd\", or a URL of the target's host", v, err);
     const char *text = json_string_value(v);
     if (text[0] == '/')
         return get_text(key, v, d->path, sizeof d->path, err);
     if (url_parse(text, "coap", &url, err) < 0)
-        return error_prefix(err, "coap option %s", key);
+        return error_prefix(err, "%s", key);
     d->port = url.port;
     snprintf(d->host, sizeof d->host, "%s", url.host);
     d->discover = !url.path[0] || !strcmp(url.path, "/");
@@ -346,7 +273,7 @@ static int opt_directory_endpoint(const char *key, const json_t *v, struct coap_
         return -1;
     const char *hole = strstr(o->directory.endpoint, "${");
     if (hole && (strncmp(hole, COAP_DIRECTORY_HOLE, strlen(COAP_DIRECTORY_HOLE)) != 0 || strstr(hole + 2, "${")))
-        return expected(key, "a text with at most one ${deviceId} in it", v, err);
+        return option_expected(key, "a text with at most one ${deviceId} in it", v, err);
     return 0;
 }
 
@@ -358,7 +285,7 @@ static int opt_directory_sector(const char *key, const json_t *v, struct coap_op
 static int opt_directory_lifetime(const char *key, const json_t *v, struct coap_options *o, struct error *err)
 {
     int64_t us; // RFC 9176, 5.3: 1 to 4294967295 s; a day is what a refresh ought to take at most here
-    if (get_duration(key, v, SECOND_US, 49 * DAY_US, &us, err) < 0)
+    if (option_duration(key, v, SECOND_US, 49 * DAY_US, &us, err) < 0)
         return -1;
     o->directory.lifetime_s = (uint32_t)(us / SECOND_US);
     return 0;
@@ -455,7 +382,7 @@ int coap_options_parse(const json_t *options, bool reliable, struct coap_options
     };
     (void)parse_listen("127.0.0.1:0", &o->listen);
     if (options && !json_is_null(options) && !json_is_object(options))
-        return expected("(all)", "an object", options, err);
+        return option_expected("coap options", "an object", options, err);
     if (json_is_object(options)) {
         if (parse_table("", options, table, o, err) < 0)
             return -1;

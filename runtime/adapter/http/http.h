@@ -9,7 +9,7 @@
 //
 // A device is online at once (or when `probe` has answered 2xx); its connection is made by the first request and kept.
 // It has one: requests of one device wait for each other over HTTP/1.1 and share the connection over HTTP/2. A long
-// poll has a connection of its own over HTTP/1.1.
+// poll has a connection of its own.
 //
 //   publish(topic)     publish.method of PATH/TOPIC. QoS 0 is done when it is asked, QoS 1 and 2 at 2xx.
 //   subscribe(filter)  commands.mode "poll": GET of PATH/FILTER (or commands.path) for ever; "serve": POST of

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include "adapter/option.h"
 #include "core/units.h"
 
 #define S ((int64_t)1000000)
@@ -15,82 +16,11 @@ struct option {
     option_fn *parse;
 };
 
-static int expected(const char *key, const char *what, const json_t *v, struct error *err)
-{
-    static const char *const names[] = {"an object", "a list", "a string", "an integer",
-                                        "a number",  "true",   "false",    "null"};
-    char got[128];
-    if (json_is_string(v))
-        snprintf(got, sizeof got, "\"%.100s\"", json_string_value(v));
-    else if (json_is_number(v))
-        snprintf(got, sizeof got, "%.14g", json_number_value(v));
-    else
-        snprintf(got, sizeof got, "%s", names[json_typeof(v)]);
-    return error_set(err, ERR_INVALID, "http option %s: expected %s, got %s", key, what, got);
-}
-
-static int get_bool(const char *key, const json_t *v, bool *out, struct error *err)
-{
-    if (!json_is_boolean(v))
-        return expected(key, "true or false", v, err);
-    *out = json_is_true(v);
-    return 0;
-}
-
-// A whole number (Lua has only doubles, so 60.0 is one).
-static int get_count(const char *key, const json_t *v, uint32_t min, uint32_t max, uint32_t *out, struct error *err)
-{
-    char what[64];
-    double d = json_number_value(v);
-    if (json_is_number(v) && d >= min && d <= max && d == floor(d)) {
-        *out = (uint32_t)d;
-        return 0;
-    }
-    snprintf(what, sizeof what, "a whole number from %u to %u", min, max);
-    return expected(key, what, v, err);
-}
-
-static int get_duration(const char *key, const json_t *v, int64_t min_us, int64_t max_us, int64_t *out,
-                        struct error *err)
-{
-    char what[160], low[32], high[32];
-    int rc = -1;
-    if (json_is_string(v))
-        rc = duration_parse(json_string_value(v), true, out, NULL);
-    else if (json_is_number(v))
-        rc = duration_from_seconds(json_number_value(v), out, NULL);
-    if (rc == 0 && *out >= min_us && *out <= max_us)
-        return 0;
-    snprintf(what, sizeof what, "a duration like \"10s\" (or a number of seconds) from %s to %s",
-             duration_format(min_us, low, sizeof low), duration_format(max_us, high, sizeof high));
-    return expected(key, what, v, err);
-}
-
-static int get_size(const char *key, const json_t *v, uint32_t min, uint32_t max, uint32_t *out, struct error *err)
-{
-    char what[96];
-    double d = json_number_value(v);
-    uint64_t n = 0;
-    bool ok = false;
-    if (json_is_string(v)) {
-        ok = size_parse(json_string_value(v), &n, NULL) == 0;
-    } else if (json_is_number(v) && d >= 0 && d <= UINT32_MAX && d == floor(d)) {
-        n = (uint64_t)d;
-        ok = true;
-    }
-    if (ok && n >= min && n <= max) {
-        *out = (uint32_t)n;
-        return 0;
-    }
-    snprintf(what, sizeof what, "a size like \"256KB\" (or a number of bytes) from %u to %u", min, max);
-    return expected(key, what, v, err);
-}
-
 static int get_text(const char *key, const json_t *v, const char **out, struct error *err)
 {
     const char *s = json_string_value(v);
     if (!s || !*s || strlen(s) != json_string_length(v))
-        return expected(key, "a text", v, err);
+        return option_expected(key, "a text", v, err);
     *out = s;
     return 0;
 }
@@ -106,7 +36,7 @@ static int get_word(const char *key, const json_t *v, const char *const *words, 
         }
     char list[128];
     snprintf(what, sizeof what, "one of %s", names_join(words, list, sizeof list));
-    return expected(key, what, v, err);
+    return option_expected(key, what, v, err);
 }
 
 static int parse_table(const char *prefix, const json_t *obj, const struct option *table, struct http_options *o,
@@ -116,8 +46,8 @@ static int parse_table(const char *prefix, const json_t *obj, const struct optio
     json_t *v;
     char full[64];
     if (!json_is_object(obj)) {
-        snprintf(full, sizeof full, "%.*s", (int)(strlen(prefix) - 1), prefix);
-        return expected(full, "an object", obj, err);
+        snprintf(full, sizeof full, "http option %.*s", (int)(strlen(prefix) - 1), prefix);
+        return option_expected(full, "an object", obj, err);
     }
     json_object_foreach((json_t *)obj, key, v)
     {
@@ -133,7 +63,7 @@ static int parse_table(const char *prefix, const json_t *obj, const struct optio
             snprintf(full, sizeof full, "unknown http option %s", prefix);
             return error_unknown(err, full, key, names);
         }
-        snprintf(full, sizeof full, "%s%s", prefix, key);
+        snprintf(full, sizeof full, "http option %s%s", prefix, key);
         if (t->parse(full, v, o, err) < 0)
             return -1;
     }
@@ -197,17 +127,17 @@ static int opt_headers(const char *key, const json_t *v, struct http_options *o,
     const char *name;
     json_t *value;
     if (!json_is_object(v))
-        return expected(key, "an object of names and texts", v, err);
+        return option_expected(key, "an object of names and texts", v, err);
     json_object_foreach((json_t *)v, name, value)
     {
         if (!json_is_string(value))
-            return expected(key, "texts as values", value, err);
+            return option_expected(key, "texts as values", value, err);
         if (o->n_headers == HTTP_HEADERS_MAX)
-            return error_set(err, ERR_INVALID, "http option %s: at most %u headers", key, HTTP_HEADERS_MAX);
+            return error_set(err, ERR_INVALID, "%s: at most %u headers", key, HTTP_HEADERS_MAX);
         struct adapter_property *h = &o->headers[o->n_headers++];
         *h = (struct adapter_property){name, strlen(name), json_string_value(value), json_string_length(value)};
         if (http_header_check(h->name, h->name_len, h->value, h->value_len, err) < 0)
-            return error_prefix(err, "http option %s", key);
+            return error_prefix(err, "%s", key);
     }
     return 0;
 }
@@ -215,22 +145,22 @@ static int opt_headers(const char *key, const json_t *v, struct http_options *o,
 #define DURATION(fn, member, min, max)                                                                                 \
     static int fn(const char *key, const json_t *v, struct http_options *o, struct error *err)                         \
     {                                                                                                                  \
-        return get_duration(key, v, min, max, &o->member, err);                                                        \
+        return option_duration(key, v, min, max, &o->member, err);                                                     \
     }
 #define COUNT(fn, member, min, max)                                                                                    \
     static int fn(const char *key, const json_t *v, struct http_options *o, struct error *err)                         \
     {                                                                                                                  \
-        return get_count(key, v, min, max, &o->member, err);                                                           \
+        return option_count(key, v, min, max, &o->member, err);                                                        \
     }
 #define SIZE(fn, member, min, max)                                                                                     \
     static int fn(const char *key, const json_t *v, struct http_options *o, struct error *err)                         \
     {                                                                                                                  \
-        return get_size(key, v, min, max, &o->member, err);                                                            \
+        return option_size(key, v, min, max, &o->member, err);                                                         \
     }
 #define BOOL(fn, member)                                                                                               \
     static int fn(const char *key, const json_t *v, struct http_options *o, struct error *err)                         \
     {                                                                                                                  \
-        return get_bool(key, v, &o->member, err);                                                                      \
+        return option_bool(key, v, &o->member, err);                                                                   \
     }
 #define TEXT(fn, member)                                                                                               \
     static int fn(const char *key, const json_t *v, struct http_options *o, struct error *err)                         \
@@ -260,8 +190,9 @@ DURATION(opt_wait, poll_wait_us, 1000, DAY)
 
 static int get_path(const char *key, const json_t *v, const char **out, struct error *err)
 {
-    return json_is_string(v) && json_string_value(v)[0] == '/' ? get_text(key, v, out, err)
-                                                               : expected(key, "a path that begins with /", v, err);
+    return json_is_string(v) && json_string_value(v)[0] == '/'
+               ? get_text(key, v, out, err)
+               : option_expected(key, "a path that begins with /", v, err);
 }
 
 static int opt_probe(const char *key, const json_t *v, struct http_options *o, struct error *err)
@@ -278,7 +209,7 @@ static int opt_factor(const char *key, const json_t *v, struct http_options *o, 
 {
     double d = json_number_value(v);
     if (!json_is_number(v) || !(d >= 1 && d <= 100))
-        return expected(key, "a number from 1 to 100", v, err);
+        return option_expected(key, "a number from 1 to 100", v, err);
     o->retries.factor = d;
     return 0;
 }
@@ -288,7 +219,7 @@ static int opt_on(const char *key, const json_t *v, struct http_options *o, stru
     struct http_retries *r = &o->retries;
     static const char what[] = "a list of statuses from 400 to 599 and \"network\"";
     if (!json_is_array(v))
-        return expected(key, what, v, err);
+        return option_expected(key, what, v, err);
     r->network = false;
     memset(r->statuses, 0, sizeof r->statuses);
     for (size_t i = 0; i < json_array_size(v); i++) {
@@ -299,7 +230,7 @@ static int opt_on(const char *key, const json_t *v, struct http_options *o, stru
         else if (json_is_number(item) && d >= 400 && d <= 599 && d == floor(d))
             r->statuses[(unsigned)d / 64] |= (uint64_t)1 << (unsigned)d % 64;
         else
-            return expected(key, what, item, err);
+            return option_expected(key, what, item, err);
     }
     return 0;
 }
@@ -328,10 +259,10 @@ int http_retries_parse(const json_t *v, struct http_retries *out, struct error *
 static int opt_method(const char *key, const json_t *v, struct http_options *o, struct error *err)
 {
     if (!json_is_string(v))
-        return expected(key, "\"POST\", \"PUT\" or \"PATCH\"", v, err);
+        return option_expected(key, "\"POST\", \"PUT\" or \"PATCH\"", v, err);
     const char *m = http_method(json_string_value(v), NULL);
     if (!m || m[0] != 'P')
-        return expected(key, "\"POST\", \"PUT\" or \"PATCH\"", v, err);
+        return option_expected(key, "\"POST\", \"PUT\" or \"PATCH\"", v, err);
     o->publish_method = m;
     return 0;
 }
@@ -374,7 +305,7 @@ static int opt_source(const char *key, const json_t *v, struct http_options *o, 
 static int opt_tls(const char *key, const json_t *v, struct http_options *o, struct error *err)
 {
     if (!json_is_object(v))
-        return expected(key, "an object", v, err);
+        return option_expected(key, "an object", v, err);
     o->tls = v;
     return 0;
 }

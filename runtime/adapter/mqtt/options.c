@@ -1,98 +1,19 @@
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "adapter/mqtt/options.h"
+#include "adapter/option.h"
 #include "core/units.h"
-
-static const char *type_name(const json_t *v)
-{
-    static const char *const names[] = {"an object", "an array", "a string", "an integer",
-                                        "a number",  "true",     "false",    "null"};
-    return names[json_typeof(v)];
-}
-
-int mqtt_option_expected(const char *key, const char *what, const json_t *v, struct error *err)
-{
-    if (json_is_string(v))
-        return error_set(err, ERR_INVALID, "mqtt option %s: expected %s, got \"%.100s\"", key, what,
-                         json_string_value(v));
-    if (json_is_integer(v))
-        return error_set(err, ERR_INVALID, "mqtt option %s: expected %s, got %lld", key, what,
-                         (long long)json_integer_value(v));
-    if (json_is_real(v))
-        return error_set(err, ERR_INVALID, "mqtt option %s: expected %s, got %g", key, what, json_real_value(v));
-    return error_set(err, ERR_INVALID, "mqtt option %s: expected %s, got %s", key, what, type_name(v));
-}
-
-int mqtt_option_bool(const char *key, const json_t *v, bool *out, struct error *err)
-{
-    if (!json_is_boolean(v))
-        return mqtt_option_expected(key, "true or false", v, err);
-    *out = json_is_true(v);
-    return 0;
-}
-
-// A whole number (Lua has only doubles, so 60.0 is one).
-int mqtt_option_count(const char *key, const json_t *v, uint32_t min, uint32_t max, uint32_t *out, struct error *err)
-{
-    char what[64];
-    double d = json_number_value(v);
-    if (json_is_number(v) && d >= min && d <= max && d == floor(d)) {
-        *out = (uint32_t)d;
-        return 0;
-    }
-    snprintf(what, sizeof what, "a whole number from %u to %u", min, max);
-    return mqtt_option_expected(key, what, v, err);
-}
-
-int mqtt_option_duration(const char *key, const json_t *v, int64_t min_us, int64_t max_us, int64_t *out,
-                         struct error *err)
-{
-    char what[160], low[32], high[32];
-    struct error why;
-    int rc = -1;
-    error_clear(&why);
-    if (json_is_string(v))
-        rc = duration_parse(json_string_value(v), true, out, &why);
-    else if (json_is_number(v))
-        rc = duration_from_seconds(json_number_value(v), out, &why);
-    if (rc == 0 && *out >= min_us && *out <= max_us)
-        return 0;
-    snprintf(what, sizeof what, "a duration like \"10s\" (or a number of seconds) from %s to %s",
-             duration_format(min_us, low, sizeof low), duration_format(max_us, high, sizeof high));
-    return mqtt_option_expected(key, what, v, err);
-}
 
 int mqtt_option_seconds(const char *key, const json_t *v, uint32_t max, uint32_t *out, struct error *err)
 {
     int64_t us;
-    if (mqtt_option_duration(key, v, 0, max * (int64_t)1000000, &us, err) < 0)
+    if (option_duration(key, v, 0, max * (int64_t)1000000, &us, err) < 0)
         return -1;
     if (us % 1000000)
-        return mqtt_option_expected(key, "whole seconds", v, err);
+        return option_expected(key, "whole seconds", v, err);
     *out = (uint32_t)(us / 1000000);
     return 0;
-}
-
-static int get_size(const char *key, const json_t *v, uint32_t min, uint32_t max, uint32_t *out, struct error *err)
-{
-    char what[96];
-    uint64_t n = 0;
-    bool ok = false;
-    if (json_is_string(v)) {
-        ok = size_parse(json_string_value(v), &n, NULL) == 0;
-    } else if (json_is_number(v)) {
-        double d = json_number_value(v);
-        ok = d >= 0 && d <= UINT32_MAX && d == floor(d);
-        n = ok ? (uint64_t)d : 0;
-    }
-    if (ok && n >= min && n <= max) {
-        *out = (uint32_t)n;
-        return 0;
-    }
-    snprintf(what, sizeof what, "a size like \"256KB\" (or a number of bytes) from %u to %u", min, max);
-    return mqtt_option_expected(key, what, v, err);
 }
 
 static int opt_version(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
@@ -104,7 +25,7 @@ static int opt_version(const char *key, const json_t *v, struct mqtt_options *o,
     else if ((s && (strcmp(s, "5") == 0 || strcmp(s, "5.0") == 0)) || (json_is_number(v) && d == 5))
         o->version = 5;
     else
-        return mqtt_option_expected(key, "\"3.1.1\" (or 4, its protocol level) or \"5\"", v, err);
+        return option_expected(key, "\"3.1.1\" (or 4, its protocol level) or \"5\"", v, err);
     return 0;
 }
 
@@ -119,28 +40,28 @@ static int opt_keep_alive(const char *key, const json_t *v, struct mqtt_options 
 
 static int opt_clean_session(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
-    return mqtt_option_bool(key, v, &o->clean_session, err);
+    return option_bool(key, v, &o->clean_session, err);
 }
 
 static int opt_connect_timeout(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
-    return mqtt_option_duration(key, v, 1000, 3600 * (int64_t)1000000, &o->connect_timeout_us, err);
+    return option_duration(key, v, 1000, 3600 * (int64_t)1000000, &o->connect_timeout_us, err);
 }
 
 static int opt_timeout(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
-    return mqtt_option_duration(key, v, 1000, 86400 * (int64_t)1000000, &o->timeout_us, err);
+    return option_duration(key, v, 1000, 86400 * (int64_t)1000000, &o->timeout_us, err);
 }
 
 static int opt_inflight(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
-    return mqtt_option_count(key, v, 1, 10000, &o->queue.window, err);
+    return option_count(key, v, 1, 10000, &o->queue.window, err);
 }
 
 static int opt_will_qos(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
     uint32_t qos;
-    if (mqtt_option_count(key, v, 0, 2, &qos, err) < 0)
+    if (option_count(key, v, 0, 2, &qos, err) < 0)
         return -1;
     o->will_qos = (uint8_t)qos;
     return 0;
@@ -148,60 +69,60 @@ static int opt_will_qos(const char *key, const json_t *v, struct mqtt_options *o
 
 static int opt_will_retain(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
-    return mqtt_option_bool(key, v, &o->will_retain, err);
+    return option_bool(key, v, &o->will_retain, err);
 }
 
 static int opt_max_packet(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
-    return get_size(key, v, 128, MQTT_MAX_REMAINING, &o->max_packet, err);
+    return option_size(key, v, 128, MQTT_MAX_REMAINING, &o->max_packet, err);
 }
 
 #define DAY_US (86400 * (int64_t)1000000)
 
 static int opt_initial(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
-    return mqtt_option_duration(key, v, 1000, DAY_US, &o->reconnect_initial_us, err);
+    return option_duration(key, v, 1000, DAY_US, &o->reconnect_initial_us, err);
 }
 
 static int opt_max(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
-    return mqtt_option_duration(key, v, 1000, DAY_US, &o->reconnect_max_us, err);
+    return option_duration(key, v, 1000, DAY_US, &o->reconnect_max_us, err);
 }
 
 static int opt_factor(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
     double d = json_number_value(v);
     if (!json_is_number(v) || !(d >= 1 && d <= 100))
-        return mqtt_option_expected(key, "a number from 1 to 100", v, err);
+        return option_expected(key, "a number from 1 to 100", v, err);
     o->reconnect_factor = d;
     return 0;
 }
 
 static int opt_jitter(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
-    return mqtt_option_bool(key, v, &o->reconnect_jitter, err);
+    return option_bool(key, v, &o->reconnect_jitter, err);
 }
 
 static int opt_attempts(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
-    return mqtt_option_count(key, v, 0, 65535, &o->reconnect_attempts, err);
+    return option_count(key, v, 0, 65535, &o->reconnect_attempts, err);
 }
 
 static int opt_queue_max(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
-    return mqtt_option_count(key, v, 1, 1000000, &o->queue.max_messages, err);
+    return option_count(key, v, 1, 1000000, &o->queue.max_messages, err);
 }
 
 static int opt_queue_bytes(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
-    return get_size(key, v, 1, 1u << 30, &o->queue.max_bytes, err);
+    return option_size(key, v, 1, 1u << 30, &o->queue.max_bytes, err);
 }
 
 static int opt_queue_full(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
     const char *s = json_string_value(v);
     if (!s || (strcmp(s, "reject") != 0 && strcmp(s, "drop_oldest") != 0))
-        return mqtt_option_expected(key, "\"reject\" or \"drop_oldest\"", v, err);
+        return option_expected(key, "\"reject\" or \"drop_oldest\"", v, err);
     o->queue.drop_oldest = s[0] == 'd';
     return 0;
 }
@@ -250,7 +171,7 @@ static int parse_table(const char *prefix, const json_t *obj, const struct mqtt_
             return error_set(err, ERR_INVALID, "mqtt option %s: only MQTT 5 has it, add version = \"5\"", key);
         if (!t)
             return unknown_key(prefix, key, table, more, err);
-        snprintf(full, sizeof full, "%s%s", prefix, key);
+        snprintf(full, sizeof full, "mqtt option %s%s", prefix, key);
         if (t->parse && t->parse(full, v, o, err) < 0)
             return -1;
     }
@@ -263,9 +184,9 @@ static int opt_reconnect(const char *key, const json_t *v, struct mqtt_options *
                                                {"factor", opt_factor},     {"jitter", opt_jitter},
                                                {"attempts", opt_attempts}, {NULL, NULL}};
     if (json_is_boolean(v))
-        return mqtt_option_bool(key, v, &o->reconnect, err);
+        return option_bool(key, v, &o->reconnect, err);
     if (!json_is_object(v))
-        return mqtt_option_expected(key, "true, false or an object", v, err);
+        return option_expected(key, "true, false or an object", v, err);
     o->reconnect = true;
     if (parse_table("reconnect.", v, table, NULL, o, err) < 0)
         return -1;
@@ -286,7 +207,7 @@ static int opt_queue(const char *key, const json_t *v, struct mqtt_options *o, s
     static const struct mqtt_option table[] = {
         {"max", opt_queue_max}, {"bytes", opt_queue_bytes}, {"full", opt_queue_full}, {NULL, NULL}};
     if (!json_is_object(v))
-        return mqtt_option_expected(key, "an object", v, err);
+        return option_expected(key, "an object", v, err);
     return parse_table("queue.", v, table, NULL, o, err);
 }
 
@@ -337,7 +258,7 @@ int mqtt_options_parse(const json_t *options, struct mqtt_options *o, struct err
         .receive_maximum = UINT16_MAX,
     };
     if (options && !json_is_null(options) && !json_is_object(options))
-        return error_set(err, ERR_INVALID, "mqtt options: expected an object, got %s", type_name(options));
+        return option_expected("mqtt options", "an object", options, err);
     o->json = json_is_object(options) ? json_deep_copy(options) : json_object();
     if (!o->json)
         return error_set(err, ERR_NO_MEMORY, "no memory for the options of a target");

@@ -53,12 +53,7 @@ struct mqtt_options {
 int mqtt_options_parse(const json_t *options, struct mqtt_options *out, struct error *err) WARN_UNUSED_RESULT;
 void mqtt_options_destroy(struct mqtt_options *o);
 
-// Private to options*.c: an option's value is wrong; values of a kind.
-int mqtt_option_expected(const char *key, const char *what, const json_t *v, struct error *err);
-int mqtt_option_bool(const char *key, const json_t *v, bool *out, struct error *err);
-int mqtt_option_count(const char *key, const json_t *v, uint32_t min, uint32_t max, uint32_t *out, struct error *err);
-int mqtt_option_duration(const char *key, const json_t *v, int64_t min_us, int64_t max_us, int64_t *out,
-                         struct error *err);
+// Private to options*.c.
 int mqtt_option_seconds(const char *key, const json_t *v, uint32_t max, uint32_t *out, struct error *err);
 typedef int mqtt_option_fn(const char *key, const json_t *v, struct mqtt_options *o, struct error *err);
 struct mqtt_option {

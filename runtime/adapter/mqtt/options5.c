@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "adapter/mqtt/options.h"
+#include "adapter/option.h"
 #include "adapter/mqtt/topic.h"
 
 #define MAX_USER 64u // user properties of one packet
@@ -15,12 +16,12 @@ static struct mqtt_text text_of(const json_t *v)
 static int get_text(const char *key, const json_t *v, struct mqtt_text *out, struct error *err)
 {
     if (!json_is_string(v))
-        return mqtt_option_expected(key, "a text", v, err);
+        return option_expected(key, "a text", v, err);
     *out = text_of(v);
     if (out->len > UINT16_MAX)
-        return error_set(err, ERR_INVALID, "mqtt option %s: %zu bytes, at most 65535 are possible", key, out->len);
+        return error_set(err, ERR_INVALID, "%s: %zu bytes, at most 65535 are possible", key, out->len);
     if (memchr(out->data, 0, out->len))
-        return error_set(err, ERR_INVALID, "mqtt option %s: holds a NUL character (MQTT 1.5.4)", key);
+        return error_set(err, ERR_INVALID, "%s: holds a NUL character (MQTT 1.5.4)", key);
     return 0;
 }
 
@@ -29,7 +30,7 @@ static int get_topic(const char *key, const json_t *v, struct mqtt_text *out, st
     if (get_text(key, v, out, err) < 0)
         return -1;
     if (mqtt_topic_check(out->data, out->len, err) < 0)
-        return error_prefix(err, "mqtt option %s", key);
+        return error_prefix(err, "%s", key);
     return 0;
 }
 
@@ -43,13 +44,13 @@ static int opt_session_expiry(const char *key, const json_t *v, struct mqtt_opti
     struct error why;
     if (mqtt_option_seconds(key, v, 100u * 365 * 86400, &o->session_expiry, &why) == 0)
         return 0;
-    return mqtt_option_expected(key, "whole seconds like \"1h\" (at most 100 years), or \"never\"", v, err);
+    return option_expected(key, "whole seconds like \"1h\" (at most 100 years), or \"never\"", v, err);
 }
 
 static int opt_receive_maximum(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
     uint32_t n;
-    if (mqtt_option_count(key, v, 1, UINT16_MAX, &n, err) < 0)
+    if (option_count(key, v, 1, UINT16_MAX, &n, err) < 0)
         return -1;
     o->receive_maximum = o->connect5.receive_maximum = (uint16_t)n;
     mqtt5_set(&o->connect5, MQTT5_RECEIVE_MAXIMUM);
@@ -59,7 +60,7 @@ static int opt_receive_maximum(const char *key, const json_t *v, struct mqtt_opt
 static int opt_topic_alias_maximum(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
     uint32_t n;
-    if (mqtt_option_count(key, v, 0, UINT16_MAX, &n, err) < 0)
+    if (option_count(key, v, 0, UINT16_MAX, &n, err) < 0)
         return -1;
     o->topic_alias_maximum = o->connect5.topic_alias_maximum = (uint16_t)n;
     if (n)
@@ -69,18 +70,18 @@ static int opt_topic_alias_maximum(const char *key, const json_t *v, struct mqtt
 
 static int opt_topic_aliases(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
-    return mqtt_option_bool(key, v, &o->topic_aliases, err);
+    return option_bool(key, v, &o->topic_aliases, err);
 }
 
 static int opt_follow_redirect(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
-    return mqtt_option_bool(key, v, &o->follow_redirect, err);
+    return option_bool(key, v, &o->follow_redirect, err);
 }
 
 static int opt_response_info(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
     bool on;
-    if (mqtt_option_bool(key, v, &on, err) < 0)
+    if (option_bool(key, v, &on, err) < 0)
         return -1;
     o->connect5.request_response_info = on;
     if (on)
@@ -91,7 +92,7 @@ static int opt_response_info(const char *key, const json_t *v, struct mqtt_optio
 static int opt_problem_info(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
     bool on;
-    if (mqtt_option_bool(key, v, &on, err) < 0)
+    if (option_bool(key, v, &on, err) < 0)
         return -1;
     o->connect5.request_problem_info = on;
     if (!on) // 1 is the default of the standard
@@ -104,12 +105,11 @@ static int add_user(const char *key, const char *name, const json_t *v, struct a
 {
     struct mqtt_text text;
     if (!json_is_string(v))
-        return error_set(err, ERR_INVALID, "mqtt option %s: the value of \"%.60s\" must be a text or a list of texts",
-                         key, name);
+        return error_set(err, ERR_INVALID, "%s: the value of \"%.60s\" must be a text or a list of texts", key, name);
     if (get_text(key, v, &text, err) < 0)
         return -1;
     if (*n == MAX_USER)
-        return error_set(err, ERR_INVALID, "mqtt option %s: at most %u properties", key, MAX_USER);
+        return error_set(err, ERR_INVALID, "%s: at most %u properties", key, MAX_USER);
     list[(*n)++] = (struct adapter_property){name, strlen(name), text.data, text.len};
     return 0;
 }
@@ -120,7 +120,7 @@ static int get_user(const char *key, const json_t *v, struct adapter_property **
     const char *name;
     json_t *value;
     if (!json_is_object(v))
-        return mqtt_option_expected(key, "an object of texts", v, err);
+        return option_expected(key, "an object of texts", v, err);
     if (!*list && !(*list = calloc(MAX_USER, sizeof **list)))
         return error_set(err, ERR_NO_MEMORY, "no memory for user properties");
     p->user = *list;
@@ -129,7 +129,7 @@ static int get_user(const char *key, const json_t *v, struct adapter_property **
     {
         size_t n = json_is_array(value) ? json_array_size(value) : 1;
         if (strlen(name) > UINT16_MAX)
-            return error_set(err, ERR_INVALID, "mqtt option %s: a name of more than 65535 bytes", key);
+            return error_set(err, ERR_INVALID, "%s: a name of more than 65535 bytes", key);
         for (size_t i = 0; i < n; i++)
             if (add_user(key, name, json_is_array(value) ? json_array_get(value, i) : value, *list, &p->n_user, err) <
                 0)
@@ -160,7 +160,7 @@ static int opt_response_topic(const char *key, const json_t *v, struct mqtt_opti
     if (get_topic(key, v, &text, err) < 0)
         return -1;
     if (text.len > 1024)
-        return error_set(err, ERR_INVALID, "mqtt option %s: at most 1024 bytes", key);
+        return error_set(err, ERR_INVALID, "%s: at most 1024 bytes", key);
     o->response_topic = text.data;
     return 0;
 }

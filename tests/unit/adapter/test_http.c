@@ -305,6 +305,16 @@ static void keeps_secrets_from_another_origin(void **state)
     assert_null(strstr(a->body, "x-key"));
     assert_non_null(strstr(a->body, "\"method\":\"POST\""));
     assert_non_null(strstr(a->body, "\"body\":\"kept\""));
+    // Nor what the request itself has.
+    struct adapter_property own[] = {
+        {"Authorization", 13, "Custom abc", 10}, {"Cookie", 6, "k=abc", 5}, {"X-Kept", 6, "y", 1}};
+    struct adapter_request r = {.method = "GET", .path = "/", .path_len = 1, .headers = own, .n_headers = 3};
+    struct error err;
+    assert_int_equal(OPS->request(d.conn, &r, 55, &err), 0);
+    WAIT(&w, d.n_answers == 2);
+    assert_non_null(strstr(w.raw.last, "Authorization: Custom abc\r\n"));
+    assert_null(strstr(d.answers[1].body, "abc"));
+    assert_non_null(strstr(d.answers[1].body, "\"x-kept\":\"y\""));
     // Only to http and https.
     snprintf(elsewhere, sizeof elsewhere, "file:///etc/passwd");
     a = get(&w, &d, "GET", "/", NULL, NULL);

@@ -230,7 +230,7 @@ static void what_an_idle_device_holds(void **state)
         size_t each = (mallinfo2().uordblks - before) / DEVICES;
         print_message("an idle HTTPS device, TLS 1.%u: %zu bytes\n", version, each);
 #ifndef IOTIX_ASAN // whose allocator mallinfo does not know
-        assert_in_range(each, 1000, 65000);
+        assert_in_range(each, 1000, 40000);
 #endif
         for (unsigned i = 0; i < WARM + DEVICES; i++)
             OPS->conn_delete(d[i].conn);
