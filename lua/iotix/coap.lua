@@ -67,6 +67,8 @@ local own = {
 local spec = { url = { connection.url("coap") }, client_id = { "pattern" } }
 for key, rule in pairs(own) do spec[key] = { rule[1] } end
 spec = connection.with(spec)
+-- CoAP has no place for them: devices prove themselves with a certificate or a pre-shared key.
+spec.username, spec.password, spec.token, spec.jwt = nil, nil, nil, nil
 
 function M.connection(t)
   local c = options.check(t, spec, "iotix.coap", 2)

@@ -87,7 +87,7 @@ static int check_circle(struct device *d, const struct binding *b, struct error 
 {
     const struct proxy *p = d->proxy;
     struct buf *text = &fleet_of(d)->topic;
-    if (!proxy_same_broker(d->group, b))
+    if (b->via != PROXY_MQTT || !proxy_same_broker(d->group, b))
         return 0;
     if (own_topic(d, text, err))
         return -1;
@@ -108,7 +108,28 @@ static int check_circle(struct device *d, const struct binding *b, struct error 
     return 0;
 }
 
-static void heard(void *ctx, const char *topic, const void *payload, size_t n, int64_t received_us);
+static bool heard(void *ctx, const char *topic, const void *payload, size_t n, int64_t received_us);
+
+// At no broker.
+static uint64_t attach(struct device *d, const struct binding *b, struct error *err)
+{
+    const struct fleet_config *c = &fleet_of(d)->config;
+    struct buf *name = &fleet_of(d)->topic;
+    const struct proxy *p = d->proxy;
+    buf_clear(name);
+    if (device_identity.field(d, FIELD_CLIENT_ID, name, err))
+        return 0;
+    const struct proxy_place place = {.via = b->via,
+                                      .name = buf_cstr(name),
+                                      .url = b->via == PROXY_COAP ? p->filter : NULL,
+                                      .listen = b->url,
+                                      .path = b->via == PROXY_HTTP ? p->filter : NULL};
+    if (c->proxy->attach)
+        return c->proxy->attach(c->proxy_arg, &place, heard, d, err);
+    error_set(err, ERR_UNSUPPORTED, "physical devices over %s cannot be reached from here",
+              b->via == PROXY_COAP ? "CoAP" : "HTTP");
+    return 0;
+}
 
 static void bind_source(struct device *d)
 {
@@ -121,7 +142,8 @@ static void bind_source(struct device *d)
         return;
     }
     p->heard_us = loop_now_us(c->env.loop);
-    p->ticket = c->proxy->subscribe(c->proxy_arg, b->url, p->filter, b->qos, heard, d, &err);
+    p->ticket = b->via != PROXY_MQTT ? attach(d, b, &err)
+                                     : c->proxy->subscribe(c->proxy_arg, b->url, p->filter, b->qos, heard, d, &err);
     if (!p->ticket)
         device_fail(d, err.text);
 }
@@ -209,7 +231,7 @@ static bool echo(const struct proxy *p, const char *topic)
     return n && !strncmp(topic, p->commands, n) && (!topic[n] || topic[n] == '/');
 }
 
-static void heard(void *ctx, const char *topic, const void *payload, size_t n, int64_t received_us)
+static bool heard(void *ctx, const char *topic, const void *payload, size_t n, int64_t received_us)
 {
     struct device *d = ctx;
     struct proxy *p = d->proxy;
@@ -218,22 +240,25 @@ static void heard(void *ctx, const char *topic, const void *payload, size_t n, i
     struct buf *text = &fleet_of(d)->topic;
     struct error err = {0};
     if (!p || !runs(d) || echo(p, topic))
-        return;
+        return false;
+    bool at_broker = binding_of(d)->via == PROXY_MQTT;
     p->heard_us = loop_now_us(loop);
     struct adapter_message m = {.payload = payload, .payload_len = n, .qos = (uint8_t)proxy_qos(d->group)};
-    int failed = own_topic(d, text, &err) || append_matched(text, p->filter, topic)
-                     ? error_set(&err, ERR_LIMIT, "the topic of its telemetry is too long")
-                     : 0;
+    int failed =
+        own_topic(d, text, &err) || (at_broker ? append_matched(text, p->filter, topic) : buf_append_str(text, topic))
+            ? error_set(&err, ERR_LIMIT, "the topic of its telemetry is too long")
+            : 0;
     m.topic = (const char *)text->data;
     m.topic_len = text->len;
     if (failed || device_publish(d, &m, 0, &err)) {
         counter_add(all->dropped, 1);
-        return;
+        return false;
     }
     counter_add(all->proxied, 1);
     int64_t us = loop_fresh_us(loop) - received_us;
     if (all->latency)
         trend_add(all->latency, us > 0 ? us : 0);
+    return true;
 }
 
 // --- what is said to it -------------------------------------------------------------------------------------------

@@ -31,16 +31,15 @@ static int bad(const struct reader *r)
 
 static int check_keys(const struct reader *r, bool of_model, bool counted)
 {
-    static const char *const model_keys[] = {"topic", "broker", "commands", "qos", "silentAfterMs", "source", NULL};
-    static const char *const group_keys[] = {"topic",  "broker",       "commands", "qos",           "id",
-                                             "source", "silent_after", "count",    "silentAfterMs", NULL};
-    static const char *const entry_keys[] = {"topic",  "broker",       "commands",      "qos", "id",
-                                             "source", "silent_after", "silentAfterMs", NULL};
+    // Those of models, then of entries too, then of an entry with a count.
+    static const char *const all[] = {"topic",  "broker",        "commands",     "qos", "url",   "path", "listen",
+                                      "source", "silentAfterMs", "silent_after", "id",  "count", NULL};
+    const char *keys[sizeof(all) / sizeof(all[0])] = {0};
     if (!json_is_object(r->spec))
         return error_set(r->err, ERR_INVALID, "expected an object such as {\"topic\": \"plant/1/#\"}");
     const char *key;
     json_t *value;
-    const char *const *keys = of_model ? model_keys : counted ? group_keys : entry_keys;
+    memcpy(keys, all, (of_model ? 9 : counted ? 12 : 11) * sizeof(all[0]));
     json_object_foreach((json_t *)(uintptr_t)r->spec, key, value)
     {
         unsigned i = 0;
@@ -49,25 +48,37 @@ static int check_keys(const struct reader *r, bool of_model, bool counted)
         if (keys[i])
             continue;
         const char *near = suggest(key, keys);
-        return error_set(r->err, ERR_INVALID, "unknown key \"%.60s\"; valid: topic, broker, commands, qos, %s%s%s%s",
-                         key, of_model ? "silentAfterMs, source" : "id, silent_after, source",
+        return error_set(r->err, ERR_INVALID,
+                         "unknown key \"%.60s\"; valid: topic, broker, commands, qos, url, path, listen, %s%s%s%s", key,
+                         of_model ? "silentAfterMs, source" : "id, silent_after, source",
                          near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
     }
     return 0;
 }
 
-static int check_source(const struct reader *r)
+static const char *const vias[] = {"mqtt", "coap", "http", NULL};
+
+// Where from, and that nothing is said of another.
+static int read_source(const struct reader *r, enum proxy_via *via)
 {
-    static const char *const later[] = {"coap", "http", "webhook", NULL};
+    static const struct {
+        const char *key;
+        enum proxy_via via;
+    } own[] = {{"topic", PROXY_MQTT}, {"broker", PROXY_MQTT}, {"commands", PROXY_MQTT}, {"qos", PROXY_MQTT},
+               {"url", PROXY_COAP},   {"path", PROXY_HTTP},   {"listen", PROXY_HTTP}};
     const char *source;
     if (json_get_str(r->spec, "source", "mqtt", &source, r->err))
         return -1;
-    for (unsigned i = 0; later[i]; i++) {
-        if (!strcmp(source, later[i]))
-            return error_set(r->err, ERR_UNSUPPORTED,
-                             "source: physical devices behind %s cannot be reached yet; valid: mqtt", source);
+    int i = name_choose("source", strcmp(source, "webhook") ? source : "http", vias, r->err);
+    if (i < 0)
+        return -1;
+    *via = (enum proxy_via)i;
+    for (unsigned k = 0; k < sizeof(own) / sizeof(own[0]); k++) {
+        if (own[k].via != *via && json_object_get(r->spec, own[k].key))
+            return error_set(r->err, ERR_INVALID, "%s: only with source \"%s\", and source is \"%s\"", own[k].key,
+                             vias[own[k].via], vias[*via]);
     }
-    return strcmp(source, "mqtt") ? error_set(r->err, ERR_INVALID, "source: \"%.40s\"; valid: mqtt", source) : 0;
+    return 0;
 }
 
 static int check_broker(const struct reader *r, const char *broker)
@@ -75,9 +86,9 @@ static int check_broker(const struct reader *r, const char *broker)
     const char *scheme_end = broker ? strstr(broker, "://") : NULL;
     if (broker && !*broker)
         return error_set(r->err, ERR_INVALID, "broker: expected a URL such as mqtt://host:1883");
-    if (!scheme_end || !strncmp(broker, "mqtt://", 7))
+    if (!scheme_end || !strncmp(broker, "mqtt://", 7) || !strncmp(broker, "mqtts://", 8))
         return 0;
-    return error_set(r->err, ERR_UNSUPPORTED, "broker: the scheme \"%.*s\" cannot be observed; valid: mqtt",
+    return error_set(r->err, ERR_UNSUPPORTED, "broker: the scheme \"%.*s\" cannot be observed; valid: mqtt, mqtts",
                      (int)(scheme_end - broker < 30 ? scheme_end - broker : 30), broker);
 }
 
@@ -89,12 +100,9 @@ static struct payload *compile(const struct reader *r, const char *key, const ch
     return p;
 }
 
-static int compile_patterns(const struct reader *r, const struct dataset *data, struct binding *out)
+// MQTT: what the physical device publishes to, and where it takes commands.
+static int check_topics(const struct reader *r, const char *topic, const char *commands)
 {
-    const char *topic, *commands, *id;
-    if (json_get_str(r->spec, "topic", NULL, &topic, r->err) ||
-        json_get_str(r->spec, "commands", NULL, &commands, r->err) || json_get_str(r->spec, "id", NULL, &id, r->err))
-        return -1;
     if (!topic)
         return error_set(r->err, ERR_INVALID,
                          "topic is missing: what the physical device publishes to, such as \"plant/1/#\"");
@@ -104,9 +112,60 @@ static int compile_patterns(const struct reader *r, const struct dataset *data, 
         return error_prefix(r->err, "topic");
     if (commands && mqtt_topic_check(commands, strlen(commands), r->err))
         return error_prefix(r->err, "commands");
+    return 0;
+}
+
+static int check_url(const struct reader *r, const char *url)
+{
+    static const char *const schemes[] = {"coap://", "coaps://", "coap+tcp://", "coaps+tcp://"};
+    if (!url)
+        return error_set(r->err, ERR_INVALID,
+                         "url is missing: the resource that is observed, such as \"coap://press-1.plant/temperature\"");
+    for (unsigned i = 0; i < 4; i++) {
+        size_t n = strlen(schemes[i]);
+        if (!strncmp(url, schemes[i], n) && url[n])
+            return 0;
+    }
+    return error_set(r->err, ERR_INVALID,
+                     "url: expected a URL of scheme coap, coaps, coap+tcp or coaps+tcp, got \"%.100s\"", url);
+}
+
+static int check_path(const struct reader *r, const char *path)
+{
+    if (path[0] == '/' && strlen(path) <= 1000 && !strpbrk(path, "?# "))
+        return 0;
+    return error_set(r->err, ERR_INVALID,
+                     "path: expected one that begins with / and has no ?, # or space, got \"%.100s\"", path);
+}
+
+static int check_listen(const struct reader *r, const char *listen)
+{
+    const char *colon = strrchr(listen, ':');
+    if (colon && colon > listen && colon[1] && strspn(colon + 1, "0123456789") == strlen(colon + 1) &&
+        !strchr(listen, '/'))
+        return 0;
+    return error_set(r->err, ERR_INVALID,
+                     "listen: expected an address and a port such as \"127.0.0.1:8080\", got \"%.100s\"", listen);
+}
+
+static const char *main_key(enum proxy_via via)
+{
+    return via == PROXY_MQTT ? "topic" : via == PROXY_COAP ? "url" : "path";
+}
+
+static int compile_patterns(const struct reader *r, const struct dataset *data, struct binding *out)
+{
+    const char *what, *commands, *id, *key = main_key(out->via);
+    if (json_get_str(r->spec, key, out->via == PROXY_HTTP ? "/" : NULL, &what, r->err) ||
+        json_get_str(r->spec, "commands", NULL, &commands, r->err) || json_get_str(r->spec, "id", NULL, &id, r->err))
+        return -1;
+    if (out->via == PROXY_MQTT   ? check_topics(r, what, commands)
+        : out->via == PROXY_COAP ? check_url(r, what)
+                                 : check_path(r, what))
+        return -1;
     if (id && (!*id || strpbrk(id, "/+#") || strstr(id, "{deviceId}")))
         return error_set(r->err, ERR_INVALID, "id: expected a name without / + # and ${deviceId}");
-    out->filter = compile(r, "topic", topic, data);
+    out->filter = compile(r, key, what, data);
     out->commands = out->filter && commands ? compile(r, "commands", commands, data) : NULL;
     out->id = out->filter && id ? compile(r, "id", id, data) : NULL;
     return !out->filter || !out->commands != !commands || !out->id != !id ? -1 : 0;
@@ -123,10 +182,11 @@ static void binding_destroy(struct binding *b)
 // On failure what was made is in *out too.
 static int binding_read(const struct reader *r, const struct dataset *data, struct binding *out)
 {
-    const char *broker;
+    const char *broker, *listen;
     int64_t qos;
-    if (check_source(r) || json_get_str(r->spec, "broker", NULL, &broker, r->err) || check_broker(r, broker) ||
-        json_get_int(r->spec, "qos", 0, &qos, r->err) ||
+    if (read_source(r, &out->via) || json_get_str(r->spec, "broker", NULL, &broker, r->err) ||
+        check_broker(r, broker) || json_get_str(r->spec, "listen", "127.0.0.1:0", &listen, r->err) ||
+        check_listen(r, listen) || json_get_int(r->spec, "qos", 0, &qos, r->err) ||
         plan_duration("proxy", r->spec, "silent_after", "silentAfterMs", SILENT_US, &out->silent_us, r->err))
         return -1;
     if (qos < 0 || qos > 2)
@@ -134,7 +194,8 @@ static int binding_read(const struct reader *r, const struct dataset *data, stru
     if (out->silent_us < 1000)
         return error_set(r->err, ERR_INVALID, "silentAfterMs: must be at least 1");
     out->qos = (int)qos;
-    if (broker && !(out->url = strdup(broker)))
+    const char *url = out->via == PROXY_HTTP ? listen : broker;
+    if (url && !(out->url = strdup(url)))
         return error_set(r->err, ERR_NO_MEMORY, "out of memory");
     return compile_patterns(r, data, out);
 }

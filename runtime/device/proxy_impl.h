@@ -4,9 +4,11 @@
 
 struct proxy;
 
-struct binding {                            // templates know ${proxyIndex}
-    struct payload *filter, *commands, *id; // the latter two may be NULL
-    char *url;                              // NULL: the run's broker
+struct binding { // templates know ${proxyIndex}
+    enum proxy_via via;
+    struct payload *filter;        // MQTT: topic filter; CoAP: URL; HTTP: path
+    struct payload *commands, *id; // may be NULL
+    char *url;                     // MQTT: of the broker, NULL: the run's; HTTP: where it listens
     int qos;
     int64_t silent_us;
 };

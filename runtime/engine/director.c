@@ -5,6 +5,7 @@
 
 #include "core/jsonx.h"
 #include "engine/child.h"
+#include "engine/observer_tls.h"
 
 #define OBSERVERS_MAX 16
 #define SNAPSHOT_US 1000000
@@ -20,7 +21,8 @@ struct director {
     struct child c;
     struct request *requests;
     uint64_t next_request;
-    char *broker; // the run's URL
+    char *broker;      // the run's URL
+    struct plan *plan; // with the supervisor's overrides
     uint64_t seed;
     json_t *status; // latest STATUS_DOWN
     struct {
@@ -58,7 +60,9 @@ static struct observer *test_observer(void *arg, const char *url, struct error *
         return NULL;
     }
     char *copy = strdup(url);
-    struct observer *o = copy ? observer_new(d->c.loop, url, err) : NULL;
+    json_t *tls = d->plan ? observer_tls_settings(d->plan, url) : NULL;
+    struct observer *o = copy ? observer_new_tls(d->c.loop, url, tls, err) : NULL;
+    json_decref(tls);
     if (!o) {
         if (!copy)
             error_set(err, ERR_NO_MEMORY, "no memory for an observer");
@@ -197,6 +201,13 @@ static void assigned(struct director *d, const json_t *message)
         return;
     d->seed = (uint64_t)seed;
     d->broker = strdup(url);
+    d->plan = plan_parse(json_incref(json_object_get(message, "plan")), &err);
+    if (!d->plan) {
+        child_diagnose(&d->c, "IOTX091", EXIT_SCENARIO, err.text);
+        d->c.status = 1;
+        loop_stop(d->c.loop);
+        return;
+    }
     child_send(&d->c, MSG_READY, json_object());
 }
 
@@ -259,6 +270,7 @@ int director_main(void *child_start, int channel)
         free(d->observers[i].url);
     }
     free(d->broker);
+    plan_delete(d->plan);
     json_decref(d->status);
     child_destroy(&d->c);
     free(d);

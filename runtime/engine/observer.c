@@ -12,6 +12,7 @@
 #include "adapter/mqtt/topic.h"
 #include "adapter/topic.h"
 #include "engine/observer_lane.h"
+#include "engine/observer_tls.h"
 
 #define BATCH 1000u // messages handed out in one turn: the loop has other work
 
@@ -300,13 +301,16 @@ static void on_wake(struct ev_loop *ev, ev_async *w, int revents)
 
 // --- life
 
-static int observer_setup(struct observer *o, const char *url, struct error *err)
+static int observer_setup(struct observer *o, const char *url, const json_t *tls, struct error *err)
 {
     if (url_parse(url, "mqtt", &o->url, err) != 0)
         return -1;
-    if (strcmp(o->url.scheme, "mqtt") != 0)
-        return error_set(err, ERR_UNSUPPORTED, "observer: scheme \"%s\" cannot be observed; valid: mqtt",
+    bool secure = strcmp(o->url.scheme, "mqtts") == 0;
+    if (!secure && strcmp(o->url.scheme, "mqtt") != 0)
+        return error_set(err, ERR_UNSUPPORTED, "observer: scheme \"%s\" cannot be observed; valid: mqtt, mqtts",
                          o->url.scheme);
+    if (secure && !(o->tls = observer_tls_new(tls, o->url.host, err)))
+        return -1;
     url_display(&o->url, o->display, sizeof(o->display));
     if (getrandom(&o->client_number, sizeof(o->client_number), 0) != sizeof(o->client_number))
         return error_set_errno(err, "observer: getrandom");
@@ -317,6 +321,11 @@ static int observer_setup(struct observer *o, const char *url, struct error *err
 }
 
 struct observer *observer_new(struct loop *loop, const char *url, struct error *err)
+{
+    return observer_new_tls(loop, url, NULL, err);
+}
+
+struct observer *observer_new_tls(struct loop *loop, const char *url, const json_t *tls, struct error *err)
 {
     struct observer *o = calloc(1, sizeof(*o));
     struct shared *s = calloc(1, sizeof(*s));
@@ -339,7 +348,7 @@ struct observer *observer_new(struct loop *loop, const char *url, struct error *
     ev_async_init(&o->wake, on_wake);
     o->wake.data = o;
     ev_async_start(loop_ev(loop), &o->wake);
-    if (observer_setup(o, url, err) == 0)
+    if (observer_setup(o, url, tls, err) == 0)
         return o;
     observer_delete(o);
     return NULL;
@@ -357,6 +366,7 @@ void observer_delete(struct observer *o)
     resolver_delete(o->resolver);
     ev_async_stop(loop_ev(o->loop), &o->wake);
     shared_close(o->shared);
+    observer_tls_delete(o->tls); // paho has copies; an attempt that is still under way finds no file, which is fine
     free(o);
 }
 

@@ -15,8 +15,11 @@ struct observer_message {
     bool retained;
     int64_t received_us; // monotonic, taken in paho's callback thread
 };
+// url: mqtt:// or mqtts://[user:password@]host[:port]. NULL: bad URL, or a scheme that paho is not given here
+// (ERR_UNSUPPORTED).
 struct observer *observer_new(struct loop *loop, const char *url, struct error *err);
-// url: mqtt://[user:password@]host[:port]. NULL: bad URL, or a scheme that paho is not given here (ERR_UNSUPPORTED).
+// The same with settings of TLS for mqtts://, see observer_tls.h; NULL: the system's CAs. Nothing of them is kept.
+struct observer *observer_new_tls(struct loop *loop, const char *url, const json_t *tls, struct error *err);
 void observer_delete(
     struct observer *o); // disconnects (at most 2 s), no callback comes afterwards; also from inside a callback
 // done(arg, err): err NULL when connected / acknowledged. Exactly once (unless the observer is deleted first), never

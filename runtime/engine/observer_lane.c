@@ -21,6 +21,9 @@
 #include <time.h>
 
 #include "engine/observer_lane.h"
+#include "engine/observer_tls.h"
+
+#define URI_BYTES 300u
 
 static void block_signals(sigset_t *saved)
 {
@@ -101,7 +104,10 @@ static void report_answer(struct lane *lane, int answer, const char *text)
     if (!s->closed) {
         lane->answered = true;
         lane->answer = answer;
-        snprintf(lane->answer_text, sizeof(lane->answer_text), "%s", text ? text : "");
+        snprintf(lane->answer_text, sizeof(lane->answer_text), "%s",
+                 *lane->tls_text ? lane->tls_text
+                 : text          ? text
+                                 : "");
         ev_async_send(s->ev, s->wake);
     }
     pthread_mutex_unlock(&s->lock);
@@ -111,6 +117,26 @@ static void on_connect_ok(void *context, MQTTAsync_successData *data)
 {
     (void)data;
     report_answer(context, 0, NULL);
+}
+
+// "THREAD:error:0A000086:SSL routines:FUNCTION:certificate verify failed:FILE:LINE:DATA": the reason.
+static int on_tls_error(const char *text, size_t n, void *context)
+{
+    struct lane *lane = context;
+    const char *end = text + strnlen(text, n), *from = memmem(text, (size_t)(end - text), ":error:", 7);
+    from = from ? from + 7 : text;
+    for (unsigned i = 0; i < 3; i++) {
+        const char *colon = memchr(from, ':', (size_t)(end - from));
+        from = colon ? colon + 1 : from;
+    }
+    size_t len = 0;
+    while (from + len < end && !strchr(":\n", from[len]))
+        len++;
+    pthread_mutex_lock(&lane->shared->lock);
+    if (len)
+        snprintf(lane->tls_text, sizeof(lane->tls_text), "%.*s", (int)len, from);
+    pthread_mutex_unlock(&lane->shared->lock);
+    return 1;
 }
 
 static void on_connect_failed(void *context, MQTTAsync_failureData *data)
@@ -166,11 +192,12 @@ static int lane_create_handle(struct lane *lane, struct error *err)
     MQTTAsync_createOptions options = MQTTAsync_createOptions_initializer;
     options.MQTTVersion = MQTTVERSION_3_1_1;
     options.maxBufferedMessages = REQUESTS_MAX;
+    // The address comes with each connect.
+    const char *nowhere = lane->observer->tls ? "ssl://127.0.0.1:1" : "tcp://127.0.0.1:1";
     sigset_t saved;
     block_signals(&saved);
-    int rc = MQTTAsync_createWithOptions(&lane->handle, "tcp://127.0.0.1:1", lane->client_id,
-                                         MQTTCLIENT_PERSISTENCE_NONE, NULL,
-                                         &options); // the address comes with each connect
+    int rc = MQTTAsync_createWithOptions(&lane->handle, nowhere, lane->client_id, MQTTCLIENT_PERSISTENCE_NONE, NULL,
+                                         &options);
     if (rc == MQTTASYNC_SUCCESS)
         rc = MQTTAsync_setCallbacks(lane->handle, lane, on_lost, on_message, NULL);
     restore_signals(&saved);
@@ -201,15 +228,36 @@ struct lane *lane_add(struct observer *o, struct error *err)
 }
 
 // connect: "tcp://10.0.0.7:1883"
-static int address_uri(const struct link_addr *a, char *dst, size_t size)
+static int address_uri(const struct link_addr *a, bool tls, char *dst, size_t size)
 {
     char host[INET6_ADDRSTRLEN + 32], port[8];
     if (getnameinfo((const struct sockaddr *)&a->addr, a->len, host, sizeof(host), port, sizeof(port),
                     NI_NUMERICHOST | NI_NUMERICSERV) != 0)
         return -1;
     bool v6 = a->addr.ss_family == AF_INET6;
-    int n = snprintf(dst, size, "tcp://%s%s%s:%s", v6 ? "[" : "", host, v6 ? "]" : "", port);
+    int n = snprintf(dst, size, "%s://%s%s%s:%s", tls ? "ssl" : "tcp", v6 ? "[" : "", host, v6 ? "]" : "", port);
     return n > 0 && (size_t)n < size ? 0 : -1;
+}
+
+// Where paho connects to. TLS needs the name: paho sends and verifies what stands in the URI. It resolves it once more
+// then, but a name server that is dead has been found out by us before.
+static unsigned connect_uris(const struct observer *o, const struct link_addr *addrs, unsigned n,
+                             char text[ADDRESSES_MAX][URI_BYTES], char **uris)
+{
+    unsigned used = 0;
+    struct in6_addr unused;
+    bool numeric = inet_pton(AF_INET, o->url.host, &unused) == 1 || inet_pton(AF_INET6, o->url.host, &unused) == 1;
+    if (o->tls && !numeric && n) {
+        snprintf(text[0], URI_BYTES, "ssl://%s:%u", o->url.host, (unsigned)o->url.port);
+        uris[0] = text[0];
+        return 1;
+    }
+    for (unsigned i = 0; i < n && used < ADDRESSES_MAX; i++)
+        if (address_uri(&addrs[i], o->tls != NULL, text[used], URI_BYTES) == 0) {
+            uris[used] = text[used];
+            used++;
+        }
+    return used;
 }
 
 static int paho_connect(struct lane *lane, char *const *uris, unsigned n)
@@ -229,6 +277,16 @@ static int paho_connect(struct lane *lane, char *const *uris, unsigned n)
     options.context = lane;
     options.serverURIcount = (int)n;
     options.serverURIs = uris;
+    MQTTAsync_SSLOptions tls;
+    if (o->tls) {
+        observer_tls_options(o->tls, &tls);
+        tls.ssl_error_cb = on_tls_error;
+        tls.ssl_error_context = lane;
+        options.ssl = &tls;
+        pthread_mutex_lock(&lane->shared->lock);
+        lane->tls_text[0] = '\0';
+        pthread_mutex_unlock(&lane->shared->lock);
+    }
     sigset_t saved;
     block_signals(&saved);
     int rc = MQTTAsync_connect(lane->handle, &options);
@@ -264,14 +322,9 @@ static void on_resolved(void *arg, const struct link_addr *addrs, unsigned n, co
     lane->lookup = 0;
     if (lane->state != LANE_RESOLVING)
         return;
-    char text[ADDRESSES_MAX][80];
+    char text[ADDRESSES_MAX][URI_BYTES];
     char *uris[ADDRESSES_MAX];
-    unsigned used = 0;
-    for (unsigned i = 0; i < n && used < ADDRESSES_MAX; i++)
-        if (address_uri(&addrs[i], text[used], sizeof(text[used])) == 0) {
-            uris[used] = text[used];
-            used++;
-        }
+    unsigned used = connect_uris(lane->observer, addrs, n, text, uris);
     struct error err = {0};
     if (used == 0) {
         if (why)
@@ -331,6 +384,11 @@ static void describe_failure(const struct observer *o, int code, const char *tex
         error_set(err, ERR_REFUSED, "%s refused the connection (CONNACK %d)", o->display, code);
     else if (text && strstr(text, "timeout"))
         error_set(err, ERR_TIMEOUT, "%s did not answer in time", o->display);
+    else if (o->tls && text && *text && !strstr(text, "TCP"))
+        error_set(err, ERR_TLS, "cannot connect to %s over TLS: %s", o->display, text);
+    else if (o->tls) // paho says the same of both
+        error_set(err, ERR_REFUSED, "cannot connect to %s: nobody answers there, or its certificate is not one of %s",
+                  o->display, o->url.host);
     else
         error_set(err, ERR_REFUSED, "cannot connect to %s%s%s", o->display, text && *text ? ": " : "",
                   text ? text : "");

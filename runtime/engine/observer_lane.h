@@ -22,6 +22,7 @@
 #define NUDGES_MAX 100u
 
 struct lane;
+struct observer_tls;
 struct message_node { // one allocation: node, topic, payload
     struct message_node *next;
     struct lane *lane;
@@ -95,7 +96,8 @@ struct lane {
     // Guarded: what paho reported and the loop has not seen. A loss is always newer than an answer.
     bool answered, lost;
     int answer; // 0 connected, > 0 CONNACK code, < 0 no connection
-    char answer_text[96];
+    char answer_text[160];
+    char tls_text[160]; // what OpenSSL said last during this attempt
 };
 
 struct observer {
@@ -103,7 +105,8 @@ struct observer {
     struct shared *shared;
     struct resolver *resolver;
     struct url url;
-    char display[600]; // URL for people, without credentials
+    struct observer_tls *tls; // NULL: plain
+    char display[600];        // URL for people, without credentials
     ev_async wake;
     bool started;               // observer_connect was called
     struct request *connecting; // who waits for lane 0, or NULL

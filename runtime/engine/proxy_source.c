@@ -6,6 +6,8 @@
 #include "core/rng.h"
 #include "core/slots.h"
 #include "engine/observer.h"
+#include "engine/observer_tls.h"
+#include "engine/proxy_endpoint.h"
 #include "link/url.h"
 
 #define CONNECT_US 5000000
@@ -17,8 +19,10 @@ enum { BROKERS_MAX = 64, BUCKETS = 1024, LISTENERS_MAX = 1000000 };
 
 struct listener {
     struct listener *next;
-    struct tap *tap;
-    proxy_message_fn *fn; // NULL: gone, while its tap hands a message out
+    struct tap *tap;                 // NULL: the device is at no broker, but here:
+    struct proxy_endpoint *endpoint; // then it is in `attached`
+    struct listener **prev;          // only there
+    proxy_message_fn *fn;            // NULL: gone, while its tap hands a message out
     void *ctx;
 };
 
@@ -50,6 +54,8 @@ struct proxy_source {
     char *url;
     struct broker *brokers;
     struct slots *listeners;
+    struct proxy_endpoints *endpoints; // NULL until one is needed
+    struct listener *attached;
     struct tap *buckets[BUCKETS];
 };
 
@@ -145,7 +151,9 @@ static int broker_setup(struct proxy_source *s, struct broker *b, struct error *
     if (host)
         memmove(b->display, host + 3, strlen(host + 3) + 1);
     b->errors = errors_of(s, b, err);
-    b->observer = b->errors ? observer_new(s->config.loop, b->url, err) : NULL;
+    json_t *tls = s->config.plan ? observer_tls_settings(s->config.plan, b->url) : NULL;
+    b->observer = b->errors ? observer_new_tls(s->config.loop, b->url, tls, err) : NULL;
+    json_decref(tls);
     return b->observer ? 0 : -1;
 }
 
@@ -296,8 +304,50 @@ static void unsubscribe(void *arg, uint64_t ticket)
     struct listener *l = slots_remove(s->listeners, ticket);
     if (!l)
         return;
+    if (l->endpoint) {
+        proxy_endpoint_delete(l->endpoint);
+        *l->prev = l->next;
+        if (l->next)
+            l->next->prev = l->prev;
+        free(l);
+        return;
+    }
     l->fn = NULL;
     sweep(s, l->tap);
+}
+
+static struct proxy_endpoints *endpoints_of(struct proxy_source *s, struct error *err)
+{
+    const struct proxy_endpoints_config config = {.loop = s->config.loop,
+                                                  .links = s->config.links,
+                                                  .resolver = s->config.resolver,
+                                                  .metrics = s->config.metrics,
+                                                  .log = s->config.log};
+    if (!s->endpoints)
+        s->endpoints = proxy_endpoints_new(&config, err);
+    return s->endpoints;
+}
+
+static uint64_t attach(void *arg, const struct proxy_place *place, proxy_message_fn *fn, void *ctx, struct error *err)
+{
+    struct proxy_source *s = arg;
+    struct proxy_endpoints *all = endpoints_of(s, err);
+    struct proxy_endpoint *e = all ? proxy_endpoint_new(all, place, fn, ctx, err) : NULL;
+    struct listener *l = e ? calloc(1, sizeof(*l)) : NULL;
+    slot_id id = l ? slots_add(s->listeners, l) : 0;
+    if (id) {
+        *l = (struct listener){.endpoint = e, .next = s->attached, .prev = &s->attached};
+        if (l->next)
+            l->next->prev = &l->next;
+        s->attached = l;
+        return id;
+    }
+    if (e) {
+        proxy_endpoint_delete(e);
+        error_set(err, ERR_NO_MEMORY, "no memory for another physical device");
+    }
+    free(l);
+    return 0;
 }
 
 static int publish(void *arg, const char *url, const char *topic, const void *payload, size_t n, int qos,
@@ -309,7 +359,8 @@ static int publish(void *arg, const char *url, const char *topic, const void *pa
 
 const struct proxy_ops *proxy_source_ops(void)
 {
-    static const struct proxy_ops ops = {.subscribe = subscribe, .unsubscribe = unsubscribe, .publish = publish};
+    static const struct proxy_ops ops = {
+        .subscribe = subscribe, .unsubscribe = unsubscribe, .publish = publish, .attach = attach};
     return &ops;
 }
 
@@ -352,6 +403,12 @@ void proxy_source_delete(struct proxy_source *s)
             }
             free(t);
         }
+    }
+    proxy_endpoints_delete(s->endpoints);
+    while (s->attached) {
+        struct listener *l = s->attached;
+        s->attached = l->next;
+        free(l);
     }
     slots_delete(s->listeners);
     free(s->url);

@@ -189,7 +189,13 @@ static int virtual_refuses(const struct group_config *g, struct error *err)
 
 static int reach_physical(struct shard *s, const char *url, struct fleet_config *config, struct error *err)
 {
-    struct proxy_source_config c = {.loop = s->c.loop, .metrics = s->c.metrics, .log = s->c.log, .url = url ? url : ""};
+    struct proxy_source_config c = {.loop = s->c.loop,
+                                    .metrics = s->c.metrics,
+                                    .log = s->c.log,
+                                    .url = url ? url : "",
+                                    .plan = s->plan,
+                                    .links = s->links,
+                                    .resolver = s->resolver};
     s->proxies = proxy_source_new(&c, err);
     config->proxy = proxy_source_ops();
     config->proxy_arg = s->proxies;

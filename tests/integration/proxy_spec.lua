@@ -133,6 +133,56 @@ describe("a proxy", function()
     assert.are.equal(1, by_name["devices_by_source:physical"])
   end)
 
+  it("observes a CoAP resource, from when it is there", function()
+    if not near then return pending("mosquitto is not installed") end
+    local dir, port = proc.dir(), proc.port()
+    local heard = proc.listen(near, "probes/#", "%t %x")
+    local run = start(('proxies = { { id = "press", source = "coap", url = "coap://127.0.0.1:%d/temp?unit=C" } }'):format(port),
+      dir, "--log-level", "info", "--progress", "plain")
+    assert(proc.wait(10, function() return run.err():find("physical device press at coap://127.0.0.1:" .. port .. "/temp", 1, true) end), run.err())
+    proc.write(dir .. "/physical.lua", ([[
+local iotix = require "iotix"
+local g = iotix.group { name = "real", connection = iotix.coap { url = "embedded", serve = { listen = "127.0.0.1:%d" } },
+  behaviour = function(dev)
+    local n = 0
+    assert(dev:connect())
+    assert(dev:serve("/temp", { observable = true }, function() return n .. "\0\255" end))
+    for _ in dev:every("100ms") do n = n + 1; dev:notify("/temp") end
+  end }
+return iotix.scenario { name = "physical", duration = "60s", groups = { g } }
+]]):format(port))
+    local physical = proc.start(proc.command { proc.program, dir .. "/physical.lua", "-q" })
+    assert(proc.wait(15, function() return select(2, heard.out():gsub("probes/press/telemetry [3%x]+00ff\n", "")) >= 10 end), heard.out())
+    physical.signal(2)
+    assert.is_not_nil(physical.wait(20))
+    local by_name = finish(run, dir)
+    assert.is_true(by_name["messages_proxied:physical"] >= 10)
+    assert.is_true(by_name.proxy_source_errors >= 1)
+  end)
+
+  it("has a webhook", function()
+    if not near then return pending("mosquitto is not installed") end
+    local dir = proc.dir()
+    local heard = proc.listen(near, "probes/#", "%t %x")
+    local run = start('proxies = { { id = "oven", source = "http", path = "/in" } }', dir, "--log-level", "info", "--progress", "plain")
+    local url = proc.wait(10, function() return run.err():match("physical device oven: its webhook is (http://%S+/oven/in)\n") end)
+    assert(url, run.err())
+    local function ask(path, ...)
+      return proc.shell(proc.command { "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", url .. path, ... }).out
+    end
+    proc.write(dir .. "/body", "\1\0\255")
+    assert.are.equal("204", ask("", "--data-binary", "@" .. dir .. "/body"))
+    until_heard(heard, "probes/oven/telemetry 0100ff\n")
+    assert.are.equal("204", ask("/a/b/?q=1", "-d", "x"))
+    until_heard(heard, "probes/oven/telemetry/a/b 78\n")
+    assert.are.equal("400", ask("/a+b", "-d", "x"))
+    assert.are.equal("405", ask(""))
+    assert.are.equal("404", ask("x", "-d", "x"))
+    local by_name = finish(run, dir)
+    assert.are.equal(2, by_name["messages_proxied:physical"])
+    assert.are.equal(1, by_name["devices_by_source:physical"])
+  end)
+
   it("is refused where it cannot be", function()
     local dir = proc.dir()
     proc.write(dir .. "/sensor.json", SENSOR)
@@ -146,10 +196,15 @@ describe("a proxy", function()
       assert.are_not.equal(0, r.code)
       assert.is_truthy(r.err:find(text, 1, true), r.err)
     end
-    refused('model = "sensor", proxies = { { topik = "a" } }', 'proxies[1]: unknown key "topik"; valid: broker, commands, id, qos', "check")
+    refused('model = "sensor", proxies = { { topik = "a" } }', 'proxies[1]: unknown key "topik"; valid: broker, commands, id, listen, path, qos', "check")
     refused('model = "sensor", proxies = { { qos = 1 } }', "proxies[1]: topic is missing", "check")
     refused('model = "sensor", proxies = { { topic = "a", broker = "coap://x" } }', 'the scheme "coap" cannot be observed', "check")
-    refused('model = "sensor", proxies = { { topic = "a", source = "webhook" } }', "behind webhook cannot be reached yet", "check")
+    refused('model = "sensor", proxies = { { topic = "a", source = "webhook" } }', 'proxies[1]: topic: only with source = "mqtt"', "check")
+    refused('model = "sensor", proxies = { { source = "coap", url = "coap:x" } }', "proxies[1]: url: expected the URL of what is observed", "check")
+    refused('model = "sensor", proxies = { { source = "coap" } }', "proxies[1]: url is missing", "check")
+    refused('model = "sensor", proxies = { { source = "http", path = "in" } }', "proxies[1]: path: expected a path that begins with /", "check")
+    refused('model = "sensor", proxies = { { source = "http", listen = "8080" } }', "proxies[1]: listen: expected an address and a port", "check")
+    refused('model = "sensor", proxies = { { source = "amqp" } }', 'proxies[1]: source: expected "mqtt", "coap" or "http"', "check")
     refused('model = "sensor", count = 1, proxies = { { topic = "a" }, { topic = "b" } }', "proxies: 2 of them, and count is 1", "check")
     refused('model = "sensor", proxies = { { topic = "a/#/b" } }', "proxies[1]: topic: ", "check")
     refused('model = "sensor", proxies = {}', "proxies: expected a list such as", "check")

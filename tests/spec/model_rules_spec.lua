@@ -88,6 +88,8 @@ local documents = {
     "aggregation":{"mode":"batch","intervalMs":100,"maxMessages":1,"topic":"t"}}]],
   "{" .. head .. [[,"type":"proxy","proxy":{"source":"mqtt","broker":"b","topic":"t","qos":1,
     "silentAfterMs":1,"commands":"c"}}]],
+  "{" .. head .. [[,"type":"proxy","proxy":{"source":"coap","url":"coap://h/t"}}]],
+  "{" .. head .. [[,"type":"proxy","proxy":{"source":"http","path":"/p","listen":"h:1"}}]],
 }
 for _, generator in ipairs(generators) do
   documents[#documents + 1] = "{" .. head .. ',"type":"sensor","telemetry":[{"name":"a","type":"number","generator":{' .. generator .. ","
@@ -180,7 +182,7 @@ end
 
 -- Good values of keys that are refused where they stand.
 local elsewhere = { samples = 1, sampleSize = 8, signed = true, endian = "big", children = json.array(), aggregation = json.object(),
-  proxy = json.object { topic = "t" } }
+  proxy = json.object { topic = "t" }, topic = "t", broker = "b", commands = "c", qos = 1, url = "coap://h", path = "/", listen = "h:1" }
 
 -- Keyword → function(keyword's value, the value it applies to, schema node) → list of { broken value | nil, key that is wrong | nil,
 -- rule when it is another than the keyword }. The value may be changed in place.

@@ -148,6 +148,23 @@ end }
     assert.is_nil(r.text:find(" error ", 1, true), r.text)
   end)
 
+  it("refuses what a protocol has no place for, at the author's line", function()
+    for _, case in ipairs {
+      { [[iotix.coap { url = "coap://embedded", token = "hidden-word" }]], 'unknown key "token"' },
+      { [[iotix.mqtt { broker = "embedded", version = "6" }]], "one of: 3.1.1, 4, 5, got" },
+      { [[iotix.mqtt { broker = "embedded", version = "5", user_properties = { a = "x\0y" } }]], "one with a NUL byte" },
+      { [[iotix.http { url = "http://embedded", headers = { ["a\0b"] = "x" } }]], "got the key" },
+      { [[iotix.mqtt { broker = "mqtts://embedded", tls = { psk = { identity = "x" } } }]], "tls: psk: key is missing" },
+    } do
+      local r = run(("local iotix = require 'iotix'\nlocal g = iotix.group { name = 'g', connection = %s }\n"):format(case[1])
+        .. "return iotix.scenario { name = 's', groups = { g } }")
+      assert.are.equal(104, r.code, r.text)
+      assert.is_truthy(r.text:find(":2: error", 1, true), r.text)
+      assert.is_truthy(r.text:find(case[2], 1, true), r.text)
+      assert.is_nil(r.text:find("tls: tls:", 1, true) or r.text:match("got[^\n]*hidden%-word"), r.text)
+    end
+  end)
+
   it("cannot be had in virtual time, which says so", function()
     local r = run([==[
 local iotix = require "iotix"

@@ -32,20 +32,21 @@ end
 
 --- Names and texts: { name = text or list of texts }.
 function M.texts(key)
-  local function text(v) return type(v) == "string" or type(v) == "number" end
+  local function text(v) return (type(v) == "string" and #v <= 65536 and not v:find("%z")) or type(v) == "number" end
   return function(t)
     if type(t) ~= "table" then return nil, "a table { name = text }" end
     local copy, n = {}, 0
     for name, value in pairs(t) do
-      if type(name) ~= "string" or name == "" then
-        return nil, nil, key .. ": expected { name = text }, got the key " .. tostring(name)
+      if type(name) ~= "string" or name == "" or #name > 65536 or name:find("%z") then
+        return nil, nil, key .. ": expected { name = text }, got the key " .. tostring(name):sub(1, 100)
       end
       local list = type(value) == "table" and value or { value }
       if #list == 0 then return nil, nil, key .. ": " .. name .. ": expected a text or a list of texts" end
       copy[name] = {}
       for i = 1, #list do
         if not text(list[i]) then
-          return nil, nil, key .. ": " .. name .. ": expected a text or a list of texts, got a " .. type(list[i])
+          return nil, nil, key .. ": " .. name .. ": expected a text or a list of texts, got "
+            .. (type(list[i]) == "string" and "one with a NUL byte or of more than 64 KB" or "a " .. type(list[i]))
         end
         copy[name][i] = tostring(list[i])
         n = n + 1
@@ -104,8 +105,8 @@ local mint_spec = {
 
 local tls_spec = {
   ca = { pem }, cert = { pem }, key = { pem, secret = true },
-  psk = { options.nested(psk_spec, "tls: psk") },
-  mint = { options.nested(mint_spec, "tls: mint") },
+  psk = { options.nested(psk_spec, "psk") },
+  mint = { options.nested(mint_spec, "mint") },
   server_name = { "string" },
   verify = { "boolean" },
   alpn = { words },
@@ -226,7 +227,7 @@ M.spec = {
   jwt = { jwt },
   connect_timeout = { M.at_least("1ms") },
   connect_window = { "count" },
-  connect_rate = { "positive" },
+  connect_rate = { M.between(0, 10000000) },
   connect_pacing = { pacing },
   source = { source },
   timeout = { M.at_least("1ms") },

@@ -109,12 +109,16 @@ M.types = {
 
 --- One of the listed words.
 function M.choice(...)
-  local words = { ... }
+  local words, shown, seen = { ... }, {}, {}
+  for i = 1, #words do -- 5 and "5" are shown once
+    local word = tostring(words[i])
+    if not seen[word] then shown[#shown + 1], seen[word] = word, true end
+  end
   return function(v)
     for i = 1, #words do
       if v == words[i] then return v end
     end
-    return nil, "one of: " .. table.concat(words, ", ")
+    return nil, "one of: " .. table.concat(shown, ", ")
   end
 end
 

@@ -45,12 +45,15 @@ function iotix.group(group) end
 
 ---Which physical device a proxy stands for (docs/how-to/proxies.md). Texts are patterns that know `${proxyIndex}`, from 1 on, too.
 ---@class iotix.ProxyOptions
----@field topic string filter of what the physical device publishes: "plant/press/#"
----@field broker? string URL of its broker (default: the run's)
----@field commands? string topic to which commands for the proxy are passed on
----@field qos? integer of the subscription and of commands (default 0)
+---@field source? "mqtt"|"coap"|"http" it publishes to a broker (default), has a resource that is observed, or calls a webhook
+---@field topic? string mqtt, needed: filter of what the physical device publishes: "plant/press/#"
+---@field broker? string mqtt: URL of its broker, mqtt:// or mqtts:// (default: the run's)
+---@field commands? string mqtt: topic to which commands for the proxy are passed on
+---@field qos? integer mqtt: of the subscription and of commands (default 0)
+---@field url? string coap, needed: what is observed: "coap://press-1.plant/temperature"
+---@field path? string http: path of the webhook (default "/")
+---@field listen? string http: where webhooks are listened for (default "127.0.0.1:0": any free port)
 ---@field id? string the device's id (default: the group's pattern)
----@field source? "mqtt"
 ---@field silent_after? duration counts as silent after so long without a message (default "60s")
 ---@field count? integer in one table in place of a list: how many devices it is for
 

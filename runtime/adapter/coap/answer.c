@@ -207,6 +207,8 @@ static void tell(struct coap_exchange *x, const coap_pdu_t *pdu, const uint8_t *
     uint32_t token = x->token;
     if (option(pdu, COAP_OPTION_MAXAGE, &bytes, &len))
         x->max_age = coap_uint(bytes, len);
+    if (!x->seen) // once an exchange: its blocks and notifications are no answers of their own
+        coap_count_response(c->target, coap_pdu_get_code(pdu));
     switch ((enum coap_kind)x->kind) {
     case EXCHANGE_PUBLISH:
         tell_publish(x, pdu, body, n);
@@ -408,10 +410,10 @@ coap_response_t coap_on_response(coap_session_t *session, const coap_pdu_t *sent
         return COAP_RESPONSE_OK;
     if (coap_target_reliable(c->target))
         coap_conn_heard(c);
-    if (code != COAP_RESPONSE_CODE_CONTINUE)
+    if (coap_pdu_get_token(received).length == 2) { // of a publish that expects nothing
         coap_count_response(c->target, code);
-    if (coap_pdu_get_token(received).length == 2)
-        return COAP_RESPONSE_OK; // of a publish that expects nothing
+        return COAP_RESPONSE_OK;
+    }
     struct coap_exchange *x = find(c, token_of(received));
     if (!x) // reset (RFC 7252, 4.2 and RFC 7641, 3.6), but an acknowledgement is ignored in silence
         return coap_pdu_get_type(received) == COAP_MESSAGE_ACK ? COAP_RESPONSE_OK : COAP_RESPONSE_FAIL;

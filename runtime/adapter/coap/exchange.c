@@ -307,7 +307,7 @@ static void end(struct coap_exchange *x, const struct error *why)
     struct coap_conn *c = x->conn;
     struct coap_target *t = c->target;
     uint32_t token = x->token;
-    bool told = x->told;
+    bool told = x->told, answered = x->seen;
     enum coap_kind kind = (enum coap_kind)x->kind;
     if (kind == EXCHANGE_DIRECTORY)
         coap_directory_failed(x, why);
@@ -324,7 +324,8 @@ static void end(struct coap_exchange *x, const struct error *why)
         break;
     case EXCHANGE_REQUEST:
     case EXCHANGE_OBSERVE:
-        rate_add(t->series.request_errors, true);
+        if (!answered) // an observation that had answers was counted with the first
+            rate_add(t->series.request_errors, true);
         if (!(c->flags & COAP_DOOMED) && c->events->on_response)
             c->events->on_response(c->owner, token, NULL, why);
         break;

@@ -112,6 +112,7 @@ static void take_back(struct http_exchange *x)
     if (!x->easy)
         return;
     curl_multi_remove_handle(c->multi->curl, x->easy);
+    http_socket_abandoned(x);
     http_tls_exchange_gone(x);
     http_easy_give(t, x->easy);
     x->easy = NULL;
@@ -277,6 +278,9 @@ int http_exchange_ready(void *arg, char *remote, char *local, int remote_port, i
     curl_easy_getinfo(x->easy, CURLINFO_APPCONNECT_TIME_T, &tls);
     tls = tls > tcp && t->tls ? tls - tcp : 0;
     x->connected = true;
+    if (x->opened)
+        x->opened->opener = NULL;
+    x->opened = NULL;
     counter_add(t->series.connects, 1);
     rate_add(t->series.connect_errors, false);
     trend_add(t->series.connect_latency, latency);

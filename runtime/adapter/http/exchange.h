@@ -19,6 +19,7 @@ struct http_exchange {
     struct http_lane *lane;     // NULL: another origin
     CURL *easy;                 // ACTIVE
     struct http_socket *socket; // opened for it, until its handshake begins; NULL: none
+    struct http_socket *opened; // opened for it, until it stands (http_exchange_ready)
     struct timer timer;         // deadline, or end of the backoff
     const char *method;         // static
     struct http_sub *sub;       // POLL

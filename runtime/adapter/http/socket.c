@@ -61,7 +61,8 @@ static struct http_socket *remember(struct http_target *t, int fd, struct http_e
     if (s->lane)
         s->lane->sockets++;
     t->sockets[fd] = s;
-    x->socket = s;
+    s->opener = x;
+    x->socket = x->opened = s;
     t->n_sockets++;
     gauge_add(t->series.http_connections, 1);
     return s;
@@ -113,6 +114,7 @@ curl_socket_t http_socket_open(void *clientp, curlsocktype purpose, struct curl_
     (void)purpose;
     x->connect_us = loop_fresh_us(t->env.loop);
     x->connected = false; // libcurl may connect again by itself
+    http_socket_abandoned(x);
     int fd = open_for(t, &to, &x->err);
     if (fd >= 0 && !remember(t, fd, x)) {
         close(fd);
@@ -141,19 +143,34 @@ static void leave_conn(struct http_socket *s)
     s->lane = NULL;
 }
 
+static void forget(struct http_socket *s)
+{
+    struct http_target *t = s->target;
+    ev_io_stop(loop_ev(t->env.loop), &s->io);
+    leave_conn(s);
+    if (s->opener) {
+        if (s->opener->socket == s)
+            s->opener->socket = NULL;
+        s->opener->opened = NULL;
+    }
+    t->sockets[s->io.fd] = NULL;
+    t->n_sockets--;
+    gauge_add(t->series.http_connections, -1);
+    free(s);
+}
+
 int http_socket_close(void *clientp, curl_socket_t fd)
 {
-    struct http_target *t = clientp;
-    struct http_socket *s = find(t, fd);
-    if (s) {
-        ev_io_stop(loop_ev(t->env.loop), &s->io);
-        leave_conn(s);
-        t->sockets[fd] = NULL;
-        t->n_sockets--;
-        gauge_add(t->series.http_connections, -1);
-        free(s);
-    }
+    struct http_socket *s = find(clientp, fd);
+    if (s)
+        forget(s);
     return close(fd);
+}
+
+void http_socket_abandoned(struct http_exchange *x)
+{
+    if (x->opened)
+        forget(x->opened);
 }
 
 int http_socket_watch(CURL *easy, curl_socket_t fd, int what, void *userp, void *socketp)

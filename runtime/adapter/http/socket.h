@@ -22,6 +22,7 @@ struct http_socket {
     struct http_multi *multi;
     struct adapter_conn *conn;        // NULL: deleted or closed; the socket is shut down and waits for libcurl
     struct http_lane *lane;           // NULL: of another origin
+    struct http_exchange *opener;     // its connect is under way for that one; NULL: done, or given up
     struct http_socket *next, **prev; // of the same conn
     struct ssl_st *ssl;               // https: freed by libcurl just before it closes the socket
     int wanted;                       // EV_READ | EV_WRITE
@@ -31,6 +32,9 @@ struct http_socket {
 // CURLOPT_OPENSOCKETFUNCTION (clientp: the exchange) and CURLOPT_CLOSESOCKETFUNCTION (the target).
 curl_socket_t http_socket_open(void *clientp, curlsocktype purpose, struct curl_sockaddr *address);
 int http_socket_close(void *clientp, curl_socket_t fd);
+// The connect of an exchange that libcurl has given up: libcurl 7.88 closes such a socket itself and does not call
+// http_socket_close, and its number may be another's by now. Nothing when it stands or was closed by the callback.
+void http_socket_abandoned(struct http_exchange *x);
 // CURLMOPT_SOCKETFUNCTION.
 int http_socket_watch(CURL *easy, curl_socket_t fd, int what, void *userp, void *socketp);
 // The connections of a device end: FIN, or RST. libcurl finds them dead and closes them when it next looks.

@@ -56,6 +56,7 @@ static void bodies_travel_in_blocks(void **state)
             assert_memory_equal(r->payload, body, sizes[k]);
             free(body);
         }
+        assert_int_equal(counter(&w, "responses{status:2xx}"), 10); // exchanges, not blocks
         world_destroy(&w);
     }
 }
@@ -177,6 +178,8 @@ static void resources_are_observed(void **state)
         WAIT(&w, cl->messages.n == 3);
         assert_int_equal(cl->messages.at[2].n, 5000);
         free(big);
+        // Three PUTs and the subscription; notifications are no answers of their own.
+        WAIT(&w, counter(&w, "responses{status:2xx}") == 4);
         assert_int_equal(OPS->unsubscribe(cl->conn, "state", 12, &err), 0);
         WAIT(&w, cl->done.n == 2);
         assert_int_equal(cl->done.at[1].token, 12);

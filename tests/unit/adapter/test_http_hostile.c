@@ -236,6 +236,32 @@ static void random_answer(struct peer *p, const char *head)
         peer_close(p);
 }
 
+// libcurl closes the socket of a connect that is given up by itself: it must not be counted, watched or ended after
+// that.
+static void a_connect_that_is_given_up(void **state)
+{
+    struct world w;
+    struct error err;
+    char url[64];
+    (void)state;
+    world_create(&w);
+    raw_start(&w);
+    w.raw.silent = true;
+    snprintf(url, sizeof url, "https://127.0.0.1:%u", w.raw.port);
+    world_target(&w, url, "{\"timeout\":\"5s\",\"tls\":{\"verify\":false}}");
+    for (unsigned i = 0; i < 3; i++) {
+        struct device d = {.client_id = "a"};
+        device_create(&w, &d);
+        assert_int_equal(ask(&d, "GET", "/", NULL, NULL, 1, &err), 0);
+        WAIT(&w, gauge(&w, "http_connections") == 1); // TCP is under way
+        if (i == 2)
+            WAIT(&w, w.raw.n_peers && w.raw.peers[w.raw.n_peers - 1]->n); // TLS is
+        OPS->conn_delete(d.conn);
+        assert_true(gauge(&w, "http_connections") == 0);
+    }
+    world_destroy(&w);
+}
+
 static void random_servers(void **state)
 {
     struct world w;
@@ -275,6 +301,7 @@ int main(void)
         cmocka_unit_test(a_stalled_answer_ends_early),
         cmocka_unit_test(a_connection_that_was_closed_meanwhile),
         cmocka_unit_test(nobody_listens),
+        cmocka_unit_test(a_connect_that_is_given_up),
         cmocka_unit_test(random_servers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

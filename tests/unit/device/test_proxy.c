@@ -28,6 +28,8 @@ struct said {
 
 struct world {
     struct loop *loop;
+    struct proxy_place place; // of the last one that was attached
+    char place_name[100];
     struct fleet *fleet;
     struct group *group;
     struct device *d;
@@ -84,7 +86,17 @@ static int publish(void *arg, const char *url, const char *topic, const void *pa
     return 0;
 }
 
-static const struct proxy_ops ops = {subscribe, unsubscribe, publish};
+static uint64_t attach(void *arg, const struct proxy_place *place, proxy_message_fn *fn, void *ctx, struct error *err)
+{
+    struct world *w = arg;
+    bool coap = place->via == PROXY_COAP;
+    uint64_t ticket = subscribe(arg, coap ? "" : place->listen, coap ? place->url : place->path, 0, fn, ctx, err);
+    w->place = *place;
+    snprintf(w->place_name, sizeof(w->place_name), "%s", place->name);
+    return ticket;
+}
+
+static const struct proxy_ops ops = {subscribe, unsubscribe, publish, attach};
 
 static void keep(void *arg, struct device *d, const struct adapter_message *m)
 {
@@ -294,6 +306,37 @@ static void test_topic_pattern(void **state)
     close_world(&w);
 }
 
+// Those at no broker are bound by their place; what they say has the tail of a webhook's path, or none.
+static void test_no_broker(void **state)
+{
+    struct world w;
+    (void)state;
+    open_world(&w, NULL, 2, "{\"count\":2,\"source\":\"coap\",\"url\":\"coap://plant-${proxyIndex}/t?x=+\"}");
+    assert_int_equal(w.live, 2);
+    assert_int_equal(w.place.via, PROXY_COAP);
+    assert_memory_equal(w.place_name, "g-", 2);
+    unsigned one = tap_of(&w, "coap://plant-1/t?x=+");
+    speak(&w, one, "", "a\0b", 3);
+    assert_string_equal(w.said[0].topic, "g/g-1/telemetry");
+    assert_memory_equal(w.said[0].payload, "a\0b", 3);
+    device_stop(w.d, ADAPTER_GRACEFUL);
+    turns(&w);
+    assert_int_equal(w.live, 1);
+    close_world(&w);
+    open_world(&w, "{" HEAD ",\"proxy\":{\"source\":\"http\",\"path\":\"/in/${index}\",\"listen\":\"[::1]:81\"}}", 1,
+               NULL);
+    assert_int_equal(w.place.via, PROXY_HTTP);
+    assert_string_equal(w.taps[0].url, "[::1]:81");
+    speak(&w, tap_of(&w, "/in/1"), "/a/b", "x", 1);
+    assert_string_equal(w.said[0].topic, "g/g-1/telemetry/a/b");
+    fake_offline(w.d->conn, ERR_CLOSED, true);
+    turns(&w);
+    assert_false(w.taps[0].fn(w.taps[0].ctx, "", "x", 1, 0)); // its client is told so
+    assert_int_equal(metric(&w, "proxy_dropped{group:g}"), 1);
+    assert_int_equal(metric(&w, "messages_proxied{group:g,source:physical}"), 1);
+    close_world(&w);
+}
+
 // --- groups -------------------------------------------------------------------------------------------------------
 
 static void test_mixed(void **state)
@@ -365,10 +408,16 @@ static void test_bad_groups(void **state)
     refused(SENSOR, 1, "[{\"topic\":\"a\",\"commands\":\"b/+\"}]", "proxies[1]: commands: ");
     refused(SENSOR, 1, "[{\"topic\":\"a\",\"qos\":3}]", "qos: must be 0, 1 or 2, is 3");
     refused(SENSOR, 1, "[{\"topic\":\"a\",\"broker\":\"coap://x\"}]",
-            "the scheme \"coap\" cannot be observed; valid: mqtt");
-    refused(SENSOR, 1, "[{\"topic\":\"a\",\"source\":\"coap\"}]", "behind coap cannot be reached yet; valid: mqtt");
-    refused(SENSOR, 1, "[{\"topic\":\"a\",\"source\":\"webhook\"}]", "behind webhook cannot be reached yet");
-    refused(SENSOR, 1, "[{\"topic\":\"a\",\"source\":\"amqp\"}]", "source: \"amqp\"; valid: mqtt");
+            "the scheme \"coap\" cannot be observed; valid: mqtt, mqtts");
+    refused(SENSOR, 1, "[{\"topic\":\"a\",\"source\":\"amqp\"}]", "source \"amqp\"; valid: mqtt, coap, http");
+    refused(SENSOR, 1, "[{\"topic\":\"a\",\"source\":\"coap\"}]", "proxies[1]: topic: only with source \"mqtt\"");
+    refused(SENSOR, 1, "[{\"topic\":\"a\",\"url\":\"coap://x\"}]", "url: only with source \"coap\"");
+    refused(SENSOR, 1, "[{\"source\":\"coap\"}]", "proxies[1]: url is missing");
+    refused(SENSOR, 1, "[{\"source\":\"coap\",\"url\":\"http://x\"}]", "url: expected a URL of scheme coap");
+    refused(SENSOR, 1, "[{\"source\":\"coap\",\"url\":\"coap://x/${indx}\"}]", "did you mean ${index}?");
+    refused(SENSOR, 1, "[{\"source\":\"http\",\"path\":\"a\"}]", "path: expected one that begins with /");
+    refused(SENSOR, 1, "[{\"source\":\"http\",\"listen\":\"8080\"}]", "listen: expected an address and a port");
+    refused(SENSOR, 1, "[{\"source\":\"webhook\",\"commands\":\"a\"}]", "commands: only with source \"mqtt\"");
     refused(SENSOR, 1, "[{\"topic\":\"a\",\"silent_after\":0}]", "silentAfterMs: must be at least 1");
     refused(SENSOR, 2, "[{\"topic\":\"a\",\"id\":\"x\"},{\"topic\":\"a\",\"id\":\"x\"}]",
             "is that of proxies[1] already");
@@ -399,7 +448,7 @@ static void test_bad_models(void **state)
     bad_model("{\"topic\":\"a\",\"id\":\"x\"}", "unknown key \"id\"");
     bad_model("{\"topic\":\"a\",\"broker\":\"\"}", "expected a URL");
     bad_model("{\"topic\":7}", "topic: expected a string");
-    bad_model("{\"topic\":\"a\",\"source\":\"http\"}", "cannot be reached yet");
+    bad_model("{\"topic\":\"a\",\"source\":\"http\"}", "topic: only with source \"mqtt\"");
     const char *sensor = "{" SENSOR_HEAD ",\"proxy\":{\"topic\":\"a\"}}";
     assert_null(model_parse(sensor, strlen(sensor), "test.json", NULL, &err));
     expect_text(err.text, "/proxy: only a proxy has this");
@@ -614,7 +663,7 @@ int main(void)
         cmocka_unit_test(test_commands),       cmocka_unit_test(test_declared_commands),
         cmocka_unit_test(test_life),           cmocka_unit_test(test_stop_inside),
         cmocka_unit_test(test_refused_source), cmocka_unit_test(test_silent),
-        cmocka_unit_test(test_changes),
+        cmocka_unit_test(test_changes),        cmocka_unit_test(test_no_broker),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,6 +20,8 @@ struct world {
     struct metrics *metrics;
     struct log *log;
     struct broker *broker;
+    struct link_env *links;
+    struct resolver *resolver;
     struct proxy_source *source;
     const struct proxy_ops *ops;
     char logged[2000];
@@ -34,7 +36,7 @@ struct ear {
     struct ear *other;
 };
 
-static void heard(void *ctx, const char *topic, const void *payload, size_t n, int64_t received_us)
+static bool heard(void *ctx, const char *topic, const void *payload, size_t n, int64_t received_us)
 {
     struct ear *e = ctx;
     assert_true(received_us > 0 && received_us <= loop_fresh_us(e->w->loop));
@@ -43,6 +45,7 @@ static void heard(void *ctx, const char *topic, const void *payload, size_t n, i
     snprintf(e->payload, sizeof(e->payload), "%.*s", (int)n, (const char *)payload);
     if (e->in_message)
         e->in_message(e);
+    return true;
 }
 
 static void keep_log(void *arg, enum log_level level, const char *line, size_t n)
@@ -69,8 +72,15 @@ static void open_world(struct world *w, const char *url)
     w->metrics = metrics_new(100);
     struct log_config log = {.fd = -1, .level = LOG_INFO, .sink = keep_log, .sink_arg = w};
     w->log = log_new(&log);
-    struct proxy_source_config config = {
-        .loop = w->loop, .metrics = w->metrics, .log = w->log, .url = url ? url : broker_url(w->broker)};
+    w->links = link_env_new(w->loop, &(struct link_env_config){0}, &err);
+    w->resolver = resolver_new(w->loop, &err);
+    assert_true(w->links && w->resolver);
+    struct proxy_source_config config = {.loop = w->loop,
+                                         .metrics = w->metrics,
+                                         .log = w->log,
+                                         .url = url ? url : broker_url(w->broker),
+                                         .links = w->links,
+                                         .resolver = w->resolver};
     w->source = proxy_source_new(&config, &err);
     assert_non_null(w->source);
     w->ops = proxy_source_ops();
@@ -80,6 +90,8 @@ static void close_world(struct world *w)
 {
     proxy_source_delete(w->source);
     broker_stop(w->broker);
+    resolver_delete(w->resolver);
+    link_env_delete(w->links);
     loop_delete(w->loop);
     metrics_delete(w->metrics);
     log_delete(w->log);
@@ -230,6 +242,45 @@ static void what_can_never_work_is_refused(void **state)
     close_world(&w);
 }
 
+static uint64_t attach(struct world *w, enum proxy_via via, const char *at, struct ear *e, struct error *err)
+{
+    const struct proxy_place place = {.via = via,
+                                      .name = "press",
+                                      .url = via == PROXY_COAP ? at : NULL,
+                                      .listen = via == PROXY_HTTP ? at : NULL,
+                                      .path = via == PROXY_HTTP ? "/in" : NULL};
+    return w->ops->attach(w->source, &place, heard, e, err);
+}
+
+static void devices_at_no_broker(void **state)
+{
+    struct world w;
+    struct error err = {0};
+    (void)state;
+    open_world(&w, "mqtt://127.0.0.1:1");
+    struct ear e = {.w = &w};
+    assert_int_equal(attach(&w, PROXY_COAP, "coap://", &e, &err), 0);
+    assert_int_equal(err.code, ERR_INVALID);
+    assert_int_equal(attach(&w, PROXY_HTTP, "256.0.0.1:80", &e, &err), 0);
+    uint64_t hook = attach(&w, PROXY_HTTP, "127.0.0.1:0", &e, &err);
+    if (!hook)
+        fail_msg("%s", err.text);
+    const char *url = strstr(w.logged, "its webhook is http://127.0.0.1:");
+    assert_non_null(url);
+    assert_non_null(strstr(url, "/press/in"));
+    assert_int_equal(attach(&w, PROXY_HTTP, "127.0.0.1:0", &e, &err), 0); // one of this name is there
+    w.ops->unsubscribe(w.source, hook);
+    w.ops->unsubscribe(w.source, hook);
+    hook = attach(&w, PROXY_HTTP, "127.0.0.1:0", &e, &err);
+    assert_true(hook != 0);
+    assert_true(attach(&w, PROXY_COAP, "coap://127.0.0.1:1/t", &e, &err) != 0); // nobody is there: it is tried again
+    until(&w, three_errors, &w, NULL);
+    const char *first = strstr(w.logged, "physical device press at coap://127.0.0.1:1/t: ");
+    assert_non_null(first);
+    assert_null(strstr(first + 1, "physical device press")); // once
+    close_world(&w);                                         // with both still bound
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -237,6 +288,7 @@ int main(void)
         cmocka_unit_test(listeners_come_and_go_inside_a_message),
         cmocka_unit_test(a_broker_that_is_not_there_is_tried_again),
         cmocka_unit_test(what_can_never_work_is_refused),
+        cmocka_unit_test(devices_at_no_broker),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
