@@ -19,7 +19,7 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-programs="bench_mqtt bench_virtual bench_gen bench_encoder bench_mqtt_codec bench_tls bench_http"
+programs="bench_mqtt bench_virtual bench_gen bench_encoder bench_mqtt_codec bench_tls bench_http bench_coap"
 for program in $programs; do
   [ -x "$build/bench/$program" ] && continue
   # shellcheck disable=SC2086
@@ -47,6 +47,10 @@ echo
 echo "A keep-alive request over HTTP beside a bare libcurl multi loop"
 echo
 "$build/bench/bench_http" --rounds 9
+echo
+echo "A NON request of CoAP and its answer beside bare sendto/recv and a bare libcoap client"
+echo
+for devices in 1 10000; do "$build/bench/bench_coap" --mode all --devices "$devices"; done
 echo
 
 rows=$(mktemp)

@@ -81,7 +81,8 @@ M.types = {
   duration = function(v)
     local us, message = native.duration(v, true)
     if us then return us end
-    return nil, 'a duration such as "500ms", "5s" or "2m" (' .. message .. ")"
+    local expected = 'a duration such as "500ms", "5s" or "2m"'
+    return nil, message:find(": expected a duration", 1, true) and expected or expected .. " (" .. message .. ")"
   end,
   size = function(v)
     if type(v) == "number" and v >= 0 and v <= 2 ^ 40 and v == math.floor(v) then return v end
