@@ -112,11 +112,13 @@ static void test_credentials(void **state)
         "'${deviceId}', n = 1 }, ttl = '1m', refresh = 0.5 } } },"
         "group { name = 'b', connection = iotix.coap { url = 'coaps://b', tls = { psk = { identity = '${deviceId}', "
         "key = "
-        "'00ff' } }, jwt = { algorithm = 'ES256', key = 'k.pem', key_id = 'i' } } },"
+        "'00ff' } } } },"
         "group { name = 'c', connection = iotix.http { url = 'https://b', token = 't', password = 'p', tls = { mint = "
         "{ ca = "
         "'ca', ca_key = 'k', days = 2 } } } },"
-        "group { name = 'd' }",
+        "group { name = 'd', connection = iotix.http { url = 'https://b', jwt = { algorithm = 'ES256', key = 'k.pem', "
+        "key_id = 'i' } } },"
+        "group { name = 'e' }",
         "");
     expect_json(
         json_object_get(group(st, 0), "credentials"),
@@ -124,14 +126,16 @@ static void test_credentials(void **state)
         "\"s\",\"refresh\":0.5,\"ttl\":60000000},\"tls_cert\":\"./c/${deviceId}.pem\",\"tls_key\":\"-----BEGIN "
         "KEY\"}");
     assert_string_equal(json_string_value(json_object_get(group(st, 0), "username")), "u-${index}");
-    expect_json(
-        json_object_get(group(st, 1), "credentials"),
-        "{\"jwt\":{\"algorithm\":\"ES256\",\"as\":\"token\",\"key\":\"./k.pem\",\"key_id\":\"i\",\"refresh\":0.8,"
-        "\"ttl\":3600000000},\"psk_identity\":\"${deviceId}\",\"psk_key\":\"00ff\"}");
+    expect_json(json_object_get(group(st, 1), "credentials"),
+                "{\"psk_identity\":\"${deviceId}\",\"psk_key\":\"00ff\"}");
     expect_json(json_object_get(group(st, 2), "credentials"), "{\"tls_name\":\"${deviceId}\",\"token\":\"t\"}");
     expect_json(json_object_get(json_object_get(json_object_get(group(st, 2), "adapter"), "tls"), "mint"),
                 "{\"ca\":\"./ca\",\"caKey\":\"./k\",\"days\":2}");
-    assert_null(json_object_get(group(st, 3), "credentials"));
+    expect_json(
+        json_object_get(group(st, 3), "credentials"),
+        "{\"jwt\":{\"algorithm\":\"ES256\",\"as\":\"token\",\"key\":\"./k.pem\",\"key_id\":\"i\",\"refresh\":0.8,"
+        "\"ttl\":3600000000}}");
+    assert_null(json_object_get(group(st, 4), "credentials"));
     stage_close(st);
 }
 
