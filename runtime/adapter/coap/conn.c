@@ -24,22 +24,24 @@ static void tell_offline(struct coap_conn *c, const struct error *why, bool will
         c->events->on_offline(c->owner, why, will_retry);
 }
 
-struct coap_conn *coap_conn_new(struct coap_target *target, const struct adapter_events *events,
-                                const struct adapter_identity *identity, void *owner, uint64_t seed, struct error *err)
+struct adapter_conn *coap_conn_new(struct adapter_target *target, const struct adapter_events *events,
+                                   const struct adapter_identity *identity, void *owner, uint64_t seed,
+                                   struct error *err)
 {
+    struct coap_target *t = (void *)target;
     struct coap_conn *c = calloc(1, sizeof *c);
     if (!c) {
         error_set(err, ERR_NO_MEMORY, "no memory for a connection");
         return NULL;
     }
-    c->target = target;
+    c->target = t;
     c->events = events;
     c->identity = identity;
     c->owner = owner;
     rng_seed(&c->rng, seed);
     c->next_token = (uint16_t)rng_u64(&c->rng);
-    target->n_conns++;
-    return c;
+    t->n_conns++;
+    return (struct adapter_conn *)(void *)c;
 }
 
 static void paced(struct coap_conn *c, bool failed)
@@ -109,8 +111,9 @@ static void conn_free(struct coap_conn *c)
     free(c);
 }
 
-void coap_conn_delete(struct coap_conn *c)
+void coap_conn_delete(struct adapter_conn *conn)
 {
+    struct coap_conn *c = coap_conn_of(conn);
     struct error why;
     if (!c || c->flags & COAP_DOOMED)
         return;
@@ -132,8 +135,9 @@ void coap_conn_leave(struct coap_conn *c)
         conn_free(c);
 }
 
-int coap_conn_open(struct coap_conn *c, struct error *err)
+int coap_conn_open(struct adapter_conn *conn, struct error *err)
 {
+    struct coap_conn *c = coap_conn_of(conn);
     static const char *const doing[] = {
         NULL, "already connecting", "already connecting", "already connected", "already reconnecting", "still closing"};
     if (c->state != COAP_OFFLINE)
@@ -368,8 +372,9 @@ void coap_conn_fail(struct coap_conn *c, const struct error *why, bool may_retry
     tell_offline(c, &told, retry);
 }
 
-void coap_conn_close(struct coap_conn *c, enum adapter_close mode)
+void coap_conn_close(struct adapter_conn *conn, enum adapter_close mode)
 {
+    struct coap_conn *c = coap_conn_of(conn);
     if (c->state == COAP_OFFLINE || c->state == COAP_CLOSING)
         return;
     if (c->state == COAP_ONLINE) {
@@ -384,8 +389,9 @@ void coap_conn_close(struct coap_conn *c, enum adapter_close mode)
     coap_target_due(c->target, c);
 }
 
-void coap_conn_freeze(struct coap_conn *c, bool frozen)
+void coap_conn_freeze(struct adapter_conn *conn, bool frozen)
 {
+    struct coap_conn *c = coap_conn_of(conn);
     int64_t period = c->target->options.keep_alive_us;
     if (c->state != COAP_ONLINE || frozen == ((c->flags & COAP_FROZEN) != 0))
         return;
@@ -469,8 +475,9 @@ static void on_timer(struct timer *timer, void *loop)
     coap_conn_leave(c);
 }
 
-size_t coap_conn_footprint(const struct coap_conn *c)
+size_t coap_conn_footprint(const struct adapter_conn *conn)
 {
+    const struct coap_conn *c = (const void *)conn;
     size_t n = sizeof *c + coap_exchanges_footprint(c) + coap_server_footprint(c);
     if (c->session)
         n += SESSION_BYTES + (c->target->transport ? SECURE_BYTES : 0);

@@ -74,13 +74,21 @@ struct coap_conn {
     uint8_t addr, tried;
 };
 
-struct coap_conn *coap_conn_new(struct coap_target *target, const struct adapter_events *events,
-                                const struct adapter_identity *identity, void *owner, uint64_t seed, struct error *err);
-void coap_conn_delete(struct coap_conn *c);
-int coap_conn_open(struct coap_conn *c, struct error *err);
-void coap_conn_close(struct coap_conn *c, enum adapter_close mode);
-void coap_conn_freeze(struct coap_conn *c, bool frozen);
-size_t coap_conn_footprint(const struct coap_conn *c);
+// The connection behind its name in the adapter interface. conn may be NULL.
+static inline struct coap_conn *coap_conn_of(struct adapter_conn *conn)
+{
+    return (struct coap_conn *)(void *)conn;
+}
+
+// adapter_ops
+struct adapter_conn *coap_conn_new(struct adapter_target *target, const struct adapter_events *events,
+                                   const struct adapter_identity *identity, void *owner, uint64_t seed,
+                                   struct error *err);
+void coap_conn_delete(struct adapter_conn *conn);
+int coap_conn_open(struct adapter_conn *conn, struct error *err);
+void coap_conn_close(struct adapter_conn *conn, enum adapter_close mode);
+void coap_conn_freeze(struct adapter_conn *conn, bool frozen);
+size_t coap_conn_footprint(const struct adapter_conn *conn);
 
 // For target, pool and exchange: brackets around everything that may call the owner.
 static inline void coap_conn_enter(struct coap_conn *c)

@@ -564,16 +564,18 @@ static int publish(struct coap_conn *c, const struct adapter_message *m, uint32_
     return begin(c, &r, err) ? 0 : -1;
 }
 
-int coap_publish(struct coap_conn *c, const struct adapter_message *m, uint32_t token, struct error *err)
+int coap_publish(struct adapter_conn *conn, const struct adapter_message *m, uint32_t token, struct error *err)
 {
+    struct coap_conn *c = coap_conn_of(conn);
     int rc = publish(c, m, token, err);
     if (rc < 0 || !m->qos)
         rate_add(c->target->series.publish_errors, rc < 0);
     return rc;
 }
 
-int coap_subscribe(struct coap_conn *c, const char *filter, int qos, uint32_t token, struct error *err)
+int coap_subscribe(struct adapter_conn *conn, const char *filter, int qos, uint32_t token, struct error *err)
 {
+    struct coap_conn *c = coap_conn_of(conn);
     struct coap_target *t = c->target;
     (void)qos; // the server chooses between CON and NON
     if (c->state != COAP_ONLINE || c->lost)
@@ -611,8 +613,9 @@ static void deregister(struct coap_exchange *x)
     coap_exchanges_pump(c);
 }
 
-int coap_unsubscribe(struct coap_conn *c, const char *filter, uint32_t token, struct error *err)
+int coap_unsubscribe(struct adapter_conn *conn, const char *filter, uint32_t token, struct error *err)
 {
+    struct coap_conn *c = coap_conn_of(conn);
     if (c->state != COAP_ONLINE || c->lost)
         return error_set(err, ERR_STATE, "not connected");
     struct coap_exchange *x = c->exchanges.head;
@@ -696,8 +699,9 @@ static int ask(struct coap_conn *c, const struct adapter_request *request, uint3
     return 0;
 }
 
-int coap_ask(struct coap_conn *c, const struct adapter_request *request, uint32_t token, struct error *err)
+int coap_ask(struct adapter_conn *conn, const struct adapter_request *request, uint32_t token, struct error *err)
 {
+    struct coap_conn *c = coap_conn_of(conn);
     counter_add(c->target->series.requests, 1);
     int rc = ask(c, request, token, err);
     if (rc < 0)
@@ -705,8 +709,9 @@ int coap_ask(struct coap_conn *c, const struct adapter_request *request, uint32_
     return rc;
 }
 
-void coap_ask_cancel(struct coap_conn *c, uint32_t token)
+void coap_ask_cancel(struct adapter_conn *conn, uint32_t token)
 {
+    struct coap_conn *c = coap_conn_of(conn);
     struct coap_exchange *x = c->exchanges.head;
     while (x && !((x->kind == EXCHANGE_REQUEST || x->kind == EXCHANGE_OBSERVE) && x->token == token))
         x = x->next;

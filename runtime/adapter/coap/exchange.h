@@ -84,11 +84,11 @@ size_t coap_exchanges_footprint(const struct coap_conn *c);
 int coap_ping(struct coap_conn *c, struct error *err);
 
 // adapter_ops
-int coap_publish(struct coap_conn *c, const struct adapter_message *m, uint32_t token, struct error *err);
-int coap_subscribe(struct coap_conn *c, const char *filter, int qos, uint32_t token, struct error *err);
-int coap_unsubscribe(struct coap_conn *c, const char *filter, uint32_t token, struct error *err);
-int coap_ask(struct coap_conn *c, const struct adapter_request *request, uint32_t token, struct error *err);
-void coap_ask_cancel(struct coap_conn *c, uint32_t token);
+int coap_publish(struct adapter_conn *conn, const struct adapter_message *m, uint32_t token, struct error *err);
+int coap_subscribe(struct adapter_conn *conn, const char *filter, int qos, uint32_t token, struct error *err);
+int coap_unsubscribe(struct adapter_conn *conn, const char *filter, uint32_t token, struct error *err);
+int coap_ask(struct adapter_conn *conn, const struct adapter_request *request, uint32_t token, struct error *err);
+void coap_ask_cancel(struct adapter_conn *conn, uint32_t token);
 
 // exchange.c, for answer.c
 int coap_exchange_send(struct coap_exchange *x, struct error *err);        // the message that is due, now

@@ -132,8 +132,9 @@ void observers_work(struct coap_conn *c)
     }
 }
 
-int coap_notify(struct coap_conn *c, const char *path, struct error *err)
+int coap_notify(struct adapter_conn *conn, const char *path, struct error *err)
 {
+    struct coap_conn *c = coap_conn_of(conn);
     struct coap_server *s = c->server;
     if (path[0] == '/')
         path++;

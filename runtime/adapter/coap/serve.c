@@ -177,8 +177,9 @@ void ticket_unanswered(struct ticket *k, unsigned code)
         ticket_close(s, k);
 }
 
-int coap_respond(struct coap_conn *c, uint64_t ticket, const struct adapter_response *r, struct error *err)
+int coap_respond(struct adapter_conn *conn, uint64_t ticket, const struct adapter_response *r, struct error *err)
 {
+    struct coap_conn *c = coap_conn_of(conn);
     struct error mine;
     struct ticket *k = c->server ? slots_get(c->server->tickets, ticket) : NULL;
     struct coap_fields *f = &c->target->fields;

@@ -11,10 +11,11 @@ struct coap_server;
 #define COAP_SERVER_UPLOADS 4u    // bodies that come in blocks; the oldest goes
 #define COAP_SERVER_BODIES 4u     // large answers kept for their next blocks
 
-int coap_serve(struct coap_conn *c, const char *path, const json_t *attributes, struct error *err);
-void coap_unserve(struct coap_conn *c, const char *path);
-int coap_respond(struct coap_conn *c, uint64_t ticket, const struct adapter_response *response, struct error *err);
-int coap_notify(struct coap_conn *c, const char *path, struct error *err);
+int coap_serve(struct adapter_conn *conn, const char *path, const json_t *attributes, struct error *err);
+void coap_unserve(struct adapter_conn *conn, const char *path);
+int coap_respond(struct adapter_conn *conn, uint64_t ticket, const struct adapter_response *response,
+                 struct error *err);
+int coap_notify(struct adapter_conn *conn, const char *path, struct error *err);
 int coap_served_at(struct coap_conn *c, struct buf *out, struct error *err);
 // The endpoint closes with the connection and opens with it (at an address that has port 0: a new one).
 int coap_server_open(struct coap_conn *c, struct error *err);

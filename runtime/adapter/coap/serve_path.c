@@ -84,8 +84,9 @@ static struct served_path *path_new(const char *path, const json_t *attributes, 
     return NULL;
 }
 
-int coap_serve(struct coap_conn *c, const char *path, const json_t *attributes, struct error *err)
+int coap_serve(struct adapter_conn *conn, const char *path, const json_t *attributes, struct error *err)
 {
+    struct coap_conn *c = coap_conn_of(conn);
     if (path[0] == '/')
         path++;
     if (!c->server) {
@@ -123,8 +124,9 @@ int coap_serve(struct coap_conn *c, const char *path, const json_t *attributes, 
     return 0;
 }
 
-void coap_unserve(struct coap_conn *c, const char *path)
+void coap_unserve(struct adapter_conn *conn, const char *path)
 {
+    struct coap_conn *c = coap_conn_of(conn);
     struct coap_server *s = c->server;
     if (path[0] == '/')
         path++;

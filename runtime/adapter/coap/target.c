@@ -293,8 +293,8 @@ static int target_setup(struct coap_target *t, const char *url, const json_t *op
     return 0;
 }
 
-struct coap_target *coap_target_new(const struct adapter_env *env, const char *url, const json_t *options,
-                                    const char *group, struct error *err)
+struct adapter_target *coap_target_new(const struct adapter_env *env, const char *url, const json_t *options,
+                                       const char *group, struct error *err)
 {
     struct coap_target *t = calloc(1, sizeof *t);
     if (!t) {
@@ -309,14 +309,16 @@ struct coap_target *coap_target_new(const struct adapter_env *env, const char *u
     t->hook.priority = 15; // after the Lua tasks (10), before the links write (20)
     t->hook.fn = work;
     loop_hook_add(env->loop, &t->hook);
+    struct adapter_target *target = (struct adapter_target *)(void *)t;
     if (target_setup(t, url, options, group, err) == 0)
-        return t;
-    coap_target_delete(t);
+        return target;
+    coap_target_delete(target);
     return NULL;
 }
 
-void coap_target_delete(struct coap_target *t)
+void coap_target_delete(struct adapter_target *target)
 {
+    struct coap_target *t = (void *)target;
     if (!t)
         return;
     if (t->resolve == COAP_RESOLVING)

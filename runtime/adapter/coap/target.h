@@ -83,9 +83,10 @@ struct coap_target {
     struct coap_series series;
 };
 
-struct coap_target *coap_target_new(const struct adapter_env *env, const char *url, const json_t *options,
-                                    const char *group, struct error *err);
-void coap_target_delete(struct coap_target *t);
+// adapter_ops
+struct adapter_target *coap_target_new(const struct adapter_env *env, const char *url, const json_t *options,
+                                       const char *group, struct error *err);
+void coap_target_delete(struct adapter_target *target);
 static inline bool coap_target_reliable(const struct coap_target *t)
 {
     return t->proto == COAP_PROTO_TCP || t->proto == COAP_PROTO_TLS;

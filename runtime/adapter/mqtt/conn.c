@@ -74,26 +74,28 @@ static void drop_messages(struct mqtt_conn *c, const struct error *why)
     }
 }
 
-struct mqtt_conn *mqtt_conn_new(struct mqtt_target *target, const struct adapter_events *events,
-                                const struct adapter_identity *identity, void *owner, uint64_t seed, struct error *err)
+struct adapter_conn *mqtt_conn_new(struct adapter_target *target, const struct adapter_events *events,
+                                   const struct adapter_identity *identity, void *owner, uint64_t seed,
+                                   struct error *err)
 {
+    struct mqtt_target *t = (void *)target;
     struct mqtt_conn *c = calloc(1, sizeof *c);
     if (!c) {
         error_set(err, ERR_NO_MEMORY, "no memory for a connection");
         return NULL;
     }
-    link_create(&c->link, target->env.links, &link_events);
-    c->target = target;
+    link_create(&c->link, t->env.links, &link_events);
+    c->target = t;
     c->events = events;
     c->identity = identity;
     c->owner = owner;
-    if ((target->origin.transport || target->options.version == 5) && !mqtt_extra_get(c, err)) {
+    if ((t->origin.transport || t->options.version == 5) && !mqtt_extra_get(c, err)) {
         free(c);
         return NULL;
     }
     rng_seed(&c->rng, seed);
-    target->n_conns++;
-    return c;
+    t->n_conns++;
+    return (struct adapter_conn *)(void *)c;
 }
 
 // Takes the connection out of whatever it is in; the state is the caller's to set. Counts, tells nobody. failed: for
@@ -152,8 +154,9 @@ static void conn_free(struct mqtt_conn *c)
     free(c);
 }
 
-void mqtt_conn_delete(struct mqtt_conn *c)
+void mqtt_conn_delete(struct adapter_conn *conn)
 {
+    struct mqtt_conn *c = mqtt_conn_of(conn);
     struct error why;
     if (!c || c->flags & MQTT_DOOMED)
         return;
@@ -185,8 +188,9 @@ static void wait_for_turn(struct mqtt_conn *c)
     mqtt_target_wake(c->target);
 }
 
-int mqtt_conn_open(struct mqtt_conn *c, struct error *err)
+int mqtt_conn_open(struct adapter_conn *conn, struct error *err)
 {
+    struct mqtt_conn *c = mqtt_conn_of(conn);
     static const char *const doing[] = {NULL,
                                         "already connecting",
                                         "already connecting",
@@ -400,8 +404,9 @@ void mqtt_conn_redirect(struct mqtt_conn *c, struct mqtt_site *site, const struc
     ended(c, &told, true);
 }
 
-void mqtt_conn_close(struct mqtt_conn *c, enum adapter_close mode)
+void mqtt_conn_close(struct adapter_conn *conn, enum adapter_close mode)
 {
+    struct mqtt_conn *c = mqtt_conn_of(conn);
     if (c->state == MQTT_OFFLINE || c->state == MQTT_CLOSING)
         return;
     if (c->state == MQTT_ONLINE) {
@@ -415,8 +420,9 @@ void mqtt_conn_close(struct mqtt_conn *c, enum adapter_close mode)
     mqtt_target_wake(c->target);
 }
 
-int mqtt_conn_renew(struct mqtt_conn *c, struct error *err)
+int mqtt_conn_renew(struct adapter_conn *conn, struct error *err)
 {
+    struct mqtt_conn *c = mqtt_conn_of(conn);
     struct error why = {0};
     if (c->state != MQTT_ONLINE)
         return error_set(err, ERR_STATE, "not connected");
@@ -430,8 +436,9 @@ int mqtt_conn_renew(struct mqtt_conn *c, struct error *err)
     return 0;
 }
 
-void mqtt_conn_freeze(struct mqtt_conn *c, bool frozen)
+void mqtt_conn_freeze(struct adapter_conn *conn, bool frozen)
 {
+    struct mqtt_conn *c = mqtt_conn_of(conn);
     int64_t period = mqtt_conn_keep_alive(c) * (int64_t)1000000;
     if (c->state != MQTT_ONLINE)
         return;

@@ -56,15 +56,21 @@ struct mqtt_conn {
     uint8_t addr, tried; // CONNECTING: index of the site's address; how many were tried
 };
 
-// conn.c: life and death.
-struct mqtt_conn *mqtt_conn_new(struct mqtt_target *target, const struct adapter_events *events,
-                                const struct adapter_identity *identity, void *owner, uint64_t seed, struct error *err);
-void mqtt_conn_delete(struct mqtt_conn *c);
-int mqtt_conn_open(struct mqtt_conn *c, struct error *err);
-void mqtt_conn_close(struct mqtt_conn *c, enum adapter_close mode);
-// See adapter_ops.
-void mqtt_conn_freeze(struct mqtt_conn *c, bool frozen);
-int mqtt_conn_renew(struct mqtt_conn *c, struct error *err);
+// The connection behind its name in the adapter interface. conn may be NULL.
+static inline struct mqtt_conn *mqtt_conn_of(struct adapter_conn *conn)
+{
+    return (struct mqtt_conn *)(void *)conn;
+}
+
+// conn.c: life and death; the first of them are adapter_ops.
+struct adapter_conn *mqtt_conn_new(struct adapter_target *target, const struct adapter_events *events,
+                                   const struct adapter_identity *identity, void *owner, uint64_t seed,
+                                   struct error *err);
+void mqtt_conn_delete(struct adapter_conn *conn);
+int mqtt_conn_open(struct adapter_conn *conn, struct error *err);
+void mqtt_conn_close(struct adapter_conn *conn, enum adapter_close mode);
+void mqtt_conn_freeze(struct adapter_conn *conn, bool frozen);
+int mqtt_conn_renew(struct adapter_conn *conn, struct error *err);
 // Starts the handshake on a connected stream descriptor, without resolver and window (test harnesses, fuzzing).
 int mqtt_conn_attach(struct mqtt_conn *c, int fd, struct error *err);
 // The target's hook: the connection at the head of `waiting` starts; cannot start; the one at the head of `closing` is
@@ -122,7 +128,7 @@ static inline bool mqtt_conn_up(const struct mqtt_conn *c)
 void mqtt_incoming(struct mqtt_conn *c, const uint8_t *bytes, size_t n);
 
 // outgoing.c: what goes to the broker.
-int mqtt_publish(struct mqtt_conn *c, const struct adapter_message *m, uint32_t token, struct error *err);
+int mqtt_publish(struct adapter_conn *conn, const struct adapter_message *m, uint32_t token, struct error *err);
 // The same with what version 5 has beside it (more: may be NULL).
 int mqtt_publish_with(struct mqtt_conn *c, const struct mqtt_publish *m, const struct mqtt_more *more, uint32_t token,
                       struct error *err);
@@ -130,7 +136,7 @@ int mqtt_request(struct mqtt_conn *c, enum mqtt_type type, const struct adapter_
                  struct error *err);
 // Subscribes to the connection's own response topic.
 int mqtt_send_own_subscription(struct mqtt_conn *c, const char *filter, size_t len, struct error *err);
-unsigned mqtt_pending(const struct mqtt_conn *c);
+unsigned mqtt_pending(const struct adapter_conn *conn);
 // Sends what waits, as far as window and link allow.
 void mqtt_send_waiting(struct mqtt_conn *c);
 // Subscribes anew to all that is remembered. -1: err.

@@ -263,8 +263,9 @@ static struct mqtt_exchange *hold(struct mqtt_conn *c, const struct wish *w, uin
     return e;
 }
 
-int mqtt_exchange(struct mqtt_conn *c, const struct adapter_request *r, uint32_t token, struct error *err)
+int mqtt_exchange(struct adapter_conn *conn, const struct adapter_request *r, uint32_t token, struct error *err)
 {
+    struct mqtt_conn *c = mqtt_conn_of(conn);
     struct wish w;
     if (!mqtt_conn_is5(c))
         return error_set(err, ERR_UNSUPPORTED, "requests: only MQTT 5 has them, set version = \"5\"");

@@ -9,7 +9,7 @@
 // adapter_ops.request: method "PUBLISH" to the topic `path`, or "AUTH": authenticates anew. headers are user
 // properties. Options of PUBLISH: qos (default 1), contentType, expiry (whole seconds). The response has status 200,
 // its user properties as headers, and "content-type" where it has one.
-int mqtt_exchange(struct mqtt_conn *c, const struct adapter_request *request, uint32_t token, struct error *err);
+int mqtt_exchange(struct adapter_conn *conn, const struct adapter_request *request, uint32_t token, struct error *err);
 void mqtt_exchange_cancel(struct mqtt_conn *c, uint32_t token);
 // The connection has ended.
 void mqtt_exchanges_end(struct mqtt_conn *c, const struct error *why);

@@ -267,8 +267,9 @@ int mqtt_publish_with(struct mqtt_conn *c, const struct mqtt_publish *m, const s
     return m->qos ? publish_kept(c, m, more, token, err) : publish_now(c, m, more, size, err);
 }
 
-int mqtt_publish(struct mqtt_conn *c, const struct adapter_message *message, uint32_t token, struct error *err)
+int mqtt_publish(struct adapter_conn *conn, const struct adapter_message *message, uint32_t token, struct error *err)
 {
+    struct mqtt_conn *c = mqtt_conn_of(conn);
     const struct mqtt_publish m = {.topic = message->topic,
                                    .topic_len = message->topic_len,
                                    .payload = message->payload,
@@ -408,8 +409,9 @@ int mqtt_send_subscriptions(struct mqtt_conn *c, struct error *err)
     return 0;
 }
 
-unsigned mqtt_pending(const struct mqtt_conn *c)
+unsigned mqtt_pending(const struct adapter_conn *conn)
 {
+    const struct mqtt_conn *c = (const void *)conn;
     const struct mqtt_state *st = c->session.state;
     return mqtt_session_count(&c->session) + (st ? st->n_requests : 0) + (link_unsent(&c->link) ? 1 : 0);
 }

@@ -136,8 +136,8 @@ static void target_free(struct mqtt_target *t)
     free(t);
 }
 
-struct mqtt_target *mqtt_target_new(const struct adapter_env *env, const char *url, const json_t *options,
-                                    const char *group, struct error *err)
+struct adapter_target *mqtt_target_new(const struct adapter_env *env, const char *url, const json_t *options,
+                                       const char *group, struct error *err)
 {
     struct mqtt_target *t = calloc(1, sizeof *t);
     if (!t) {
@@ -155,11 +155,12 @@ struct mqtt_target *mqtt_target_new(const struct adapter_env *env, const char *u
     t->hook.priority = 15; // after the Lua tasks (10), before the links write (20)
     t->hook.fn = work;
     loop_hook_add(env->loop, &t->hook);
-    return t;
+    return (struct adapter_target *)(void *)t;
 }
 
-void mqtt_target_delete(struct mqtt_target *t)
+void mqtt_target_delete(struct adapter_target *target)
 {
+    struct mqtt_target *t = (void *)target;
     if (!t)
         return;
     loop_timer_stop(t->env.loop, &t->pace);

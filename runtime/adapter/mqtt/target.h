@@ -77,9 +77,10 @@ struct mqtt_target {
     struct mqtt_series series;
 };
 
-struct mqtt_target *mqtt_target_new(const struct adapter_env *env, const char *url, const json_t *options,
-                                    const char *group, struct error *err);
-void mqtt_target_delete(struct mqtt_target *t);
+// adapter_ops
+struct adapter_target *mqtt_target_new(const struct adapter_env *env, const char *url, const json_t *options,
+                                       const char *group, struct error *err);
+void mqtt_target_delete(struct adapter_target *target);
 // There may be work for the hook.
 void mqtt_target_wake(struct mqtt_target *t);
 
