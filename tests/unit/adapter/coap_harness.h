@@ -328,6 +328,39 @@ static MAYBE void world_destroy(struct world *w)
     echo_end(w);
 }
 
+// Tests whose *state is such a world: over one transport, over all of them.
+struct echo_case {
+    const char *scheme, *options;
+};
+
+static MAYBE int echo_case_up(void **state)
+{
+    const struct echo_case *k = *state;
+    struct world *w = malloc(sizeof *w);
+    assert_non_null(w);
+    world_echo(w, k->scheme, k->options);
+    *state = w;
+    return 0;
+}
+
+static MAYBE int echo_case_down(void **state)
+{
+    world_destroy(*state);
+    free(*state);
+    return 0;
+}
+
+#define cmocka_unit_test_echo(f, scheme, options)                                                                      \
+    {                                                                                                                  \
+#f " over " scheme, f, echo_case_up, echo_case_down, &(struct echo_case)                                       \
+        {                                                                                                              \
+            scheme, options                                                                                            \
+        }                                                                                                              \
+    }
+#define cmocka_unit_test_everywhere(f, options)                                                                        \
+    cmocka_unit_test_echo(f, "coap", options), cmocka_unit_test_echo(f, "coap+tcp", options),                          \
+        cmocka_unit_test_echo(f, "coaps", options), cmocka_unit_test_echo(f, "coaps+tcp", options)
+
 static MAYBE uint64_t counter(struct world *w, const char *name)
 {
     struct metric_selector sel;
@@ -368,18 +401,30 @@ static MAYBE struct record *response_of(struct client *cl, unsigned from, uint32
 }
 
 // Asks and waits for the answer.
-static MAYBE struct record *ask(struct client *cl, const char *method, const char *path, const char *payload)
+static MAYBE struct record *ask_bytes(struct client *cl, const char *method, const char *path, const void *payload,
+                                      size_t n, const char *options)
 {
     static uint32_t token = 1000;
     struct error err;
     unsigned before = cl->responses.n;
-    int rc = ask_with(cl, method, path, payload, payload ? strlen(payload) : 0, NULL, 0, NULL, ++token, &err);
+    int rc = ask_with(cl, method, path, payload, n, NULL, 0, options, ++token, &err);
     if (rc)
         print_message("request: %s\n", err.text);
     assert_int_equal(rc, 0);
     struct record *found = NULL;
     WAIT(cl->world, (found = response_of(cl, before, token)) != NULL);
     return found;
+}
+
+static MAYBE struct record *ask(struct client *cl, const char *method, const char *path, const char *payload)
+{
+    return ask_bytes(cl, method, path, payload, payload ? strlen(payload) : 0, NULL);
+}
+
+// Asks without a payload; the answer is waited for by the caller.
+static MAYBE int ask_only(struct client *cl, const char *method, const char *path, uint32_t token, struct error *err)
+{
+    return ask_with(cl, method, path, NULL, 0, NULL, 0, NULL, token, err);
 }
 
 static MAYBE int publish(struct client *cl, const char *topic, const void *payload, size_t n, int qos, uint32_t token,
