@@ -38,68 +38,43 @@ void coap_list_remove(struct coap_list *list, struct coap_conn *c)
 static int make_series(struct coap_target *t, struct error *err)
 {
     struct coap_series *s = &t->series;
-    const struct {
-        struct metric **at;
-        const char *name;
-        enum metric_type type;
-        enum metric_unit unit;
-    } all[] = {{&s->connects, "connects", METRIC_COUNTER, UNIT_NONE},
-               {&s->connect_errors, "connect_errors", METRIC_RATE, UNIT_NONE},
-               {&s->connect_latency, "connect_latency", METRIC_TREND, UNIT_TIME_US},
-               {&s->tcp_latency, "tcp_latency", METRIC_TREND, UNIT_TIME_US},
-               {&s->tls_latency, "tls_latency", METRIC_TREND, UNIT_TIME_US},
-               {&s->reconnects, "reconnects", METRIC_COUNTER, UNIT_NONE},
-               {&s->messages_sent, "messages_sent", METRIC_COUNTER, UNIT_NONE},
-               {&s->messages_acked, "messages_acked", METRIC_COUNTER, UNIT_NONE},
-               {&s->messages_received, "messages_received", METRIC_COUNTER, UNIT_NONE},
-               {&s->publish_errors, "publish_errors", METRIC_RATE, UNIT_NONE},
-               {&s->publish_latency, "publish_latency", METRIC_TREND, UNIT_TIME_US},
-               {&s->subscribe_latency, "subscribe_latency", METRIC_TREND, UNIT_TIME_US},
-               {&s->bytes_sent, "bytes_sent", METRIC_COUNTER, UNIT_BYTES},
-               {&s->bytes_received, "bytes_received", METRIC_COUNTER, UNIT_BYTES},
-               {&s->requests, "requests", METRIC_COUNTER, UNIT_NONE},
-               {&s->request_errors, "request_errors", METRIC_RATE, UNIT_NONE},
-               {&s->request_latency, "request_latency", METRIC_TREND, UNIT_TIME_US},
-               {&s->retransmissions, "coap_retransmissions", METRIC_COUNTER, UNIT_NONE},
-               {&s->timeouts, "coap_timeouts", METRIC_COUNTER, UNIT_NONE},
-               {&s->resets, "coap_resets", METRIC_COUNTER, UNIT_NONE},
-               {&s->duplicates, "coap_duplicates", METRIC_COUNTER, UNIT_NONE},
-               {&s->served, "requests_served", METRIC_COUNTER, UNIT_NONE}};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (!(*all[i].at = metrics_series(t->env.metrics, all[i].name, all[i].type, all[i].unit, t->tags, err)))
-            return -1;
-    s->devices_online = metrics_gauge(t->env.metrics, "devices_online", GAUGE_SUM, t->tags, err);
-    return s->devices_online ? 0 : -1;
-}
-
-static void count_tagged(struct coap_target *t, struct metric **series, const char *name, const char *key,
-                         const char *value)
-{
-    char tags[sizeof t->tags + 64];
-    if (!*series) {
-        snprintf(tags, sizeof tags, "%s,%s:%s", t->tags, key, value);
-        *series = metrics_series(t->env.metrics, name, METRIC_COUNTER, UNIT_NONE, tags, NULL);
-    }
-    if (*series)
-        counter_add(*series, 1);
+    const struct series_wish all[] = {{"connects", &s->connects},
+                                      {"connect_errors", &s->connect_errors},
+                                      {"connect_latency", &s->connect_latency},
+                                      {"tcp_latency", &s->tcp_latency},
+                                      {"tls_latency", &s->tls_latency},
+                                      {"reconnects", &s->reconnects},
+                                      {"messages_sent", &s->messages_sent},
+                                      {"messages_acked", &s->messages_acked},
+                                      {"messages_received", &s->messages_received},
+                                      {"publish_errors", &s->publish_errors},
+                                      {"publish_latency", &s->publish_latency},
+                                      {"subscribe_latency", &s->subscribe_latency},
+                                      {"bytes_sent", &s->bytes_sent},
+                                      {"bytes_received", &s->bytes_received},
+                                      {"requests", &s->requests},
+                                      {"request_errors", &s->request_errors},
+                                      {"request_latency", &s->request_latency},
+                                      {"coap_retransmissions", &s->retransmissions},
+                                      {"coap_timeouts", &s->timeouts},
+                                      {"coap_resets", &s->resets},
+                                      {"coap_duplicates", &s->duplicates},
+                                      {"requests_served", &s->served},
+                                      {"devices_online", &s->devices_online},
+                                      {"connect_rate_limit", &s->connect_rate_limit}};
+    return series_make(t->env.metrics, t->tags, all, sizeof all / sizeof *all, err);
 }
 
 void coap_count_reason(struct coap_target *t, enum coap_reasoned what, enum error_code reason)
 {
-    static const char *const names[] = {"connect_failures", "disconnects", "messages_dropped"};
-    struct coap_series *s = &t->series;
-    struct metric **tables[] = {s->connect_failures, s->disconnects, s->messages_dropped};
-    count_tagged(t, &tables[what][reason], names[what], "reason", error_code_name(reason));
+    series_count_reason(t->env.metrics, t->tags, &t->series.reasons, (enum iotix_reason)what, reason);
 }
 
 void coap_count_response(struct coap_target *t, unsigned code)
 {
     static const char *const classes[] = {"0xx", "1xx", "2xx", "3xx", "4xx", "5xx", "6xx", "7xx"};
     unsigned class = code >> 5 & 7;
-    if (t->series.responses[class])
-        counter_add(t->series.responses[class], 1);
-    else
-        count_tagged(t, &t->series.responses[class], "responses", "status", classes[class]);
+    series_count_tagged(t->env.metrics, t->tags, &t->series.responses[class], "responses", "status", classes[class]);
 }
 
 // --- addresses ----------------------------------------------------------------------------------------------------
@@ -277,19 +252,13 @@ static int target_setup(struct coap_target *t, const char *url, const json_t *op
     if (coap_options_parse(options, coap_target_reliable(t), &t->options, err) < 0 || check_directory(t, err) < 0)
         return -1;
     url_display(&t->url, t->shown, sizeof t->shown);
-    int n = snprintf(t->tags, sizeof t->tags, "group:%s,protocol:coap", group);
-    if (n < 0 || (size_t)n >= sizeof t->tags)
-        return error_set(err, ERR_INVALID, "the group name \"%.40s...\" is too long", group);
-    if (make_series(t, err) < 0 || make_transport(t, err) < 0)
+    if (series_tags(t->tags, "coap", group, err) < 0 || make_series(t, err) < 0 || make_transport(t, err) < 0)
         return -1;
     if (!(t->sources = sources_new(t->options.source, hash_bytes(group, strlen(group), 0), err)))
         return error_prefix(err, "coap option source");
     // Only now: nothing of the JSON is looked at any more.
     t->options.source = t->options.tls = NULL;
-    struct metric *limit = metrics_gauge(t->env.metrics, "connect_rate_limit", GAUGE_SUM, t->tags, err);
-    if (!limit)
-        return -1;
-    pacer_create(&t->pacer, &t->options.pacer, limit);
+    pacer_create(&t->pacer, &t->options.pacer, t->series.connect_rate_limit);
     return 0;
 }
 

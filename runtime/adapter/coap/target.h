@@ -11,6 +11,7 @@
 #include "adapter/coap/format.h"
 #include "adapter/coap/options.h"
 #include "adapter/pacer.h"
+#include "adapter/series.h"
 #include "link/source.h"
 #include "link/url.h"
 
@@ -43,7 +44,7 @@ struct coap_pool {
 
 // Series of a target, tags "group:NAME,protocol:coap".
 struct coap_series {
-    struct metric *connects, *connect_errors, *connect_latency, *reconnects, *devices_online;
+    struct metric *connects, *connect_errors, *connect_latency, *reconnects, *devices_online, *connect_rate_limit;
     struct metric *tcp_latency, *tls_latency;
     struct metric *messages_sent, *messages_acked, *messages_received, *publish_errors, *publish_latency;
     struct metric *subscribe_latency;           // observation asked for to its first answer
@@ -52,7 +53,7 @@ struct coap_series {
     struct metric *retransmissions, *timeouts, *resets, *duplicates; // coap_*
     struct metric *served;                                           // requests of clients to devices
     struct metric *responses[8];                                     // by class of the code: 2 is status:2xx
-    struct metric *connect_failures[ERR_CODE_MAX], *disconnects[ERR_CODE_MAX], *messages_dropped[ERR_CODE_MAX];
+    struct series_reasons reasons;
 };
 
 struct coap_target {
@@ -61,7 +62,7 @@ struct coap_target {
     struct url url;
     coap_proto_t proto;
     char shown[600]; // the URL without credentials
-    char tags[160];
+    char tags[SERIES_TAGS_MAX];
     struct transport *transport; // NULL: not coaps
     struct sources *sources;
     struct pacer pacer;
@@ -103,7 +104,11 @@ void coap_target_undue(struct coap_target *t, struct coap_conn *c);
 void coap_list_append(struct coap_list *list, struct coap_conn *c);
 void coap_list_remove(struct coap_list *list, struct coap_conn *c);
 
-enum coap_reasoned { COAP_CONNECT_FAILURES, COAP_DISCONNECTS, COAP_MESSAGES_DROPPED };
+enum coap_reasoned {
+    COAP_CONNECT_FAILURES = IOTIX_CONNECT_FAILURE,
+    COAP_DISCONNECTS = IOTIX_DISCONNECT,
+    COAP_MESSAGES_DROPPED = IOTIX_MESSAGE_DROPPED
+};
 void coap_count_reason(struct coap_target *t, enum coap_reasoned what, enum error_code reason);
 void coap_count_response(struct coap_target *t, unsigned code); // of a PDU
 

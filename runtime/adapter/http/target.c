@@ -36,69 +36,44 @@ void http_list_remove(struct http_node *node)
 int http_series_make(struct http_target *t, struct error *err)
 {
     struct http_series *s = &t->series;
-    const struct {
-        struct metric **at;
-        const char *name;
-        enum metric_type type;
-        enum metric_unit unit;
-    } all[] = {{&s->connects, "connects", METRIC_COUNTER, UNIT_NONE},
-               {&s->connect_errors, "connect_errors", METRIC_RATE, UNIT_NONE},
-               {&s->connect_latency, "connect_latency", METRIC_TREND, UNIT_TIME_US},
-               {&s->tcp_latency, "tcp_latency", METRIC_TREND, UNIT_TIME_US},
-               {&s->tls_latency, "tls_latency", METRIC_TREND, UNIT_TIME_US},
-               {&s->tls_resumed, "tls_resumed", METRIC_COUNTER, UNIT_NONE},
-               {&s->tls_full, "tls_full", METRIC_COUNTER, UNIT_NONE},
-               {&s->reconnects, "reconnects", METRIC_COUNTER, UNIT_NONE},
-               {&s->messages_sent, "messages_sent", METRIC_COUNTER, UNIT_NONE},
-               {&s->messages_acked, "messages_acked", METRIC_COUNTER, UNIT_NONE},
-               {&s->messages_received, "messages_received", METRIC_COUNTER, UNIT_NONE},
-               {&s->publish_errors, "publish_errors", METRIC_RATE, UNIT_NONE},
-               {&s->publish_latency, "publish_latency", METRIC_TREND, UNIT_TIME_US},
-               {&s->bytes_sent, "bytes_sent", METRIC_COUNTER, UNIT_BYTES},
-               {&s->bytes_received, "bytes_received", METRIC_COUNTER, UNIT_BYTES},
-               {&s->requests, "requests", METRIC_COUNTER, UNIT_NONE},
-               {&s->request_errors, "request_errors", METRIC_RATE, UNIT_NONE},
-               {&s->request_latency, "request_latency", METRIC_TREND, UNIT_TIME_US},
-               {&s->http_retries, "http_retries", METRIC_COUNTER, UNIT_NONE},
-               {&s->credential_refreshes, "credential_refreshes", METRIC_COUNTER, UNIT_NONE}};
-    const struct {
-        struct metric **at;
-        const char *name;
-    } gauges[] = {{&s->devices_online, "devices_online"},
-                  {&s->http_connections, "http_connections"},
-                  {&s->connect_rate_limit, "connect_rate_limit"}};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (!(*all[i].at = metrics_series(t->env.metrics, all[i].name, all[i].type, all[i].unit, t->tags, err)))
-            return -1;
-    for (size_t i = 0; i < sizeof gauges / sizeof *gauges; i++)
-        if (!(*gauges[i].at = metrics_gauge(t->env.metrics, gauges[i].name, GAUGE_SUM, t->tags, err)))
-            return -1;
-    return 0;
-}
-
-static void count_tagged(struct http_target *t, struct metric **series, const char *name, const char *tag)
-{
-    char tags[sizeof t->tags + 64];
-    if (!*series) {
-        snprintf(tags, sizeof tags, "%s,%s", t->tags, tag);
-        *series = metrics_series(t->env.metrics, name, METRIC_COUNTER, UNIT_NONE, tags, NULL);
-    }
-    if (*series)
-        counter_add(*series, 1);
+    const struct series_wish all[] = {{"connects", &s->connects},
+                                      {"connect_errors", &s->connect_errors},
+                                      {"connect_latency", &s->connect_latency},
+                                      {"tcp_latency", &s->tcp_latency},
+                                      {"tls_latency", &s->tls_latency},
+                                      {"tls_resumed", &s->tls_resumed},
+                                      {"tls_full", &s->tls_full},
+                                      {"reconnects", &s->reconnects},
+                                      {"messages_sent", &s->messages_sent},
+                                      {"messages_acked", &s->messages_acked},
+                                      {"messages_received", &s->messages_received},
+                                      {"publish_errors", &s->publish_errors},
+                                      {"publish_latency", &s->publish_latency},
+                                      {"bytes_sent", &s->bytes_sent},
+                                      {"bytes_received", &s->bytes_received},
+                                      {"requests", &s->requests},
+                                      {"request_errors", &s->request_errors},
+                                      {"request_latency", &s->request_latency},
+                                      {"http_retries", &s->http_retries},
+                                      {"credential_refreshes", &s->credential_refreshes},
+                                      {"devices_online", &s->devices_online},
+                                      {"http_connections", &s->http_connections},
+                                      {"connect_rate_limit", &s->connect_rate_limit}};
+    return series_make(t->env.metrics, t->tags, all, sizeof all / sizeof *all, err);
 }
 
 void http_count_failure(struct http_target *t, enum error_code reason)
 {
-    char tag[40];
-    snprintf(tag, sizeof tag, "reason:%s", error_code_name(reason));
-    count_tagged(t, &t->series.connect_failures[reason], "connect_failures", tag);
+    series_count_reason(t->env.metrics, t->tags, &t->series.reasons, IOTIX_CONNECT_FAILURE, reason);
 }
 
 void http_count_status(struct http_target *t, unsigned status)
 {
-    static const char *const tags[] = {NULL, "status:1xx", "status:2xx", "status:3xx", "status:4xx", "status:5xx"};
+    static const char *const classes[] = {NULL, "1xx", "2xx", "3xx", "4xx", "5xx"};
+    unsigned class = status / 100;
     if (status >= 100 && status < 600)
-        count_tagged(t, &t->series.responses[status / 100], "responses", tags[status / 100]);
+        series_count_tagged(t->env.metrics, t->tags, &t->series.responses[class], "responses", "status",
+                            classes[class]);
 }
 
 // --- names and turns ----------------------------------------------------------------------------------------------
@@ -285,9 +260,8 @@ static int make(struct http_target *t, const char *url, const json_t *options, c
                          url_redact(url, shown, sizeof shown));
     if (make_origin(t, err) < 0 || make_headers(t, err) < 0)
         return -1;
-    int n = snprintf(t->tags, sizeof t->tags, "group:%s,protocol:http", group);
-    if (n < 0 || (size_t)n >= sizeof t->tags)
-        return error_set(err, ERR_INVALID, "the group name \"%.40s...\" is too long", group);
+    if (series_tags(t->tags, "http", group, err) < 0)
+        return -1;
     if (!t->tls && t->options.tls)
         return error_set(err, ERR_INVALID, "http option tls: %s is without TLS, use https://", t->origin);
     if (!(t->sources = sources_new(t->options.source, hash_bytes(group, strlen(group), 0), err)) ||

@@ -7,6 +7,7 @@
 #include "adapter/adapter.h"
 #include "adapter/http/options.h"
 #include "adapter/pacer.h"
+#include "adapter/series.h"
 #include "core/loop.h"
 #include "link/source.h"
 #include "link/transport.h"
@@ -50,8 +51,8 @@ struct http_series { // tags "group:NAME,protocol:http"; see docs/reference/http
     struct metric *reconnects, *devices_online, *messages_sent, *messages_acked, *messages_received, *publish_errors;
     struct metric *publish_latency, *bytes_sent, *bytes_received, *requests, *request_errors, *request_latency;
     struct metric *http_retries, *http_connections, *credential_refreshes, *connect_rate_limit;
-    struct metric *responses[6];                   // by class, tag status:2xx; made when first needed
-    struct metric *connect_failures[ERR_CODE_MAX]; // tag reason
+    struct metric *responses[6]; // by class, tag status:2xx; made when first needed
+    struct series_reasons reasons;
 };
 
 struct http_multi {
@@ -72,7 +73,7 @@ struct http_target {
     char url_host[300];  // in URLs given to libcurl: serverName when there is one, IPv6 in brackets
     char host_line[320]; // "Host: …" when url_host is not the host; else ""
     char base[256];      // path of the URL without a slash at its end
-    char tags[160];
+    char tags[SERIES_TAGS_MAX];
     struct sources *sources;
     struct transport *transport;     // https: credentials and CAs
     struct http_tls_holder *holders; // of deleted devices

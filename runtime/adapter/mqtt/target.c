@@ -117,10 +117,7 @@ static int prepare(struct mqtt_target *t, const char *url, const char *group, st
     if (check_url(t, url, err) < 0)
         return -1;
     url_display(&t->url, t->shown, sizeof t->shown);
-    int n = snprintf(t->tags, sizeof t->tags, "group:%s,protocol:mqtt", group);
-    if (n < 0 || (size_t)n >= sizeof t->tags)
-        return error_set(err, ERR_INVALID, "the group name \"%.40s...\" is too long", group);
-    if (mqtt_series_create(t, err) < 0)
+    if (series_tags(t->tags, "mqtt", group, err) < 0 || mqtt_series_create(t, err) < 0)
         return -1;
     t->sources = sources_new(json_object_get(t->options.json, "source"), (uint64_t)getpid(), err);
     if (!t->sources)

@@ -8,6 +8,7 @@
 #include "adapter/mqtt/options.h"
 #include "adapter/mqtt/site.h"
 #include "adapter/pacer.h"
+#include "adapter/series.h"
 #include "link/source.h"
 #include "link/url.h"
 
@@ -43,11 +44,11 @@ struct mqtt_series {
     struct metric *responses_unknown; // counter: responses that nobody waited for any more
     struct metric *redirects;         // counter: redirections that were followed
     // With a reason tag, made when first needed.
-    struct metric *connect_failures[ERR_CODE_MAX]; // reason: name of the error code
-    struct metric *connack[6];                     // connect_failures, reason: connack-1 ... connack-5
-    struct metric *disconnects[ERR_CODE_MAX];      // reason: name of the error code; "none": asked for
-    struct metric *messages_dropped[ERR_CODE_MAX]; // accepted and lost; limit: drop_oldest, closed, cancelled
-    struct mqtt_reasons *reasons;                  // those of version 5; NULL until there is one
+    // reason: name of the error code. disconnects, "none": asked for. messages_dropped: accepted and lost; limit:
+    // drop_oldest, closed, cancelled.
+    struct series_reasons by_code;
+    struct metric *connack[6];    // connect_failures, reason: connack-1 ... connack-5
+    struct mqtt_reasons *reasons; // those of version 5; NULL until there is one
 };
 // connect_failures{reason:connack-0x87}, disconnects{reason:0x8b}; 0xff: a reason the standard does not know.
 struct mqtt_reasons {
@@ -60,7 +61,7 @@ struct mqtt_target {
     struct url url;
     bool tls, websocket;
     char shown[600]; // the URL without credentials
-    char tags[160];
+    char tags[SERIES_TAGS_MAX];
     struct loop_hook hook;
     struct mqtt_list closing; // state MQTT_CLOSING: on_offline is due
     struct pacer pacer;
@@ -88,7 +89,11 @@ void mqtt_target_wake(struct mqtt_target *t);
 int mqtt_series_create(struct mqtt_target *t, struct error *err) WARN_UNUSED_RESULT;
 void mqtt_series_destroy(struct mqtt_target *t);
 // Counters with a reason.
-enum mqtt_reasoned { MQTT_CONNECT_FAILURES, MQTT_DISCONNECTS, MQTT_MESSAGES_DROPPED };
+enum mqtt_reasoned {
+    MQTT_CONNECT_FAILURES = IOTIX_CONNECT_FAILURE,
+    MQTT_DISCONNECTS = IOTIX_DISCONNECT,
+    MQTT_MESSAGES_DROPPED = IOTIX_MESSAGE_DROPPED
+};
 void mqtt_count_reason(struct mqtt_target *t, enum mqtt_reasoned what, enum error_code reason);
 // Of a CONNACK that refused; of a DISCONNECT of the server (MQTT 5).
 void mqtt_count_connack(struct mqtt_target *t, uint8_t return_code);

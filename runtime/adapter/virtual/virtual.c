@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "adapter/mqtt/topic.h"
+#include "adapter/series.h"
 #include "core/loop.h"
 
 enum state { OFFLINE, OPENING, ONLINE, CLOSING };
@@ -122,24 +123,17 @@ static void forget(struct adapter_conn *c)
 
 static int make_series(struct adapter_target *t, const char *group, struct error *err)
 {
-    const struct {
-        struct metric **at;
-        const char *name;
-        enum metric_type type;
-        enum metric_unit unit;
-    } all[] = {{&t->connects, "connects", METRIC_COUNTER, UNIT_NONE},
-               {&t->messages_sent, "messages_sent", METRIC_COUNTER, UNIT_NONE},
-               {&t->messages_acked, "messages_acked", METRIC_COUNTER, UNIT_NONE},
-               {&t->bytes_sent, "bytes_sent", METRIC_COUNTER, UNIT_BYTES},
-               {&t->publish_errors, "publish_errors", METRIC_RATE, UNIT_NONE}};
-    char tags[160];
-    snprintf(tags, sizeof(tags), "group:%s,protocol:virtual", group);
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
-        *all[i].at = t->env.metrics ? metrics_series(t->env.metrics, all[i].name, all[i].type, all[i].unit, tags, err)
-                                    : &t->nowhere;
-        if (!*all[i].at)
-            return -1;
-    }
+    const struct series_wish all[] = {{"connects", &t->connects},
+                                      {"messages_sent", &t->messages_sent},
+                                      {"messages_acked", &t->messages_acked},
+                                      {"bytes_sent", &t->bytes_sent},
+                                      {"publish_errors", &t->publish_errors}};
+    const size_t n = sizeof(all) / sizeof(all[0]);
+    char tags[SERIES_TAGS_MAX];
+    if (t->env.metrics)
+        return series_tags(tags, "virtual", group, err) < 0 ? -1 : series_make(t->env.metrics, tags, all, n, err);
+    for (size_t i = 0; i < n; i++)
+        *all[i].at = &t->nowhere;
     return 0;
 }
 
