@@ -18,6 +18,34 @@ void bind_functions(lua_State *L, struct scenario *s, const luaL_Reg *functions)
     }
 }
 
+void bind_metatable(lua_State *L, struct scenario *s, const luaL_Reg *meta, const luaL_Reg *methods)
+{
+    lua_newtable(L);
+    if (meta)
+        bind_functions(L, s, meta);
+    if (methods) {
+        lua_newtable(L);
+        bind_functions(L, s, methods);
+        lua_setfield(L, -2, "__index");
+    }
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
+}
+
+int bind_no_field(lua_State *L, const char *whose, const char *key, const char *const *fields)
+{
+    const char *near = suggest(key, fields);
+    luaL_Buffer list;
+    luaL_buffinit(L, &list);
+    for (unsigned i = 0; fields[i]; i++) {
+        luaL_addstring(&list, i ? ", " : "");
+        luaL_addstring(&list, fields[i]);
+    }
+    luaL_pushresult(&list);
+    return luaL_error(L, "%s has no \"%s\"; it has: %s%s%s%s", whose, key, lua_tostring(L, -1),
+                      near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+}
+
 static int64_t duration_at(lua_State *L, int idx, const char *what)
 {
     struct error err = {0};

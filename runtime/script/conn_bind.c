@@ -1,6 +1,5 @@
 // dev:open(connection): another connection of the same device, and the handle it returns. See port.h.
 #include <string.h>
-#include "core/units.h"
 #include "script/behaviour.h"
 #include "script/conn.h"
 #include "script/side.h"
@@ -160,13 +159,7 @@ static int conn_index(lua_State *L)
     } else if (strcmp(key, "protocol") == 0 || strcmp(key, "url") == 0) {
         lua_pushstring(L, side ? key[0] == 'p' ? side->adapter->name : side->target->url : NULL);
     } else {
-        const char *near = suggest(key, fields);
-        return luaL_error(
-            L,
-            "a connection has no \"%s\"; it has: publish, subscribe, unsubscribe, on, wait, request, get, "
-            "post, put, patch, delete, fetch, observe, serve, notify, served_at, close, state, protocol, "
-            "url%s%s%s",
-            key, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+        return bind_no_field(L, "a connection", key, fields);
     }
     return 1;
 }
@@ -185,33 +178,8 @@ static int conn_tostring(lua_State *L)
 
 void conn_bindings_open(lua_State *L, struct scenario *s)
 {
-    static const luaL_Reg methods[] = {{"publish", port_publish_bind},
-                                       {"subscribe", port_subscribe_bind},
-                                       {"unsubscribe", port_unsubscribe_bind},
-                                       {"on", conn_on},
-                                       {"wait", port_wait_bind},
-                                       {"request", port_request_bind},
-                                       {"get", port_get_bind},
-                                       {"post", port_post_bind},
-                                       {"put", port_put_bind},
-                                       {"patch", port_patch_bind},
-                                       {"delete", port_delete_bind},
-                                       {"fetch", port_fetch_bind},
-                                       {"observe", port_observe_bind},
-                                       {"serve", port_serve_bind},
-                                       {"notify", port_notify_bind},
-                                       {"served_at", port_served_at_bind},
-                                       {"close", conn_close},
-                                       {NULL, NULL}};
+    static const luaL_Reg methods[] = {{"on", conn_on}, {"close", conn_close}, {NULL, NULL}};
     static const luaL_Reg meta[] = {{"__newindex", conn_newindex}, {"__tostring", conn_tostring}, {NULL, NULL}};
-    lua_newtable(L); // metatable
-    bind_functions(L, s, meta);
-    lua_pushboolean(L, 0);
-    lua_setfield(L, -2, "__metatable");
-    lua_pushlightuserdata(L, s);
-    lua_newtable(L);
-    bind_functions(L, s, methods);
-    lua_pushcclosure(L, conn_index, 2);
-    lua_setfield(L, -2, "__index");
+    port_handle_meta(L, s, meta, methods, conn_index);
     s->conn_meta = guard_ref(L);
 }

@@ -4,7 +4,6 @@
 // A handle holds the device's id with its generation. Methods come from one table that authors never see; what is not a
 // method is a property.
 #include "script/conn.h"
-#include "core/units.h"
 #include "device/gateway.h"
 #include <string.h>
 
@@ -339,14 +338,7 @@ static int dev_index(lua_State *L)
     } else if (strcmp(key, "data") == 0) {
         data_row_push(L, s, d);
     } else {
-        const char *near = suggest(key, fields);
-        return luaL_error(
-            L,
-            "a device has no \"%s\"; it has: connect, disconnect, publish, subscribe, unsubscribe, on, "
-            "every, sleep, wait, log, telemetry, topic, children, child, fail, heal, request, get, post, "
-            "put, patch, delete, fetch, observe, serve, notify, served_at, open, id, index, group, state, "
-            "connection, data%s%s%s",
-            key, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+        return bind_no_field(L, "a device", key, fields);
     }
     return 1;
 }
@@ -369,13 +361,9 @@ void device_bindings_open(lua_State *L, struct scenario *s)
 {
     static const luaL_Reg methods[] = {{"connect", dev_connect},
                                        {"disconnect", dev_disconnect},
-                                       {"publish", port_publish_bind},
-                                       {"subscribe", port_subscribe_bind},
-                                       {"unsubscribe", port_unsubscribe_bind},
                                        {"on", dev_on},
                                        {"every", dev_every},
                                        {"sleep", dev_sleep},
-                                       {"wait", port_wait_bind},
                                        {"log", dev_log},
                                        {"telemetry", dev_telemetry},
                                        {"topic", dev_topic},
@@ -383,28 +371,9 @@ void device_bindings_open(lua_State *L, struct scenario *s)
                                        {"child", dev_child},
                                        {"fail", dev_fail_bind},
                                        {"heal", dev_heal_bind},
-                                       {"request", port_request_bind},
-                                       {"get", port_get_bind},
-                                       {"post", port_post_bind},
-                                       {"put", port_put_bind},
-                                       {"patch", port_patch_bind},
-                                       {"delete", port_delete_bind},
-                                       {"fetch", port_fetch_bind},
-                                       {"observe", port_observe_bind},
-                                       {"serve", port_serve_bind},
-                                       {"notify", port_notify_bind},
-                                       {"served_at", port_served_at_bind},
                                        {"open", dev_open_bind},
                                        {NULL, NULL}};
     static const luaL_Reg meta[] = {{"__newindex", dev_newindex}, {"__tostring", dev_tostring}, {NULL, NULL}};
-    lua_newtable(L); // metatable
-    bind_functions(L, s, meta);
-    lua_pushboolean(L, 0);
-    lua_setfield(L, -2, "__metatable");
-    lua_pushlightuserdata(L, s);
-    lua_newtable(L);
-    bind_functions(L, s, methods);
-    lua_pushcclosure(L, dev_index, 2);
-    lua_setfield(L, -2, "__index");
+    port_handle_meta(L, s, meta, methods, dev_index);
     s->device_meta = guard_ref(L);
 }

@@ -150,9 +150,6 @@ void gen_bindings_open(lua_State *L, struct scenario *s)
     lua_newtable(L);
     s->gen_cache = luaL_ref(L, LUA_REGISTRYINDEX);
     static const luaL_Reg meta[] = {{"__call", gen_call}, {NULL, NULL}};
-    lua_newtable(L);
-    bind_functions(L, s, meta);
-    lua_pushboolean(L, 0);
-    lua_setfield(L, -2, "__metatable");
+    bind_metatable(L, s, meta, NULL);
     s->gen_meta = luaL_ref(L, LUA_REGISTRYINDEX);
 }

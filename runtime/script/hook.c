@@ -357,10 +357,7 @@ static int traceback(lua_State *L)
 void hook_bindings_open(lua_State *L, struct scenario *s)
 {
     static const luaL_Reg meta[] = {{"__index", values_index}, {"__newindex", values_newindex}, {NULL, NULL}};
-    lua_newtable(L);
-    bind_functions(L, s, meta);
-    lua_pushboolean(L, 0);
-    lua_setfield(L, -2, "__metatable");
+    bind_metatable(L, s, meta, NULL);
     s->values_meta = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_pushcfunction(L, traceback);
     s->traceback = luaL_ref(L, LUA_REGISTRYINDEX);

@@ -180,6 +180,11 @@ int scenario_log_traceback(struct scenario *s, const char *who, const char *text
 
 // bind.c: registers functions as closures over the scenario into the table at the top of the stack.
 void bind_functions(lua_State *L, struct scenario *s, const luaL_Reg *functions);
+// Pushes a metatable that authors can neither see nor change: with these functions, and with an __index of these
+// methods; NULL: none.
+void bind_metatable(lua_State *L, struct scenario *s, const luaL_Reg *meta, const luaL_Reg *methods);
+// Raises for a field that a handle does not have. whose: "a device"; fields: all that there are, NULL-terminated.
+int bind_no_field(lua_State *L, const char *whose, const char *key, const char *const *fields);
 // Argument helpers; all raise at the author's line.
 int64_t bind_duration(lua_State *L, int arg, const char *what); // string with unit, or number of seconds
 int64_t bind_opt_duration(lua_State *L, int table, const char *key, int64_t dflt);

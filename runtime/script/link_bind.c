@@ -734,11 +734,6 @@ void link_bindings_open(lua_State *L, struct scenario *s)
     static const luaL_Reg functions[] = {
         {"link_open", open_bind}, {"link_wait", opened_bind}, {"adapter_dial", dial_bind}, {NULL, NULL}};
     bind_functions(L, s, functions);
-    lua_newtable(L);
-    lua_newtable(L);
-    bind_functions(L, s, methods);
-    lua_setfield(L, -2, "__index");
-    lua_pushboolean(L, 0);
-    lua_setfield(L, -2, "__metatable");
+    bind_metatable(L, s, NULL, methods);
     lua_setfield(L, LUA_REGISTRYINDEX, "iotix.link");
 }

@@ -384,12 +384,7 @@ static int response_meta_bind(lua_State *L)
 static void task_meta_open(lua_State *L, struct scenario *s)
 {
     static const luaL_Reg methods[] = {{"cancel", task_cancel_bind}, {"alive", task_alive_bind}, {NULL, NULL}};
-    lua_newtable(L);
-    lua_newtable(L);
-    bind_functions(L, s, methods);
-    lua_setfield(L, -2, "__index");
-    lua_pushboolean(L, 0);
-    lua_setfield(L, -2, "__metatable");
+    bind_metatable(L, s, NULL, methods);
     s->task_meta = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 

@@ -215,15 +215,6 @@ int payload_fail(lua_State *L, struct scenario *s, enum error_code code, const c
 
 // --- the module ---------------------------------------------------------------------------------------------------
 
-static void open_meta(lua_State *L, struct scenario *s, const char *name, const luaL_Reg *meta)
-{
-    lua_newtable(L);
-    bind_functions(L, s, meta);
-    lua_pushboolean(L, 0);
-    lua_setfield(L, -2, "__metatable");
-    lua_setfield(L, LUA_REGISTRYINDEX, name);
-}
-
 void payload_bindings_open(lua_State *L, struct scenario *s)
 {
     static const luaL_Reg bytes[] = {{"__tostring", bytes_text}, {"__len", bytes_length}, {NULL, NULL}};
@@ -238,8 +229,10 @@ void payload_bindings_open(lua_State *L, struct scenario *s)
                                          {"unpack", payload_unpack},
                                          {"sparkplug", payload_sparkplug},
                                          {NULL, NULL}};
-    open_meta(L, s, "iotix.payload.bytes", bytes);
-    open_meta(L, s, "iotix.payload.integer", integer);
+    bind_metatable(L, s, bytes, NULL);
+    lua_setfield(L, LUA_REGISTRYINDEX, "iotix.payload.bytes");
+    bind_metatable(L, s, integer, NULL);
+    lua_setfield(L, LUA_REGISTRYINDEX, "iotix.payload.integer");
     lua_newtable(L);
     bind_functions(L, s, functions);
     lua_setfield(L, -2, "payload");

@@ -36,6 +36,34 @@ bool port_check(lua_State *L, struct scenario *s, struct port *p, bool *closed)
     return true;
 }
 
+void port_handle_meta(lua_State *L, struct scenario *s, const luaL_Reg *meta, const luaL_Reg *methods,
+                      lua_CFunction index)
+{
+    static const luaL_Reg shared[] = {{"publish", port_publish_bind},
+                                      {"subscribe", port_subscribe_bind},
+                                      {"unsubscribe", port_unsubscribe_bind},
+                                      {"wait", port_wait_bind},
+                                      {"request", port_request_bind},
+                                      {"get", port_get_bind},
+                                      {"post", port_post_bind},
+                                      {"put", port_put_bind},
+                                      {"patch", port_patch_bind},
+                                      {"delete", port_delete_bind},
+                                      {"fetch", port_fetch_bind},
+                                      {"observe", port_observe_bind},
+                                      {"serve", port_serve_bind},
+                                      {"notify", port_notify_bind},
+                                      {"served_at", port_served_at_bind},
+                                      {NULL, NULL}};
+    bind_metatable(L, s, meta, NULL);
+    lua_pushlightuserdata(L, s);
+    lua_newtable(L);
+    bind_functions(L, s, shared);
+    bind_functions(L, s, methods);
+    lua_pushcclosure(L, index, 2);
+    lua_setfield(L, -2, "__index");
+}
+
 bool port_online(const struct port *p)
 {
     return p->side ? p->side->state == CONN_CONNECTED : device_online(p->device);

@@ -478,12 +478,7 @@ static int observation_active(lua_State *L)
 void request_bindings_open(lua_State *L, struct scenario *s)
 {
     static const luaL_Reg methods[] = {{"cancel", observation_cancel}, {"active", observation_active}, {NULL, NULL}};
-    lua_newtable(L);
-    lua_newtable(L);
-    bind_functions(L, s, methods);
-    lua_setfield(L, -2, "__index");
-    lua_pushboolean(L, 0);
-    lua_setfield(L, -2, "__metatable");
+    bind_metatable(L, s, NULL, methods);
     s->observation_meta = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
