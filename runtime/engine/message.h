@@ -60,3 +60,9 @@ int channel_send_json(struct channel *ch, enum message_type type, json_t *stolen
 size_t channel_waiting(const struct channel *ch);
 // Writes until nothing waits or the deadline passes (before exit).
 int channel_drain(struct channel *ch, int64_t max_wait_us) WARN_UNUSED_RESULT;
+// A text of a message; "" when there is none.
+static inline const char *message_text(const json_t *message, const char *key)
+{
+    const char *s = json_string_value(json_object_get(message, key));
+    return s ? s : "";
+}

@@ -12,21 +12,15 @@
 // killed after stop_timeout + 1 s, the broker half a second after its TERM.
 #include "engine/run.h"
 
-#include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 
-#include "core/jsonx.h"
 #include "engine/digest.h"
 #include "engine/plugin_check.h"
-#include "engine/plan_target.h"
 #include "engine/supervisor.h"
 #include "engine/virtual.h"
-#include "link/url.h"
 
 #define TARGETS_END_US 500000
 #define REAP_US 400000 // after the kill: a process that cannot even be killed is not waited for
@@ -51,7 +45,7 @@ struct loop *run_loop(struct run *run)
     return run->loop;
 }
 
-static void enter(struct run *run, enum run_phase phase)
+void run_enter(struct run *run, enum run_phase phase)
 {
     run->phase = phase;
     run->phase_us = loop_now_us(run->loop);
@@ -98,19 +92,9 @@ void run_stop(struct run *run)
     run->stop_us = now;
     run->kill_us = run->go_us ? now + run->plan->stop_timeout_us + run->limits.grace_us : now;
     if (run->go_us && run->plan->has_test && !run->test_done && run->director.state != SLOT_NONE &&
-        !run->result->interrupted && !run->result->n_reasons) {
-        struct run_check check = {.name = "test", .ok = false, .t_us = run_elapsed(run)};
-        snprintf(check.detail, sizeof(check.detail), "test did not finish within the duration");
-        run_reason(run, EXIT_MARKED_FAILED, "test did not finish within the duration");
-        struct run_check *more = realloc(run->result->checks, (run->result->n_checks + 1) * sizeof(*more));
-        if (more) {
-            run->result->checks = more;
-            more[run->result->n_checks++] = check;
-        }
-        if (run->config->on_check)
-            run->config->on_check(run->config->view_arg, &check);
-    }
-    enter(run, RUN_STOPPING);
+        !run->result->interrupted && !run->result->n_reasons)
+        finding_unfinished(run);
+    run_enter(run, RUN_STOPPING);
     changes_stop(run);
     each_slot(run, run->go_us ? stop_slot : kill_slot);
 }
@@ -165,250 +149,6 @@ static void watch_end(struct run *run)
         end_now(run);
 }
 
-// --- loading
-
-static void keep_diagnostic(struct run *run, const struct diagnostic *d)
-{
-    struct run_result *r = run->result;
-    bool known = d->exit_code == EXIT_LUA_ERROR || d->exit_code == EXIT_USAGE;
-    run_reason(run, known ? d->exit_code : EXIT_SCENARIO, "%.200s", d->message);
-    struct diagnostic *more =
-        r->n_diagnostics < DIAGNOSTICS_MAX ? realloc(r->diagnostics, (r->n_diagnostics + 1) * sizeof(*d)) : NULL;
-    if (!more)
-        return;
-    r->diagnostics = more;
-    more[r->n_diagnostics++] = *d;
-}
-
-static void diagnose(struct run *run, const char *code, int exit_code, const char *text)
-{
-    struct diagnostic d = {.exit_code = exit_code};
-    snprintf(d.code, sizeof(d.code), "%s", code);
-    snprintf(d.file, sizeof(d.file), "%s", run->config->scenario_path);
-    snprintf(d.message, sizeof(d.message), "%s", text);
-    keep_diagnostic(run, &d);
-}
-
-static const char *member(const json_t *json, const char *key)
-{
-    const char *s = json_string_value(json_object_get(json, key));
-    return s ? s : "";
-}
-
-static void on_diagnostic(struct run *run, const struct slot *slot, const json_t *m)
-{
-    struct diagnostic d = {.line = (int)json_integer_value(json_object_get(m, "line")),
-                           .col = (int)json_integer_value(json_object_get(m, "col")),
-                           .exit_code = (int)json_integer_value(json_object_get(m, "error_code"))};
-    snprintf(d.code, sizeof(d.code), "%s", member(m, "code"));
-    snprintf(d.file, sizeof(d.file), "%s", member(m, "file"));
-    snprintf(d.message, sizeof(d.message), "%s", member(m, "message"));
-    snprintf(d.hint, sizeof(d.hint), "%s", member(m, "hint"));
-    if (slot->director && run->go_us) // a reload: what runs goes on as it is
-        log_write(run->log, LOG_ERROR, NULL, d.col ? "%s:%d:%d: %s: %s" : "%s:%d:%.0d %s: %s", d.file, d.line, d.col,
-                  d.code, d.message);
-    else
-        keep_diagnostic(run, &d);
-}
-
-// "publish_latency{group:sensors}: p95 < 200ms": the colon behind the braces.
-static int extra_threshold(json_t *list, const char *text, struct error *err)
-{
-    const char *p = text + strcspn(text, "{:");
-    if (*p == '{')
-        p += strcspn(p, "}");
-    p += strcspn(p, ":");
-    if (*p != ':')
-        return error_set(
-            err, ERR_INVALID,
-            "--threshold '%s': expected METRIC: AGGREGATE OP LIMIT, such as 'publish_latency: p95 < 200ms'", text);
-    size_t end = (size_t)(p - text), start = strspn(text, " ");
-    while (end > start && text[end - 1] == ' ')
-        end--;
-    p += 1 + strspn(p + 1, " ");
-    return json_array_append_new(list, json_pack("{s:s%, s:s}", "metric", text + start, end - start, "expr", p))
-               ? error_set(err, ERR_INVALID, "--threshold: the text is not UTF-8")
-               : 0;
-}
-
-static int edit_thresholds(const struct run_config *c, json_t *plan, struct error *err)
-{
-    json_t *list = json_object_get(plan, "thresholds");
-    if (c->no_thresholds && list)
-        json_array_clear(list);
-    if (!c->n_extra_thresholds)
-        return 0;
-    if (!json_is_array(list)) {
-        list = json_array();
-        if (json_object_set_new(plan, "thresholds", list))
-            return error_set(err, ERR_NO_MEMORY, "no memory for a threshold");
-    }
-    for (unsigned i = 0; i < c->n_extra_thresholds; i++)
-        if (extra_threshold(list, c->extra_thresholds[i], err))
-            return -1;
-    return 0;
-}
-
-// What was wrong with what the user asked for, not with the scenario.
-static void usage(struct run *run, const struct error *err)
-{
-    diagnose(run, "IOTX080", EXIT_USAGE, err->text);
-    run_stop(run);
-}
-
-static void choose_seed(struct run *run)
-{
-    uint64_t seed = run->plan->seed;
-    if (!run->plan->has_seed && getrandom(&seed, sizeof(seed), 0) == (ssize_t)sizeof(seed))
-        seed &= ((uint64_t)1 << 53) - 1; // every JSON reader keeps it exactly
-    run->result->seed = seed;
-}
-
-static void show_url(struct run *run, const char *shown)
-{
-    struct url url;
-    struct error err;
-    if (url_parse(shown, "mqtt", &url, &err) == 0)
-        url_display(&url, run->result->broker_url, sizeof(run->result->broker_url));
-}
-
-static json_t *assignment(struct run *run, unsigned shard)
-{
-    unsigned partitions = run->config->partitions ? run->config->partitions : 1;
-    unsigned partition = run->config->partition ? run->config->partition - 1 : 0;
-    return json_pack("{s:O, s:I, s:s, s:i, s:i, s:i, s:i, s:b, s:o}", "plan", run->plan->json, "seed",
-                     (json_int_t)run->result->seed, "broker", run->url, "partition", (int)partition, "partitions",
-                     (int)partitions, "shard", (int)shard, "shards", (int)run->n_shards, "resumed", run->go_us != 0,
-                     "quarantine", watch_quarantine(run));
-}
-
-static int start_shards(struct run *run, struct error *err)
-{
-    unsigned n = run->result->preflight.shards;
-    run->shards = calloc(n, sizeof(*run->shards));
-    if (!run->shards)
-        return error_set(err, ERR_NO_MEMORY, "no memory for %u shards", n);
-    for (unsigned i = 0; i < n; i++) {
-        struct slot *slot = &run->shards[i];
-        slot->run = run;
-        slot->number = i;
-        slot->process.channel = slot->process.output = -1;
-        buf_create(&slot->snapshot, MESSAGE_MAX);
-        slot->groups = calloc(run->plan->n_groups, sizeof(*slot->groups));
-        if (!slot->groups)
-            return error_set(err, ERR_NO_MEMORY, "no memory for a shard");
-        run->n_shards = i + 1;
-    }
-    for (unsigned i = 0; i < n; i++) {
-        if (slot_start(&run->shards[i], err))
-            return -1;
-        slot_send(&run->shards[i], MSG_ASSIGN, assignment(run, i));
-    }
-    return 0;
-}
-
-// url: where an observer looks; shown: what the header says.
-static void targets_known(struct run *run, const char *url, const char *shown)
-{
-    struct error err;
-    run->url = url;
-    if (!run->virtual_run)
-        show_url(run, shown);
-    if (run->config->on_header)
-        run->config->on_header(run->config->view_arg, run->plan, &run->result->preflight, run->result);
-    if (run->plan->has_test)
-        slot_send(&run->director, MSG_ASSIGN, assignment(run, 0));
-    if (run->virtual_run && virtual_open(run, run->result->preflight.shards, &err)) {
-        run_reason(run, EXIT_OUTPUT, "%.250s", err.text);
-        log_write(run->log, LOG_ERROR, NULL, "%s", err.text);
-        run_stop(run);
-    } else if (start_shards(run, &err)) {
-        run_fail_machine(run, &err);
-    }
-}
-
-// An output that somebody reads as it is written.
-static bool is_streaming(const struct run_config *c)
-{
-    struct stat st;
-    for (unsigned i = 0; i < c->virtual_time.n_outputs; i++) {
-        const struct output *o = &c->virtual_time.outputs[i];
-        if (output_is_stdout(o) || (stat(o->path, &st) == 0 && !S_ISREG(st.st_mode)))
-            return true;
-    }
-    return false;
-}
-
-static void prepare(struct run *run)
-{
-    struct error err;
-    const struct run_config *c = run->config;
-    bool virtual_time = run->virtual_run != NULL;
-    unsigned embedded = virtual_time ? 0 : plan_embedded(run->plan);
-    choose_seed(run);
-    if (virtual_time ? preflight_virtual(run->plan, c->shards, c->partition, c->partitions, is_streaming(c),
-                                         &run->result->preflight, &err)
-                     : preflight_check(run->plan, c->shards, c->partition, c->partitions,
-                                       (embedded & TARGET_BROKER) != 0, &run->result->preflight, &err)) {
-        if (err.code == ERR_INVALID)
-            usage(run, &err);
-        else
-            run_fail_machine(run, &err);
-        return;
-    }
-    if (c->check_only) {
-        run_stop(run);
-        return;
-    }
-    if (tally_begin(run, &err)) {
-        run_fail_machine(run, &err);
-        return;
-    }
-    enter(run, RUN_STARTING);
-    if (c->watch && !virtual_time && changes_watch(run, &err)) {
-        run_fail_machine(run, &err);
-        return;
-    }
-    if (!run->plan->has_test && !changes_reloadable(run)) // otherwise it stays, to read files again
-        slot_send(&run->director, MSG_STOP, json_pack("{s:i}", "deadline_us", 0));
-    if (!embedded) {
-        const char *target = virtual_time ? "virtual://" : plan_target(run->plan);
-        targets_known(run, target, target);
-        return;
-    }
-    run->targets = targets_begin(embedded, loop_wall_us(run->loop), &err);
-    run->targets_pending = run->targets != NULL;
-    if (!run->targets)
-        run_fail_machine(run, &err);
-}
-
-static void on_plan(struct run *run, const json_t *message)
-{
-    struct error err = {0};
-    json_t *json = json_deep_copy(message);
-    run->director.state = SLOT_LOADED;
-    if (!json || edit_thresholds(run->config, json, &err)) {
-        json_decref(json);
-        usage(run, &err);
-        return;
-    }
-    run->plan = plan_parse(json, &err);
-    if (!run->plan) {
-        diagnose(run, "IOTX081", EXIT_SCENARIO, err.text);
-        run_stop(run);
-    } else if (plan_override(run->plan, &run->config->overrides, &err) ||
-               (run->config->virtual_time.on && virtual_begin(run, &err))) {
-        usage(run, &err);
-    } else if (plan_check_data(run->plan, &err)) {
-        diagnose(run, "IOTX081", EXIT_SCENARIO, err.text);
-        run_stop(run);
-    } else if (!run->virtual_run && plan_check_secrets(run->plan, run->config->secrets, &err)) {
-        usage(run, &err);
-    } else {
-        prepare(run);
-    }
-}
-
 // --- running
 
 static void tell_go(struct run *run, struct slot *slot)
@@ -430,7 +170,7 @@ static void all_ready(struct run *run)
     run->go_us = loop_fresh_us(run->loop);
     run->result->started_wall_us = loop_wall_us(run->loop);
     each_slot(run, tell_go);
-    enter(run, RUN_RAMP);
+    run_enter(run, RUN_RAMP);
 }
 
 static void slot_ready(struct run *run, struct slot *slot)
@@ -442,27 +182,10 @@ static void slot_ready(struct run *run, struct slot *slot)
         all_ready(run);
 }
 
-static void on_check(struct run *run, const json_t *m)
-{
-    struct run_check check = {.ok = json_is_true(json_object_get(m, "ok")),
-                              .t_us = json_integer_value(json_object_get(m, "t_us"))};
-    snprintf(check.name, sizeof(check.name), "%s", member(m, "name"));
-    snprintf(check.detail, sizeof(check.detail), "%s", member(m, "detail"));
-    run->checks_failed += !check.ok;
-    struct run_result *r = run->result;
-    struct run_check *more = r->n_checks < CHECKS_MAX ? realloc(r->checks, (r->n_checks + 1) * sizeof(*more)) : NULL;
-    if (more) {
-        r->checks = more;
-        more[r->n_checks++] = check;
-    }
-    if (run->config->on_check)
-        run->config->on_check(run->config->view_arg, &check);
-}
-
 static void on_test_done(struct run *run, const json_t *m)
 {
     int code = (int)json_integer_value(json_object_get(m, "code"));
-    const char *text = member(m, "error");
+    const char *text = message_text(m, "error");
     run->test_done = true;
     if (code)
         run_reason(run, code, "%s%.*s", code == EXIT_LUA_ERROR ? "error in the test: " : "", (int)strcspn(text, "\n"),
@@ -486,12 +209,12 @@ void run_message(struct run *run, struct slot *slot, enum message_type type, con
     }
     if (type == MSG_LOG) {
         const json_t *line = json_object_get(m, "line");
-        if (json_is_string(line) && log_level_parse(member(m, "level"), &level) == 0)
+        if (json_is_string(line) && log_level_parse(message_text(m, "level"), &level) == 0)
             log_raw(run->log, level, json_string_value(line), json_string_length(line));
     } else if (type == MSG_DIAGNOSTIC) {
-        on_diagnostic(run, slot, m);
+        finding_diagnostic(run, slot, m);
     } else if (type == MSG_PLAN && slot->director && slot->state == SLOT_STARTING && run->phase == RUN_LOADING) {
-        on_plan(run, m);
+        start_plan(run, m);
     } else if (type == MSG_READY && slot->state < SLOT_READY) {
         slot_ready(run, slot);
     } else if (type == MSG_STATUS && !slot->director) {
@@ -499,7 +222,7 @@ void run_message(struct run *run, struct slot *slot, enum message_type type, con
     } else if (type == MSG_EVENT && !slot->director) {
         tally_event(run, slot, m);
     } else if (type == MSG_CHECK && slot->director && run->plan) {
-        on_check(run, m);
+        finding_check(run, m);
     } else if (type == MSG_TEST_DONE && slot->director && run->plan && !run->test_done) {
         on_test_done(run, m);
     } else if (type == MSG_REQUEST && slot->director && run->plan) {
@@ -533,7 +256,7 @@ static void director_lost(struct run *run, struct slot *slot, const char *name)
         if (!run->result->n_diagnostics) {
             char text[600];
             snprintf(text, sizeof(text), "%s %s", name, slot->why);
-            diagnose(run, "IOTX082", EXIT_LUA_ERROR, text);
+            finding_say(run, "IOTX082", EXIT_LUA_ERROR, text);
         }
     } else if (run->plan->has_test && !run->test_done) {
         run_reason(run, EXIT_LUA_ERROR, "%s %.200s", name, slot->why);
@@ -574,7 +297,7 @@ static void shard_lost(struct run *run, struct slot *slot, const char *name)
         run_stop(run);
     } else {
         run->result->shards_restarted++;
-        slot_send(slot, MSG_ASSIGN, assignment(run, slot->number));
+        slot_send(slot, MSG_ASSIGN, start_assignment(run, slot->number));
         log_write(run->log, LOG_WARN, NULL, "%s is restarted with its devices", name);
     }
 }
@@ -605,23 +328,6 @@ static void look_at_slots(struct run *run)
     }
 }
 
-static void targets_up(struct run *run)
-{
-    struct error err;
-    if (plan_resolve(run->plan, targets_urls(run->targets), targets_ca(run->targets), &err)) {
-        run_fail_machine(run, &err);
-        return;
-    }
-    const char *target = plan_target(run->plan), *shown = target;
-    unsigned bit = url_embedded(target, NULL);
-    for (unsigned i = 0; target_schemes[i]; i++)
-        if (bit == 1u << i)
-            shown = json_string_value(
-                json_object_get(json_object_get(run->plan->json, "embedded_urls"), target_schemes[i]));
-    // An observer speaks plain MQTT to a broker of the run's own, whatever its devices speak.
-    targets_known(run, bit & TARGET_BROKER ? targets_broker(run->targets) : shown, shown);
-}
-
 static void look_at_targets(struct run *run)
 {
     struct error err;
@@ -629,7 +335,7 @@ static void look_at_targets(struct run *run)
         int rc = targets_ready(run->targets, &err);
         run->targets_pending = rc == 0;
         if (rc > 0)
-            targets_up(run);
+            start_targets_up(run);
         else if (rc < 0)
             run_fail_machine(run, &err);
     } else if (run->targets && !run->targets_pending && !run->targets_lost && run->phase < RUN_STOPPING &&
@@ -663,7 +369,7 @@ static void watch_ramp(struct run *run)
             if (s->groups[g].conn[CONN_CONNECTING])
                 return;
     }
-    enter(run, RUN_HOLD);
+    run_enter(run, RUN_HOLD);
 }
 
 static void status_due(struct timer *t, void *loop)
@@ -765,7 +471,7 @@ static void destroy(struct run *run)
 
 static void bad_plugin(void *arg, const struct diagnostic *d)
 {
-    keep_diagnostic(arg, d);
+    finding_keep(arg, d);
 }
 
 int run_execute(const struct run_config *config, struct run **running, struct run_result *out, struct error *err)
@@ -782,7 +488,7 @@ int run_execute(const struct run_config *config, struct run **running, struct ru
     }
     if (!plugins) {
         verdict_end(run);
-        enter(run, RUN_ENDED);
+        run_enter(run, RUN_ENDED);
         destroy(run);
         return 0;
     }
@@ -795,7 +501,7 @@ int run_execute(const struct run_config *config, struct run **running, struct ru
     tally_view(run);
     int rc = loop_run(run->loop, err);
     verdict_end(run);
-    enter(run, RUN_ENDED);
+    run_enter(run, RUN_ENDED);
     if (rc == 0 && run->failed_early && !out->interrupted) {
         *err = run->machine;
         rc = -1;

@@ -1,5 +1,5 @@
-// What the files of the supervisor share: run.c (phases), slot.c (children), watchdog.c, tally.c (figures), verdict.c,
-// signals.c. Not for other rooms.
+// What the files of the supervisor share: run.c (phases), start.c, finding.c, slot.c (children), watchdog.c, tally.c
+// (figures), verdict.c, signals.c. Not for other rooms.
 #pragma once
 #include <ev.h>
 
@@ -122,6 +122,21 @@ void run_fail_machine(struct run *run, const struct error *err);
 void run_message(struct run *run, struct slot *slot, enum message_type type, const json_t *message);
 void run_slot_lost(struct run *run, struct slot *slot);
 int64_t run_elapsed(const struct run *run); // since GO, 0 before
+
+void run_enter(struct run *run, enum run_phase phase);
+
+// start.c
+void start_plan(struct run *run, const json_t *message); // the director has loaded the scenario; fails or starts shards
+void start_targets_up(struct run *run);                  // the embedded targets listen: their shards may start
+json_t *start_assignment(struct run *run, unsigned shard); // what a shard, or the director as 0, is told to be
+
+// finding.c
+void finding_keep(struct run *run, const struct diagnostic *d); // a reason too; at most DIAGNOSTICS_MAX are kept
+// The same of the scenario as a whole. code: "IOTX080".
+void finding_say(struct run *run, const char *code, int exit_code, const char *text);
+void finding_diagnostic(struct run *run, const struct slot *slot, const json_t *message);
+void finding_check(struct run *run, const json_t *message); // of the test
+void finding_unfinished(struct run *run);                   // the test is cut off by the end of the run
 
 // slot.c
 int slot_start(struct slot *slot, struct error *err) WARN_UNUSED_RESULT;

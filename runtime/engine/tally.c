@@ -97,27 +97,21 @@ void tally_status(struct slot *slot, const json_t *status)
         slot->longest_turn_us = longest;
 }
 
-static const char *text_of(const json_t *event, const char *key)
-{
-    const char *s = json_string_value(json_object_get(event, key));
-    return s ? s : "";
-}
-
 void tally_event(struct run *run, struct slot *slot, const json_t *event)
 {
     (void)slot;
     bool fresh;
     json_int_t count = json_integer_value(json_object_get(event, "count"));
-    bool conn = strcmp(text_of(event, "kind"), "conn") == 0;
-    struct fault *f = faults_add(&run->faults, conn, text_of(event, "reason"), count > 0 ? (uint64_t)count : 0, &fresh);
+    bool conn = strcmp(message_text(event, "kind"), "conn") == 0;
+    struct fault *f = faults_add(&run->faults, conn, message_text(event, "reason"), count > 0 ? (uint64_t)count : 0, &fresh);
     if (fresh) {
-        snprintf(f->text, sizeof(f->text), "%.*s", (int)strcspn(text_of(event, "text"), "\n"), text_of(event, "text"));
-        snprintf(f->device, sizeof(f->device), "%s", text_of(event, "device"));
+        snprintf(f->text, sizeof(f->text), "%.*s", (int)strcspn(message_text(event, "text"), "\n"), message_text(event, "text"));
+        snprintf(f->device, sizeof(f->device), "%s", message_text(event, "device"));
         f->first_us = json_integer_value(json_object_get(event, "t_us"));
     }
     if (json_is_true(json_object_get(event, "fail_run"))) {
         run_reason(run, EXIT_LUA_ERROR, "device %s failed and its group says on_error = \"fail\": %.*s",
-                   text_of(event, "device"), (int)strcspn(text_of(event, "text"), "\n"), text_of(event, "text"));
+                   message_text(event, "device"), (int)strcspn(message_text(event, "text"), "\n"), message_text(event, "text"));
         run_stop(run);
     }
 }

@@ -1,0 +1,226 @@
+// The start of a run: from what the scenario declares, overrides and preflight to shards that make their devices.
+#include "engine/supervisor.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+#include "engine/plan_target.h"
+#include "engine/virtual.h"
+#include "link/url.h"
+
+// "publish_latency{group:sensors}: p95 < 200ms": the colon behind the braces.
+static int extra_threshold(json_t *list, const char *text, struct error *err)
+{
+    const char *p = text + strcspn(text, "{:");
+    if (*p == '{')
+        p += strcspn(p, "}");
+    p += strcspn(p, ":");
+    if (*p != ':')
+        return error_set(
+            err, ERR_INVALID,
+            "--threshold '%s': expected METRIC: AGGREGATE OP LIMIT, such as 'publish_latency: p95 < 200ms'", text);
+    size_t end = (size_t)(p - text), start = strspn(text, " ");
+    while (end > start && text[end - 1] == ' ')
+        end--;
+    p += 1 + strspn(p + 1, " ");
+    return json_array_append_new(list, json_pack("{s:s%, s:s}", "metric", text + start, end - start, "expr", p))
+               ? error_set(err, ERR_INVALID, "--threshold: the text is not UTF-8")
+               : 0;
+}
+
+static int edit_thresholds(const struct run_config *c, json_t *plan, struct error *err)
+{
+    json_t *list = json_object_get(plan, "thresholds");
+    if (c->no_thresholds && list)
+        json_array_clear(list);
+    if (!c->n_extra_thresholds)
+        return 0;
+    if (!json_is_array(list)) {
+        list = json_array();
+        if (json_object_set_new(plan, "thresholds", list))
+            return error_set(err, ERR_NO_MEMORY, "no memory for a threshold");
+    }
+    for (unsigned i = 0; i < c->n_extra_thresholds; i++)
+        if (extra_threshold(list, c->extra_thresholds[i], err))
+            return -1;
+    return 0;
+}
+
+// What was wrong with what the user asked for, not with the scenario.
+static void usage(struct run *run, const struct error *err)
+{
+    finding_say(run, "IOTX080", EXIT_USAGE, err->text);
+    run_stop(run);
+}
+
+static void choose_seed(struct run *run)
+{
+    uint64_t seed = run->plan->seed;
+    if (!run->plan->has_seed && getrandom(&seed, sizeof(seed), 0) == (ssize_t)sizeof(seed))
+        seed &= ((uint64_t)1 << 53) - 1; // every JSON reader keeps it exactly
+    run->result->seed = seed;
+}
+
+static void show_url(struct run *run, const char *shown)
+{
+    struct url url;
+    struct error err;
+    if (url_parse(shown, "mqtt", &url, &err) == 0)
+        url_display(&url, run->result->broker_url, sizeof(run->result->broker_url));
+}
+
+json_t *start_assignment(struct run *run, unsigned shard)
+{
+    unsigned partitions = run->config->partitions ? run->config->partitions : 1;
+    unsigned partition = run->config->partition ? run->config->partition - 1 : 0;
+    return json_pack("{s:O, s:I, s:s, s:i, s:i, s:i, s:i, s:b, s:o}", "plan", run->plan->json, "seed",
+                     (json_int_t)run->result->seed, "broker", run->url, "partition", (int)partition, "partitions",
+                     (int)partitions, "shard", (int)shard, "shards", (int)run->n_shards, "resumed", run->go_us != 0,
+                     "quarantine", watch_quarantine(run));
+}
+
+static int start_shards(struct run *run, struct error *err)
+{
+    unsigned n = run->result->preflight.shards;
+    run->shards = calloc(n, sizeof(*run->shards));
+    if (!run->shards)
+        return error_set(err, ERR_NO_MEMORY, "no memory for %u shards", n);
+    for (unsigned i = 0; i < n; i++) {
+        struct slot *slot = &run->shards[i];
+        slot->run = run;
+        slot->number = i;
+        slot->process.channel = slot->process.output = -1;
+        buf_create(&slot->snapshot, MESSAGE_MAX);
+        slot->groups = calloc(run->plan->n_groups, sizeof(*slot->groups));
+        if (!slot->groups)
+            return error_set(err, ERR_NO_MEMORY, "no memory for a shard");
+        run->n_shards = i + 1;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        if (slot_start(&run->shards[i], err))
+            return -1;
+        slot_send(&run->shards[i], MSG_ASSIGN, start_assignment(run, i));
+    }
+    return 0;
+}
+
+// url: where an observer looks; shown: what the header says.
+static void targets_known(struct run *run, const char *url, const char *shown)
+{
+    struct error err;
+    run->url = url;
+    if (!run->virtual_run)
+        show_url(run, shown);
+    if (run->config->on_header)
+        run->config->on_header(run->config->view_arg, run->plan, &run->result->preflight, run->result);
+    if (run->plan->has_test)
+        slot_send(&run->director, MSG_ASSIGN, start_assignment(run, 0));
+    if (run->virtual_run && virtual_open(run, run->result->preflight.shards, &err)) {
+        run_reason(run, EXIT_OUTPUT, "%.250s", err.text);
+        log_write(run->log, LOG_ERROR, NULL, "%s", err.text);
+        run_stop(run);
+    } else if (start_shards(run, &err)) {
+        run_fail_machine(run, &err);
+    }
+}
+
+void start_targets_up(struct run *run)
+{
+    struct error err;
+    if (plan_resolve(run->plan, targets_urls(run->targets), targets_ca(run->targets), &err)) {
+        run_fail_machine(run, &err);
+        return;
+    }
+    const char *target = plan_target(run->plan), *shown = target;
+    unsigned bit = url_embedded(target, NULL);
+    for (unsigned i = 0; target_schemes[i]; i++)
+        if (bit == 1u << i)
+            shown = json_string_value(
+                json_object_get(json_object_get(run->plan->json, "embedded_urls"), target_schemes[i]));
+    // An observer speaks plain MQTT to a broker of the run's own, whatever its devices speak.
+    targets_known(run, bit & TARGET_BROKER ? targets_broker(run->targets) : shown, shown);
+}
+
+// An output that somebody reads as it is written.
+static bool is_streaming(const struct run_config *c)
+{
+    struct stat st;
+    for (unsigned i = 0; i < c->virtual_time.n_outputs; i++) {
+        const struct output *o = &c->virtual_time.outputs[i];
+        if (output_is_stdout(o) || (stat(o->path, &st) == 0 && !S_ISREG(st.st_mode)))
+            return true;
+    }
+    return false;
+}
+
+static void prepare(struct run *run)
+{
+    struct error err;
+    const struct run_config *c = run->config;
+    bool virtual_time = run->virtual_run != NULL;
+    unsigned embedded = virtual_time ? 0 : plan_embedded(run->plan);
+    choose_seed(run);
+    if (virtual_time ? preflight_virtual(run->plan, c->shards, c->partition, c->partitions, is_streaming(c),
+                                         &run->result->preflight, &err)
+                     : preflight_check(run->plan, c->shards, c->partition, c->partitions,
+                                       (embedded & TARGET_BROKER) != 0, &run->result->preflight, &err)) {
+        if (err.code == ERR_INVALID)
+            usage(run, &err);
+        else
+            run_fail_machine(run, &err);
+        return;
+    }
+    if (c->check_only) {
+        run_stop(run);
+        return;
+    }
+    if (tally_begin(run, &err)) {
+        run_fail_machine(run, &err);
+        return;
+    }
+    run_enter(run, RUN_STARTING);
+    if (c->watch && !virtual_time && changes_watch(run, &err)) {
+        run_fail_machine(run, &err);
+        return;
+    }
+    if (!run->plan->has_test && !changes_reloadable(run)) // otherwise it stays, to read files again
+        slot_send(&run->director, MSG_STOP, json_pack("{s:i}", "deadline_us", 0));
+    if (!embedded) {
+        const char *target = virtual_time ? "virtual://" : plan_target(run->plan);
+        targets_known(run, target, target);
+        return;
+    }
+    run->targets = targets_begin(embedded, loop_wall_us(run->loop), &err);
+    run->targets_pending = run->targets != NULL;
+    if (!run->targets)
+        run_fail_machine(run, &err);
+}
+
+void start_plan(struct run *run, const json_t *message)
+{
+    struct error err = {0};
+    json_t *json = json_deep_copy(message);
+    run->director.state = SLOT_LOADED;
+    if (!json || edit_thresholds(run->config, json, &err)) {
+        json_decref(json);
+        usage(run, &err);
+        return;
+    }
+    run->plan = plan_parse(json, &err);
+    if (!run->plan) {
+        finding_say(run, "IOTX081", EXIT_SCENARIO, err.text);
+        run_stop(run);
+    } else if (plan_override(run->plan, &run->config->overrides, &err) ||
+               (run->config->virtual_time.on && virtual_begin(run, &err))) {
+        usage(run, &err);
+    } else if (plan_check_data(run->plan, &err)) {
+        finding_say(run, "IOTX081", EXIT_SCENARIO, err.text);
+        run_stop(run);
+    } else if (!run->virtual_run && plan_check_secrets(run->plan, run->config->secrets, &err)) {
+        usage(run, &err);
+    } else {
+        prepare(run);
+    }
+}
