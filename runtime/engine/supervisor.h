@@ -122,7 +122,6 @@ void run_fail_machine(struct run *run, const struct error *err);
 void run_message(struct run *run, struct slot *slot, enum message_type type, const json_t *message);
 void run_slot_lost(struct run *run, struct slot *slot);
 int64_t run_elapsed(const struct run *run); // since GO, 0 before
-
 void run_enter(struct run *run, enum run_phase phase);
 
 // start.c
