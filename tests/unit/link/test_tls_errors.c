@@ -5,136 +5,120 @@ static void replace_leaf(struct world *w, struct cert_spec spec)
 {
     cert_free(&w->leaf);
     w->leaf = cert_make(spec);
-    if (w->server.ctx)
-        server_destroy(&w->server);
-    server_create(&w->server, &w->leaf, 0);
+    world_server(w, 0);
 }
 
 static void bad_certificates(void **state)
 {
-    (void)state;
-    struct world w;
-    world_create(&w);
-    world_transport(&w, NULL, "localhost");
-    replace_leaf(&w, (struct cert_spec){.cn = "localhost", .issuer = &w.ca, .from_s = -7200, .to_s = -60});
-    WORLD_FAILS(&w, ERR_TLS, "the certificate \"CN=localhost\" of the server has expired: it was valid until 2");
-    WORLD_WAIT(&w, w.server.error || w.server.ended); // the server is told, too
-    assert_int_equal(ERR_GET_REASON(w.server.error), SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED);
-    replace_leaf(&w, (struct cert_spec){.cn = "localhost", .issuer = &w.ca, .from_s = 7200});
-    WORLD_FAILS(&w, ERR_TLS, "is not valid yet: it begins at 2");
-    replace_leaf(&w, (struct cert_spec){.cn = "x", .san = "DNS:a.example,IP:10.0.0.9,IP:fd00::1", .issuer = &w.ca});
-    WORLD_FAILS(&w, ERR_TLS, "is for a.example, 10.0.0.9, fd00::1, not for localhost: connect to");
-    replace_leaf(&w, (struct cert_spec){.cn = "only.example", .issuer = &w.ca});
-    WORLD_FAILS(&w, ERR_TLS, "is for only.example, not for localhost");
-    replace_leaf(&w, (struct cert_spec){.cn = "localhost", .issuer = &w.ca, .eku = "clientAuth"});
-    WORLD_FAILS(&w, ERR_TLS, "not made for servers");
-    replace_leaf(&w, (struct cert_spec){.cn = "localhost"});
-    WORLD_FAILS(&w, ERR_TLS, "\"CN=localhost\" is self-signed and not trusted: give it in tls.ca");
+    struct world *w = *state;
+    world_transport(w, NULL, "localhost");
+    replace_leaf(w, (struct cert_spec){.cn = "localhost", .issuer = &w->ca, .from_s = -7200, .to_s = -60});
+    WORLD_FAILS(w, ERR_TLS, "the certificate \"CN=localhost\" of the server has expired: it was valid until 2");
+    WORLD_WAIT(w, w->server.error || w->server.ended); // the server is told, too
+    assert_int_equal(ERR_GET_REASON(w->server.error), SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED);
+    replace_leaf(w, (struct cert_spec){.cn = "localhost", .issuer = &w->ca, .from_s = 7200});
+    WORLD_FAILS(w, ERR_TLS, "is not valid yet: it begins at 2");
+    replace_leaf(w, (struct cert_spec){.cn = "x", .san = "DNS:a.example,IP:10.0.0.9,IP:fd00::1", .issuer = &w->ca});
+    WORLD_FAILS(w, ERR_TLS, "is for a.example, 10.0.0.9, fd00::1, not for localhost: connect to");
+    replace_leaf(w, (struct cert_spec){.cn = "only.example", .issuer = &w->ca});
+    WORLD_FAILS(w, ERR_TLS, "is for only.example, not for localhost");
+    replace_leaf(w, (struct cert_spec){.cn = "localhost", .issuer = &w->ca, .eku = "clientAuth"});
+    WORLD_FAILS(w, ERR_TLS, "not made for servers");
+    replace_leaf(w, (struct cert_spec){.cn = "localhost"});
+    WORLD_FAILS(w, ERR_TLS, "\"CN=localhost\" is self-signed and not trusted: give it in tls.ca");
     struct cert stranger = cert_make((struct cert_spec){.cn = "Strange CA", .ca = true});
-    replace_leaf(&w, (struct cert_spec){.cn = "localhost", .issuer = &stranger});
-    WORLD_FAILS(&w, ERR_TLS, "unknown CA \"CN=Strange CA\"");
-    SSL_CTX_add1_chain_cert(w.server.ctx, stranger.x); // the server sends its own root, too
-    WORLD_FAILS(&w, ERR_TLS, "unknown CA \"CN=Strange CA\": give that one in tls.ca");
+    replace_leaf(w, (struct cert_spec){.cn = "localhost", .issuer = &stranger});
+    WORLD_FAILS(w, ERR_TLS, "unknown CA \"CN=Strange CA\"");
+    SSL_CTX_add1_chain_cert(w->server.ctx, stranger.x); // the server sends its own root, too
+    WORLD_FAILS(w, ERR_TLS, "unknown CA \"CN=Strange CA\": give that one in tls.ca");
     // The same server, without verification and with the right CA.
-    world_transport(&w, "{'verify': false}", "localhost");
-    world_open(&w);
-    world_close(&w);
-    transport_forget(&w.end.memory);
+    world_transport(w, "{'verify': false}", "localhost");
+    world_open(w);
+    world_close(w);
+    transport_forget(&w->end.memory);
     json_t *o = json_object();
     json_object_set_new(o, "ca", json_string(stranger.pem));
-    transport_delete(w.transport);
-    w.transport = world_try(&w, o, "localhost", NULL);
-    world_open(&w);
-    world_close(&w);
-    transport_forget(&w.end.memory);
+    world_use(w, o);
+    world_open(w);
+    world_close(w);
+    transport_forget(&w->end.memory);
     // No CA at all: the system's do not know it.
-    transport_delete(w.transport);
-    w.transport = world_try(&w, NULL, "localhost", NULL);
-    WORLD_FAILS(&w, ERR_TLS, "unknown CA");
+    world_use(w, NULL);
+    WORLD_FAILS(w, ERR_TLS, "unknown CA");
     // A leaf that signs.
-    struct cert middle = cert_make((struct cert_spec){.cn = "no CA", .issuer = &w.ca});
-    world_transport(&w, NULL, "localhost");
-    replace_leaf(&w, (struct cert_spec){.cn = "localhost", .issuer = &middle});
-    SSL_CTX_add1_chain_cert(w.server.ctx, middle.x);
-    WORLD_FAILS(&w, ERR_TLS, "\"CN=no CA\", which signed the server's certificate, is no CA");
+    struct cert middle = cert_make((struct cert_spec){.cn = "no CA", .issuer = &w->ca});
+    world_transport(w, NULL, "localhost");
+    replace_leaf(w, (struct cert_spec){.cn = "localhost", .issuer = &middle});
+    SSL_CTX_add1_chain_cert(w->server.ctx, middle.x);
+    WORLD_FAILS(w, ERR_TLS, "\"CN=no CA\", which signed the server's certificate, is no CA");
     cert_free(&stranger);
     cert_free(&middle);
-    world_destroy(&w);
 }
 
 static void names_and_trust(void **state)
 {
-    (void)state;
-    struct world w;
-    world_create(&w);
-    server_create(&w.server, &w.leaf, 0);
-    world_transport(&w, NULL, "127.0.0.1");
-    world_open(&w);
-    assert_null(SSL_get_servername(w.server.ssl, TLSEXT_NAMETYPE_host_name)); // an address is no SNI
-    world_close(&w);
-    world_transport(&w, NULL, "127.0.0.2");
-    transport_forget(&w.end.memory);
-    WORLD_FAILS(&w, ERR_TLS, "is for localhost, broker.example, 127.0.0.1, not for 127.0.0.2");
-    world_transport(&w, "{'serverName': 'broker.example'}", "127.0.0.2");
-    world_open(&w);
-    assert_string_equal(SSL_get_servername(w.server.ssl, TLSEXT_NAMETYPE_host_name), "broker.example");
-    world_close(&w);
+    struct world *w = *state;
+    world_server(w, 0);
+    world_transport(w, NULL, "127.0.0.1");
+    world_open(w);
+    assert_null(SSL_get_servername(w->server.ssl, TLSEXT_NAMETYPE_host_name)); // an address is no SNI
+    world_close(w);
+    world_transport(w, NULL, "127.0.0.2");
+    transport_forget(&w->end.memory);
+    WORLD_FAILS(w, ERR_TLS, "is for localhost, broker.example, 127.0.0.1, not for 127.0.0.2");
+    world_transport(w, "{'serverName': 'broker.example'}", "127.0.0.2");
+    world_open(w);
+    assert_string_equal(SSL_get_servername(w->server.ssl, TLSEXT_NAMETYPE_host_name), "broker.example");
+    world_close(w);
     // A self-signed certificate is trusted when it is given itself; so is a CA between.
-    transport_forget(&w.end.memory);
-    replace_leaf(&w, (struct cert_spec){.cn = "localhost"});
+    transport_forget(&w->end.memory);
+    replace_leaf(w, (struct cert_spec){.cn = "localhost"});
     json_t *o = json_object();
-    json_object_set_new(o, "ca", json_string(w.leaf.pem));
-    transport_delete(w.transport);
-    w.transport = world_try(&w, o, "localhost", NULL);
-    world_open(&w);
-    world_close(&w);
-    transport_forget(&w.end.memory);
-    struct cert middle = cert_make((struct cert_spec){.cn = "Middle", .issuer = &w.ca, .ca = true});
-    replace_leaf(&w, (struct cert_spec){.cn = "localhost", .issuer = &middle});
-    world_transport(&w, NULL, "localhost");
-    WORLD_FAILS(&w, ERR_TLS, "unknown CA \"CN=Middle\"");
+    json_object_set_new(o, "ca", json_string(w->leaf.pem));
+    world_use(w, o);
+    world_open(w);
+    world_close(w);
+    transport_forget(&w->end.memory);
+    struct cert middle = cert_make((struct cert_spec){.cn = "Middle", .issuer = &w->ca, .ca = true});
+    replace_leaf(w, (struct cert_spec){.cn = "localhost", .issuer = &middle});
+    world_transport(w, NULL, "localhost");
+    WORLD_FAILS(w, ERR_TLS, "unknown CA \"CN=Middle\"");
     o = json_object();
     json_object_set_new(o, "ca", json_string(middle.pem));
-    transport_delete(w.transport);
-    w.transport = world_try(&w, o, "localhost", NULL);
-    world_open(&w);
+    world_use(w, o);
+    world_open(w);
     cert_free(&middle);
-    world_destroy(&w);
 }
 
 static void servers_that_refuse_us(void **state)
 {
-    (void)state;
-    struct world w;
-    world_create(&w);
+    struct world *w = *state;
     struct cert stranger = cert_make((struct cert_spec){.cn = "device", .ca = true});
     for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
-        server_create(&w.server, &w.leaf, version);
-        SSL_CTX_set_verify(w.server.ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
-        world_transport(&w, NULL, "localhost");
-        WORLD_FAILS(&w, ERR_TLS, "asks for a certificate of the device");
-        w.cert = stranger.pem;
-        w.key = stranger.key_pem;
-        WORLD_FAILS(&w, ERR_TLS, "does not accept the device's certificate");
-        w.cert = w.key = NULL;
-        server_destroy(&w.server);
+        world_server(w, version);
+        SSL_CTX_set_verify(w->server.ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+        world_transport(w, NULL, "localhost");
+        WORLD_FAILS(w, ERR_TLS, "asks for a certificate of the device");
+        w->cert = stranger.pem;
+        w->key = stranger.key_pem;
+        WORLD_FAILS(w, ERR_TLS, "does not accept the device's certificate");
+        w->cert = w->key = NULL;
+        server_destroy(&w->server);
     }
     cert_free(&stranger);
-    server_create(&w.server, &w.leaf, TLS1_2_VERSION);
-    world_transport(&w, "{'minVersion': '1.3'}", "localhost");
-    WORLD_FAILS(&w, ERR_TLS, "no TLS version in common");
-    SSL_CTX_set_cipher_list(w.server.ctx, "ECDHE-ECDSA-AES256-GCM-SHA384");
-    world_transport(&w, "{'maxVersion': '1.2', 'ciphers': 'ECDHE-ECDSA-AES128-GCM-SHA256'}", "localhost");
-    WORLD_FAILS(&w, ERR_TLS, "no cipher in common");
-    w.psk_identity = "device-1"; // the server knows no PSK at all
-    w.psk_key = "00112233";
-    WORLD_FAILS(&w, ERR_TLS, "TLS handshake: ");
-    world_destroy(&w);
+    world_server(w, TLS1_2_VERSION);
+    world_transport(w, "{'minVersion': '1.3'}", "localhost");
+    WORLD_FAILS(w, ERR_TLS, "no TLS version in common");
+    SSL_CTX_set_cipher_list(w->server.ctx, "ECDHE-ECDSA-AES256-GCM-SHA384");
+    world_transport(w, "{'maxVersion': '1.2', 'ciphers': 'ECDHE-ECDSA-AES128-GCM-SHA256'}", "localhost");
+    WORLD_FAILS(w, ERR_TLS, "no cipher in common");
+    w->psk_identity = "device-1"; // the server knows no PSK at all
+    w->psk_key = "00112233";
+    WORLD_FAILS(w, ERR_TLS, "TLS handshake: ");
 }
 
 static void what_is_no_tls(void **state)
 {
-    (void)state;
     static const struct {
         const char *bytes;
         size_t n;
@@ -154,104 +138,93 @@ static void what_is_no_tls(void **state)
         {"\x15\x03\x03\x00\x02\x02\x46", 7, "no TLS version in common"},
         {"\x15\x03\x03\x00\x02\x02\x78", 7, "knows none of the protocols in tls.alpn"},
     };
-    struct world w;
-    world_create(&w);
-    world_transport(&w, NULL, "localhost");
+    struct world *w = *state;
+    world_transport(w, NULL, "localhost");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        world_begin(&w);
-        world_turn(&w);
-        assert_int_equal(send(w.server.fd, cases[i].bytes, cases[i].n, 0), (ssize_t)cases[i].n);
-        WORLD_WAIT(&w, w.end.closed);
-        assert_int_equal(w.end.why.code, ERR_TLS);
-        if (!strstr(w.end.why.text, cases[i].text))
-            fail_msg("expected \"%s\" in \"%s\"", cases[i].text, w.end.why.text);
+        world_begin(w);
+        world_turn(w);
+        assert_int_equal(send(w->server.fd, cases[i].bytes, cases[i].n, 0), (ssize_t)cases[i].n);
+        WORLD_WAIT(w, w->end.closed);
+        assert_int_equal(w->end.why.code, ERR_TLS);
+        if (!strstr(w->end.why.text, cases[i].text))
+            fail_msg("expected \"%s\" in \"%s\"", cases[i].text, w->end.why.text);
     }
     // Nothing but an end.
-    world_begin(&w);
-    world_turn(&w);
-    server_hang_up(&w.server);
-    WORLD_WAIT(&w, w.end.closed);
-    assert_non_null(strstr(w.end.why.text, "in the TLS handshake, without an answer: is this a TLS port?"));
-    assert_int_equal(w.end.why.code, ERR_TLS);
+    world_begin(w);
+    world_turn(w);
+    server_hang_up(&w->server);
+    WORLD_WAIT(w, w->end.closed);
+    assert_non_null(strstr(w->end.why.text, "in the TLS handshake, without an answer: is this a TLS port?"));
+    assert_int_equal(w->end.why.code, ERR_TLS);
     // Half a record, then the end.
-    world_begin(&w);
-    world_turn(&w);
-    send(w.server.fd, "\x16\x03\x03\x00\x7a\x02", 6, 0);
-    world_turn(&w);
-    server_hang_up(&w.server);
-    WORLD_WAIT(&w, w.end.closed);
-    assert_non_null(strstr(w.end.why.text, "in the TLS handshake"));
-    assert_null(strstr(w.end.why.text, "without an answer"));
-    world_destroy(&w);
+    world_begin(w);
+    world_turn(w);
+    send(w->server.fd, "\x16\x03\x03\x00\x7a\x02", 6, 0);
+    world_turn(w);
+    server_hang_up(&w->server);
+    WORLD_WAIT(w, w->end.closed);
+    assert_non_null(strstr(w->end.why.text, "in the TLS handshake"));
+    assert_null(strstr(w->end.why.text, "without an answer"));
 }
 
 // Bytes turned over in a record of an open connection.
 static void a_damaged_record(void **state)
 {
-    (void)state;
-    struct world w;
-    world_create(&w);
-    server_create(&w.server, &w.leaf, 0);
-    world_transport(&w, NULL, "localhost");
-    world_open(&w);
-    assert_int_equal(send(w.server.fd,
+    struct world *w = *state;
+    world_serve(w, 0);
+    world_open(w);
+    assert_int_equal(send(w->server.fd,
                           "\x17\x03\x03\x00\x20"
                           "abcdefghijklmnopqrstuvwxyz012345",
                           37, 0),
                      37);
-    WORLD_WAIT(&w, w.end.closed);
-    assert_int_equal(w.end.why.code, ERR_TLS);
-    assert_int_equal(w.end.n, 0);
-    assert_null(w.end.link.top);
-    world_destroy(&w);
+    WORLD_WAIT(w, w->end.closed);
+    assert_int_equal(w->end.why.code, ERR_TLS);
+    assert_int_equal(w->end.n, 0);
+    assert_null(w->end.link.top);
 }
 
 static void credentials_that_are_none(void **state)
 {
-    (void)state;
-    struct world w;
-    world_create(&w);
-    server_create(&w.server, &w.leaf, 0);
-    world_transport(&w, NULL, "localhost");
-    w.cert = "no/such/file.pem";
-    w.key = w.leaf.key_pem;
-    WORLD_FAILS(&w, ERR_NOT_FOUND, "tls.cert: ");
-    assert_non_null(strstr(w.end.why.text, "no/such/file.pem"));
-    w.cert = "/";
-    WORLD_FAILS(&w, w.end.why.code, "tls.cert: ");
-    w.cert = "a\nb";
-    WORLD_FAILS(&w, ERR_INVALID, "expected the path of a PEM file, or PEM text");
-    w.cert = IOTIX_SOURCE_DIR "/README.md";
-    WORLD_FAILS(&w, ERR_INVALID, "is no PEM file");
-    w.cert = w.leaf.key_pem;
-    WORLD_FAILS(&w, ERR_INVALID, "tls.cert: there is no certificate in it");
-    w.cert = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-    WORLD_FAILS(&w, ERR_INVALID, "certificate 1 in it is broken");
-    w.cert = w.leaf.pem;
-    w.key = NULL;
-    WORLD_FAILS(&w, ERR_INVALID, "tls.cert is given without tls.key");
-    w.key = w.ca.key_pem;
-    WORLD_FAILS(&w, ERR_INVALID, "the key does not belong to the certificate");
-    w.key = w.leaf.pem;
-    WORLD_FAILS(&w, ERR_INVALID, "tls.key: there is no private key in it");
-    w.key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
-    WORLD_FAILS(&w, ERR_INVALID, "tls.key: the private key in it is broken");
+    struct world *w = *state;
+    world_serve(w, 0);
+    w->cert = "no/such/file.pem";
+    w->key = w->leaf.key_pem;
+    WORLD_FAILS(w, ERR_NOT_FOUND, "tls.cert: ");
+    assert_non_null(strstr(w->end.why.text, "no/such/file.pem"));
+    w->cert = "/";
+    WORLD_FAILS(w, w->end.why.code, "tls.cert: ");
+    w->cert = "a\nb";
+    WORLD_FAILS(w, ERR_INVALID, "expected the path of a PEM file, or PEM text");
+    w->cert = IOTIX_SOURCE_DIR "/README.md";
+    WORLD_FAILS(w, ERR_INVALID, "is no PEM file");
+    w->cert = w->leaf.key_pem;
+    WORLD_FAILS(w, ERR_INVALID, "tls.cert: there is no certificate in it");
+    w->cert = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    WORLD_FAILS(w, ERR_INVALID, "certificate 1 in it is broken");
+    w->cert = w->leaf.pem;
+    w->key = NULL;
+    WORLD_FAILS(w, ERR_INVALID, "tls.cert is given without tls.key");
+    w->key = w->ca.key_pem;
+    WORLD_FAILS(w, ERR_INVALID, "the key does not belong to the certificate");
+    w->key = w->leaf.pem;
+    WORLD_FAILS(w, ERR_INVALID, "tls.key: there is no private key in it");
+    w->key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+    WORLD_FAILS(w, ERR_INVALID, "tls.key: the private key in it is broken");
     BIO *bio = BIO_new(BIO_s_mem());
-    PEM_write_bio_PKCS8PrivateKey(bio, w.leaf.key, EVP_aes_128_cbc(), "secret", 6, NULL, NULL);
+    PEM_write_bio_PKCS8PrivateKey(bio, w->leaf.key, EVP_aes_128_cbc(), "secret", 6, NULL, NULL);
     char *locked = bio_text(bio);
-    w.key = locked;
-    WORLD_FAILS(&w, ERR_INVALID, "the key is encrypted; decrypt it first");
+    w->key = locked;
+    WORLD_FAILS(w, ERR_INVALID, "the key is encrypted; decrypt it first");
     free(locked);
-    w.cert = NULL;
-    w.key = w.leaf.key_pem;
-    WORLD_FAILS(&w, ERR_INVALID, "tls.key is given without tls.cert");
-    assert_null(w.end.link.top); // nothing stays behind
-    world_destroy(&w);
+    w->cert = NULL;
+    w->key = w->leaf.key_pem;
+    WORLD_FAILS(w, ERR_INVALID, "tls.key is given without tls.cert");
+    assert_null(w->end.link.top); // nothing stays behind
 }
 
 static void options_that_are_wrong(void **state)
 {
-    (void)state;
     static const struct {
         const char *options, *text;
     } cases[] = {
@@ -282,9 +255,8 @@ static void options_that_are_wrong(void **state)
         {"{'mint': {'ca': 'x', 'caKey': 'x', 'algorithm': 'DSA'}}", "tls.mint.algorithm \"DSA\"; valid: EC, RSA"},
         {"[]", "tls: expected an object, got a list"},
     };
-    struct world w;
+    struct world *w = *state;
     struct error err;
-    world_create(&w);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[512];
         snprintf(text, sizeof text, "%s", cases[i].options);
@@ -292,7 +264,7 @@ static void options_that_are_wrong(void **state)
             *c = *c == '\'' ? '"' : *c;
         json_t *o = json_loads(text, 0, NULL);
         assert_non_null(o);
-        assert_null(world_try(&w, o, "localhost", &err));
+        assert_null(world_try(w, o, "localhost", &err));
         if (!strstr(err.text, cases[i].text))
             fail_msg("expected \"%s\" in \"%s\"", cases[i].text, err.text);
         assert_true(err.code == ERR_INVALID || err.code == ERR_NOT_FOUND);
@@ -301,24 +273,24 @@ static void options_that_are_wrong(void **state)
     struct {
         const char *ca, *key, *subject, *text;
     } mints[] = {
-        {w.leaf.pem, w.leaf.key_pem, "O=x", "tls.mint.ca: the certificate is no CA"},
-        {w.ca.pem, w.leaf.key_pem, "O=x", "tls.mint.caKey: the key does not belong"},
-        {w.ca.key_pem, w.ca.key_pem, "O=x", "tls.mint.ca: there is no certificate"},
-        {w.ca.pem, w.ca.pem, "O=x", "tls.mint.caKey: there is no private key"},
-        {w.ca.pem, w.ca.key_pem, "O", "tls.mint.subject: \"O\" is no part of a name"},
-        {w.ca.pem, w.ca.key_pem, "XY=1", "\"XY\" is no part of a name"},
-        {w.ca.pem, w.ca.key_pem, "O=a, CN=b", "CN is the name of each device"},
+        {w->leaf.pem, w->leaf.key_pem, "O=x", "tls.mint.ca: the certificate is no CA"},
+        {w->ca.pem, w->leaf.key_pem, "O=x", "tls.mint.caKey: the key does not belong"},
+        {w->ca.key_pem, w->ca.key_pem, "O=x", "tls.mint.ca: there is no certificate"},
+        {w->ca.pem, w->ca.pem, "O=x", "tls.mint.caKey: there is no private key"},
+        {w->ca.pem, w->ca.key_pem, "O", "tls.mint.subject: \"O\" is no part of a name"},
+        {w->ca.pem, w->ca.key_pem, "XY=1", "\"XY\" is no part of a name"},
+        {w->ca.pem, w->ca.key_pem, "O=a, CN=b", "CN is the name of each device"},
     };
     for (size_t i = 0; i < sizeof mints / sizeof *mints; i++) {
         json_t *o = json_pack("{s:{s:s,s:s,s:s}}", "mint", "ca", mints[i].ca, "caKey", mints[i].key, "subject",
                               mints[i].subject);
-        assert_null(world_try(&w, o, "localhost", &err));
+        assert_null(world_try(w, o, "localhost", &err));
         if (!strstr(err.text, mints[i].text))
             fail_msg("expected \"%s\" in \"%s\"", mints[i].text, err.text);
     }
     // Options of a layer that is not there.
     json_t *o = json_object();
-    struct transport_config config = {.loop = w.loop, .host = "x", .port = 1, .tls_options = o};
+    struct transport_config config = {.loop = w->loop, .host = "x", .port = 1, .tls_options = o};
     assert_null(transport_new(&config, &err));
     assert_non_null(strstr(err.text, "need a URL with TLS"));
     config.tls_options = NULL;
@@ -329,21 +301,18 @@ static void options_that_are_wrong(void **state)
     // Neither layer: nothing is pushed.
     config.ws_options = NULL;
     struct transport *plain = transport_new(&config, NULL);
-    assert_int_equal(transport_push(plain, &w.end.link, &w.end.memory, NULL, NULL), 0);
-    assert_null(w.end.link.top);
+    assert_int_equal(transport_push(plain, &w->end.link, &w->end.memory, NULL, NULL), 0);
+    assert_null(w->end.link.top);
     transport_delete(plain);
     transport_delete(NULL);
-    world_destroy(&w);
 }
 
 // A directory of certificates, as it is: no hashed names.
 static void a_directory_of_certificates(void **state)
 {
-    (void)state;
-    struct world w;
+    struct world *w = *state;
     char dir[] = "/tmp/iotix-ca-XXXXXX", path[64];
-    world_create(&w);
-    server_create(&w.server, &w.leaf, 0);
+    world_server(w, 0);
     assert_non_null(mkdtemp(dir));
     snprintf(path, sizeof path, "%s/readme.txt", dir);
     FILE *f = fopen(path, "w");
@@ -351,28 +320,31 @@ static void a_directory_of_certificates(void **state)
     fclose(f);
     struct error err;
     json_t *o = json_pack("{s:s}", "ca", dir);
-    assert_null(world_try(&w, json_incref(o), "localhost", &err));
+    assert_null(world_try(w, json_incref(o), "localhost", &err));
     assert_non_null(strstr(err.text, "no file in the directory"));
     char pem[64];
     snprintf(pem, sizeof pem, "%s/ca.crt", dir);
     f = fopen(pem, "w");
-    fputs(w.ca.pem, f);
+    fputs(w->ca.pem, f);
     fclose(f);
-    w.transport = world_try(&w, o, "localhost", &err);
-    world_open(&w);
+    w->transport = world_try(w, o, "localhost", &err);
+    world_open(w);
     unlink(path);
     unlink(pem);
     rmdir(dir);
-    world_destroy(&w);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bad_certificates),       cmocka_unit_test(names_and_trust),
-        cmocka_unit_test(servers_that_refuse_us), cmocka_unit_test(what_is_no_tls),
-        cmocka_unit_test(a_damaged_record),       cmocka_unit_test(credentials_that_are_none),
-        cmocka_unit_test(options_that_are_wrong), cmocka_unit_test(a_directory_of_certificates),
+        cmocka_unit_test_setup_teardown(bad_certificates, world_up, world_down),
+        cmocka_unit_test_setup_teardown(names_and_trust, world_up, world_down),
+        cmocka_unit_test_setup_teardown(servers_that_refuse_us, world_up, world_down),
+        cmocka_unit_test_setup_teardown(what_is_no_tls, world_up, world_down),
+        cmocka_unit_test_setup_teardown(a_damaged_record, world_up, world_down),
+        cmocka_unit_test_setup_teardown(credentials_that_are_none, world_up, world_down),
+        cmocka_unit_test_setup_teardown(options_that_are_wrong, world_up, world_down),
+        cmocka_unit_test_setup_teardown(a_directory_of_certificates, world_up, world_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

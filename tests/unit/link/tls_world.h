@@ -82,6 +82,7 @@ static inline void server_destroy(struct server *s)
     server_reset(s);
     SSL_CTX_free(s->ctx);
     free(s->got);
+    *s = (struct server){.fd = -1};
 }
 
 static inline void server_flush(struct server *s)
@@ -272,6 +273,40 @@ static inline void world_transport(struct world *w, const char *more, const char
     assert_non_null(w->transport);
 }
 
+// Another transport, with these options, which are given away.
+static inline void world_use(struct world *w, json_t *tls)
+{
+    struct error err;
+    transport_delete(w->transport);
+    w->transport = world_try(w, tls, "localhost", &err);
+    if (!w->transport)
+        fail_msg("%s", err.text);
+}
+
+// As world_options, with the world's CA to mint certificates; `more` has an object mint.
+static inline json_t *world_mint_options(struct world *w, const char *more)
+{
+    json_t *o = world_options(w, more), *mint = json_object_get(o, "mint");
+    json_object_set_new(mint, "ca", json_string(w->ca.pem));
+    json_object_set_new(mint, "caKey", json_string(w->ca.key_pem));
+    return o;
+}
+
+// A server with the world's certificate, in the place of the one there is; version 0: any.
+static inline void world_server(struct world *w, int version)
+{
+    if (w->server.ctx)
+        server_destroy(&w->server);
+    server_create(&w->server, &w->leaf, version);
+}
+
+// The same, and a transport that trusts it.
+static inline void world_serve(struct world *w, int version)
+{
+    world_server(w, version);
+    world_transport(w, NULL, "localhost");
+}
+
 // A connection begins: the link on one end of a socketpair, the server on the other.
 static inline void world_begin(struct world *w)
 {
@@ -343,4 +378,21 @@ static inline void world_destroy(struct world *w)
     cert_free(&w->ca);
     cert_free(&w->leaf);
     free(w->end.in);
+}
+
+// Of tests whose *state is a world.
+static inline int world_up(void **state)
+{
+    struct world *w = malloc(sizeof *w);
+    assert_non_null(w);
+    world_create(w);
+    *state = w;
+    return 0;
+}
+
+static inline int world_down(void **state)
+{
+    world_destroy(*state);
+    free(*state);
+    return 0;
 }
