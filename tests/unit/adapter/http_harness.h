@@ -222,14 +222,20 @@ static MAYBE void device_create(struct world *w, struct device *d)
     assert_non_null(d->conn);
 }
 
-static MAYBE void device_online(struct world *w, struct device *d)
+// Opens it and waits until it is online.
+static MAYBE void device_open(struct world *w, struct device *d)
 {
     struct error err;
-    device_create(w, d);
     if (OPS->conn_open(d->conn, &err) < 0)
         fail_msg("%s", err.text);
     assert_int_equal(d->online, 0); // not inside the call
     WAIT(w, d->online == 1);
+}
+
+static MAYBE void device_online(struct world *w, struct device *d)
+{
+    device_create(w, d);
+    device_open(w, d);
 }
 
 static MAYBE int ask(struct device *d, const char *method, const char *path, const char *body, const char *options,
@@ -480,3 +486,42 @@ static MAYBE void world_destroy(struct world *w)
     metrics_delete(w->env.metrics);
     loop_delete(w->loop);
 }
+
+// Tests whose *state is a world with a device: over the raw server (path NULL) or the echo server below a path.
+struct fixture {
+    struct world w;
+    struct device d;
+};
+
+struct fixture_case {
+    const char *path, *options, *token;
+};
+
+static MAYBE int fixture_up(void **state)
+{
+    const struct fixture_case *k = *state;
+    struct fixture *f = calloc(1, sizeof *f);
+    assert_non_null(f);
+    if (k->path)
+        world_echo(&f->w, k->path, k->options);
+    else
+        world_raw(&f->w, k->options);
+    f->d.client_id = "a";
+    f->d.token = k->token;
+    device_create(&f->w, &f->d);
+    *state = f;
+    return 0;
+}
+
+static MAYBE int fixture_down(void **state)
+{
+    struct fixture *f = *state;
+    OPS->conn_delete(f->d.conn);
+    world_destroy(&f->w);
+    free(f);
+    return 0;
+}
+
+#define cmocka_unit_test_http(f, path, options, token)                                                                 \
+    cmocka_unit_test_prestate_setup_teardown(f, fixture_up, fixture_down,                                              \
+                                             (&(struct fixture_case){path, options, token}))
