@@ -303,17 +303,3 @@ void targets_stop(struct targets *t)
     run_cert_destroy(&t->cert);
     free(t);
 }
-
-unsigned targets_pids(const struct targets *t, int *dst, unsigned max)
-{
-    int pids[] = {t->broker ? broker_pid(t->broker) : 0, (int)t->http.process.pid, (int)t->coap.process.pid};
-    unsigned n = 0;
-    for (unsigned i = 0; i < 3; i++) {
-        if (pids[i] <= 0)
-            continue;
-        if (n < max)
-            dst[n] = pids[i];
-        n++;
-    }
-    return n;
-}

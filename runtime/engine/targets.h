@@ -23,5 +23,3 @@ int targets_check(struct targets *t, struct error *err) WARN_UNUSED_RESULT;
 void targets_terminate(struct targets *t);
 bool targets_gone(struct targets *t);
 void targets_stop(struct targets *t); // kills what is left after a second; NULL is fine
-// Process ids, for tests: at most `max`. Returns how many there are.
-unsigned targets_pids(const struct targets *t, int *dst, unsigned max);

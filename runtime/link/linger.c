@@ -27,11 +27,6 @@ struct lingerers *lingerers_new(struct loop *loop)
     return all;
 }
 
-unsigned lingerers_count(const struct lingerers *all)
-{
-    return all->n;
-}
-
 static void end(struct lingerer *l)
 {
     struct lingerers *all = l->all;

@@ -14,4 +14,3 @@ void lingerers_delete(struct lingerers *all); // closes all of them
 // Takes the descriptor over after a shutdown of its writing side, and closes it in time. false: it is the caller's
 // still (no socket, too many, no memory).
 bool lingerers_take(struct lingerers *all, int fd);
-unsigned lingerers_count(const struct lingerers *all);

@@ -176,7 +176,6 @@ struct scenario {
 
 // scenario.c
 struct scenario *scenario_of(lua_State *L); // upvalue 1 of every binding
-int scenario_log_traceback(struct scenario *s, const char *who, const char *text);
 
 // bind.c: registers functions as closures over the scenario into the table at the top of the stack.
 void bind_functions(lua_State *L, struct scenario *s, const luaL_Reg *functions);

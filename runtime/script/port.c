@@ -64,11 +64,6 @@ void port_handle_meta(lua_State *L, struct scenario *s, const luaL_Reg *meta, co
     lua_setfield(L, -2, "__index");
 }
 
-bool port_online(const struct port *p)
-{
-    return p->side ? p->side->state == CONN_CONNECTED : device_online(p->device);
-}
-
 const struct adapter_ops *port_adapter(const struct port *p)
 {
     return p->side ? p->side->adapter : p->device->group->adapter;

@@ -65,7 +65,6 @@ bool port_check(lua_State *L, struct scenario *s, struct port *p, bool *closed);
 // fields that are no method; upvalue 1 is the scenario, 2 the table of methods.
 void port_handle_meta(lua_State *L, struct scenario *s, const luaL_Reg *meta, const luaL_Reg *methods,
                       lua_CFunction index);
-bool port_online(const struct port *p);
 const struct adapter_ops *port_adapter(const struct port *p);
 int port_publish(const struct port *p, const struct adapter_message *m, uint32_t token, struct error *err);
 int port_subscribe(const struct port *p, const struct adapter_subscription *sub, uint32_t token, struct error *err);

@@ -86,6 +86,8 @@ describe("the annotations", function()
     for name in c:match("methods%[%] = (%b{});"):gmatch('{"([%w_]+)"') do real["dev." .. name] = true end
     c = proc.read(proc.root .. "/runtime/script/conn_bind.c")
     for name in c:match("methods%[%] = (%b{});"):gmatch('{"([%w_]+)"') do real["conn." .. name] = true end
+    c = proc.read(proc.root .. "/runtime/script/port.c") -- what all connections can do
+    for name in c:match("shared%[%] = (%b{});"):gmatch('{"([%w_]+)"') do real["conn." .. name], real["dev." .. name] = true, true end
     c = proc.read(proc.root .. "/runtime/script/request_bind.c")
     for name in c:match("methods%[%] = (%b{});"):gmatch('{"([%w_]+)"') do real["observation." .. name] = true end
     take("response", "lua/iotix/_core/reply.lua", "^    (%w+) = function%(response%)")
