@@ -7,8 +7,8 @@ IOTIX_BUILD_PACKAGES="gcc libc6-dev cmake ninja-build pkg-config libluajit-5.1-d
   libjansson-dev libssl-dev libcoap3-dev libcurl4-openssl-dev libcivetweb-dev libcmocka-dev mosquitto tzdata"
 # What the tests need beside that.
 IOTIX_TEST_PACKAGES="libcoap3-bin python3-pip luajit lua-busted lua-check lua-cjson make json-schema-test-suite mosquitto-clients clang libclang-rt-14-dev llvm-14
-  clang-format shellcheck python3 procps python3-cbor2 protobuf-compiler
-  rabbitmq-server nats-server tshark openssl nginx-light"
+  clang-format shellcheck python3 procps python3-cbor2 python3-yaml protobuf-compiler
+  maven default-jdk-headless rabbitmq-server nats-server tshark openssl nginx-light"
 
 # iotix_install PACKAGE...: installs those that are missing; needs root or sudo only when something is.
 iotix_install() {

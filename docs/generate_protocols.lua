@@ -31,9 +31,12 @@ print [[
 | HTTP/1.1 and HTTP/2, TLS | [http.md](http.md) |
 | others | [plugin-abi.md](plugin-abi.md), [write a plugin](../how-to/write-a-plugin.md) |
 
-Every row below is run by `tests/run.sh integration` (or `unit`, as its path says). Peers come from Debian, and from npm, PyPI and
-Go modules, pinned (`tests/integration/peers`, `tests/integration/*/`). Where it is possible the wire is recorded and tshark has to find no
-malformed packet.
+Every row below is run by `tests/run.sh integration` (or `unit`, as its path says). Peers come from Debian, and from npm, PyPI,
+Go modules and Maven Central, pinned (`tests/integration/peers`, `tests/integration/*/`). Where it is possible the wire is recorded
+and tshark has to find no malformed packet. What a peer does not have, or does otherwise than the standard, is in its notes; all
+else of `tests/integration/peers/broker.lua` (and `broker5.lua`) is asked of every broker: QoS 0 to 2 both ways, order, 64 KB, retained
+messages, wills, sessions, keep-alive; of version 5 all properties, requests and responses, topic aliases, no local, retain options,
+receive maximum, shared subscriptions, subscription identifiers, expiry of sessions and messages, will delay, maximum packet size, takeover.
 
 | protocol | over | with | test | notes |
 |---|---|---|---|---|]]

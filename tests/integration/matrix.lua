@@ -1,20 +1,46 @@
 -- What is run against what: the specs make their cases from these rows, docs/generate_protocols.lua makes the page.
 local M = {}
 
-local function broker(peer, start, version, notes, environment)
-  environment.VERSION = version
-  return { peer = peer, start = start, protocol = "MQTT " .. version, transport = "TCP", notes = notes, environment = environment,
+-- without: { { "STEP STEP", why }, … }: what of peers/broker.lua is left out; all of it is said in the notes. more.aliases: who may use topic
+-- aliases (version 5): "both", "device", "broker"; the spec looks for them on the wire.
+local function broker(peer, start, version, without, more)
+  more = more or {}
+  local steps, notes = {}, { more.note }
+  for _, item in ipairs(without or {}) do
+    steps[#steps + 1] = item[1]:gsub(" ", ",")
+    notes[#notes + 1] = item[2]
+  end
+  notes[#notes + 1] = ({ device = "it takes topic aliases and uses none", broker = "it uses topic aliases and allows none" })[more.aliases]
+  return { peer = peer, start = start, protocol = "MQTT " .. version, transport = "TCP", notes = table.concat(notes, "; "),
+    environment = { VERSION = version, MAX_QOS = more.max_qos or "2", WITHOUT = table.concat(steps, ",") }, aliases = more.aliases,
     spec = "integration/brokers_spec.lua", made = true, test = peer .. ": MQTT " .. version }
 end
 
+local POLITE = { "polite_end", "now and then it publishes the will although DISCONNECT came before the end of the connection (MQTT-3.14.4-3): "
+  .. "that it does not is not asked for" }
+local SLOW = { "unsubscribe", "now and then it answers UNSUBSCRIBE after 30 s only: left out" }
+local BARE = { "will_content_type will_response_topic will_correlation",
+  "a will comes without its content type, response topic and correlation data (3.1.3.2): not asked for" }
+local GREEDY = { "receive_maximum_qos2", "it sends more QoS 2 messages than a receive maximum of 2 allows (MQTT-3.3.4-9): step left out" }
+
 M.brokers = {
-  broker("mosquitto 2.0 (Debian)", "mosquitto", "3.1.1", "", {}),
-  broker("mochi-mqtt 2.7 (Go)", "mochi", "3.1.1",
-    "not with version 5: its PUBACK carries reason code 0x01, which MQTT 5 does not have there", {}),
-  broker("mosquitto 2.0 (Debian)", "mosquitto", "5", "", {}),
-  broker("aedes 1.2 (npm)", "aedes", "3.1.1", "", {}),
-  broker("RabbitMQ 3.10 with its MQTT plugin (Debian)", "rabbitmq", "3.1.1", "QoS 2 left out: it answers PUBACK to it", { MAX_QOS = "1" }),
-  broker("NATS 2.9 (Debian)", "nats", "3.1.1", "QoS 2 left out: it closes the connection", { MAX_QOS = "1" }),
+  broker("mosquitto 2.0 (Debian)", "mosquitto", "3.1.1"),
+  broker("mosquitto 2.0 (Debian)", "mosquitto", "5", { GREEDY }, { aliases = "device" }),
+  broker("ActiveMQ Artemis 2.40 (Maven)", "artemis", "3.1.1", { POLITE, SLOW }),
+  broker("ActiveMQ Artemis 2.40 (Maven)", "artemis", "5", { POLITE, SLOW, BARE, GREEDY }, { aliases = "both" }),
+  broker("HiveMQ CE 2025.5 (Maven)", "hivemq", "3.1.1"),
+  broker("HiveMQ CE 2025.5 (Maven)", "hivemq", "5",
+    { { "shared_all", "of a shared subscription one member may get everything: that every member gets some is not asked for" } }, { aliases = "device" }),
+  broker("mochi-mqtt 2.7 (Go)", "mochi", "3.1.1"),
+  broker("mochi-mqtt 2.7 (Go)", "mochi", "5", { BARE,
+    { "receive_maximum", "QoS 1 messages beyond a receive maximum stay with it for ever: step left out" },
+    { "receive_maximum_order", "QoS 2 messages beyond a receive maximum come in any order (MQTT-4.6.0-5): their order is not asked for" },
+  }, { aliases = "broker",
+    note = "with its option NoInheritedPropertiesOnAck: otherwise its PUBACK has reason code 0x01, which PUBACK does not have (MQTT-3.4.2-1)" }),
+  broker("aedes 1.2 (npm)", "aedes", "3.1.1", {}, { note = "it has no MQTT 5" }),
+  broker("RabbitMQ 3.10 with its MQTT plugin (Debian)", "rabbitmq", "3.1.1", {},
+    { max_qos = "1", note = "it has no MQTT 5; QoS 2 left out: it answers PUBACK to it" }),
+  broker("NATS 2.9 (Debian)", "nats", "3.1.1", {}, { max_qos = "1", note = "it has no MQTT 5; QoS 2 left out: it closes the connection" }),
 }
 
 local function other(protocol, transport, peer, spec, test, notes)
@@ -36,6 +62,11 @@ M.others = {
   other("CoAP server", "UDP", "libcoap 4.3 coap-client (Debian)", "integration/coap_spec.lua", "serves libcoap's client"),
   other("CoAP client", "UDP, TCP, DTLS with a pre-shared key", "libcoap 4.3 coap-server (Debian)", "integration/coap_spec.lua",
     "talks to libcoap's server over UDP, TCP and DTLS with a pre-shared key"),
+  other("CoAP client", "UDP, DTLS with a pre-shared key and with certificates", "Californium 3.14 (Maven)", "integration/californium_spec.lua",
+    "is a server for devices over UDP and DTLS, with pre-shared keys and certificates",
+    "not over TCP and TLS: its TCP connector sends no CSM (RFC 8323, 5.3), which the device says"),
+  other("CoAP server", "UDP, DTLS with a pre-shared key", "Californium 3.14 (Maven)", "integration/californium_spec.lua",
+    "is a client of what a device serves", "certificates left out: the served side has none"),
   other("HTTP/1.1", "TCP", "nginx 1.22 (Debian)", "integration/http_spec.lua",
     "keeps a connection for each device, decodes gzip, follows redirects"),
   other("HTTP/2", "TLS with client certificates", "nginx 1.22 (Debian)", "integration/http_spec.lua",

@@ -1,4 +1,4 @@
--- MQTT brokers that others wrote, each started on loopback: peers.NAME() → { url, port, …proc } or nil when it is not on this
+-- Servers that others wrote, each started on loopback: peers.NAME() → { url, port, …proc } or nil when it is not on this
 -- machine (an error when CI=true). proc.cleanup ends them.
 local proc = require "integration.proc"
 
@@ -55,6 +55,30 @@ function M.nats()
   return answers(proc.start(proc.command { path, "-c", dir .. "/conf" }), port, 10)
 end
 
+-- A Java program of build/peers/NAME; one thread's compiler and collector, as two cores are all there is.
+local function java(name, class, ...)
+  local dir = built .. name
+  return proc.start(proc.command { "java", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Djava.io.tmpdir=" .. proc.dir(), "-cp",
+    dir .. "/classes:" .. dir .. "/lib/*", class, ... })
+end
+
+local function jvm_broker(name, title)
+  return function()
+    if not io.open(built .. name .. "/.made-of") then return missing(title .. " (Maven)") end
+    local port = proc.port()
+    return answers(java(name, "Broker", port, proc.dir()), port, 30)
+  end
+end
+
+M.artemis = jvm_broker("artemis", "ActiveMQ Artemis")
+M.hivemq = jvm_broker("hivemq", "HiveMQ CE")
+
+--- Californium's Server or Client (peers/californium) with these arguments; without any: whether it is here.
+function M.californium(class, ...)
+  if not io.open(built .. "californium/.made-of") then return missing "Californium (Maven)" end
+  return class and java("californium", class, ...) or true
+end
+
 --- RabbitMQ with its MQTT plugin, everything of it in a directory of its own, Erlang's port mapper too.
 function M.rabbitmq()
   local path = program("rabbitmq-server", "/usr/lib/rabbitmq/bin/rabbitmq-server")
@@ -73,36 +97,6 @@ function M.rabbitmq()
     proc.wait(5, function() return os.execute("ERL_EPMD_PORT=" .. epmd .. " epmd -kill >/dev/null 2>&1") == 0 end)
   end
   return answers(p, port, 60)
-end
-
---- Records what goes over a loopback port: { stop() → path of the capture }, nil without dumpcap or the right to use it.
-function M.capture(port)
-  if os.execute("command -v dumpcap >/dev/null") ~= 0 then return missing "dumpcap (tshark)" end
-  local dir = proc.dir()
-  local p = proc.start(proc.command { "dumpcap", "-q", "-i", "lo", "-f", "tcp port " .. port, "-w", dir .. "/wire.pcapng", "-a", "duration:60" })
-  if not proc.wait(10, function() return p.err():find("Capturing on", 1, true) or p.code() end) or p.code() then
-    assert(not proc.ci, "dumpcap cannot record: " .. p.err())
-    return nil
-  end
-  local self = {}
-  function self.stop()
-    p.signal(2)
-    assert(p.wait(10), "dumpcap does not end")
-    return dir .. "/wire.pcapng"
-  end
-  return self
-end
-
---- What tshark makes of a capture: number of MQTT packets, and the frames that it calls malformed (text).
-function M.judge(path, port)
-  local function fields(filter)
-    local r = proc.shell(proc.command { "tshark", "-r", path, "-d", "tcp.port==" .. port .. ",mqtt", "-Y", filter, "-T", "fields", "-e",
-      "frame.number", "-e", "mqtt.msgtype", "-e", "_ws.expert.message" }, 60)
-    assert(r.code == 0, r.err)
-    return r.out
-  end
-  local _, n = fields("mqtt"):gsub("\n", "")
-  return n, fields("_ws.malformed || (mqtt && _ws.expert.severity >= error)")
 end
 
 return M

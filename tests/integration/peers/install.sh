@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the servers of other people that come from npm and Go modules into build/peers, pinned by their lock
-# files. What cannot be had here is said, with its name; the specs that need it skip (or fail when CI=true).
+# Installs the servers of other people that come from npm, Go modules, PyPI and Maven Central into build/peers, pinned by their lock
+# files (Maven: by the checksums of all jars). What cannot be had here is said, with its name; the specs that need it skip (or fail when CI=true).
 set -uo pipefail
 cd "$(dirname "$0")/../../.." || exit 1
 here=$PWD/tests/integration/peers to=$PWD/build/peers
@@ -44,7 +44,28 @@ aiocoap() {
   ended aiocoap $? "pip install"
 }
 
+# jvm NAME: the jars of NAME/pom.xml, and NAME/*.java compiled against them
+jvm() {
+  fresh "$1" "$here/$1"/* && return
+  local tool
+  for tool in mvn javac; do
+    command -v $tool >/dev/null || { missing "$1" "$tool is missing"; return; }
+  done
+  cp "$here/$1"/* "$to/$1/"
+  (
+    cd "$to/$1" &&
+      timeout 240 mvn -B -q org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies -DincludeScope=runtime \
+        -DoutputDirectory="$PWD/lib" &&
+      (cd lib && sha256sum --check --strict --quiet ../jars.sha256 && [ "$(find . -name '*.jar' | wc -l)" = "$(wc -l <../jars.sha256)" ]) &&
+      javac -cp 'lib/*' -d classes ./*.java
+  ) >"$to/$1/log" 2>&1
+  ended "$1" $? "mvn and javac"
+}
+
 aedes
 mochi
 aiocoap
+jvm artemis
+jvm hivemq
+jvm californium
 true

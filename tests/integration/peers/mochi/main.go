@@ -20,7 +20,10 @@ func must(err error) {
 }
 
 func main() {
-	server := mqtt.New(nil)
+	// Without this its PUBACK to a message with user properties repeats these, with reason code 0x01, which PUBACK does not have (MQTT-3.4.2-1).
+	capabilities := mqtt.NewDefaultServerCapabilities()
+	capabilities.Compatibilities.NoInheritedPropertiesOnAck = true
+	server := mqtt.New(&mqtt.Options{Capabilities: capabilities})
 	must(server.AddHook(new(auth.AllowHook), nil))
 	tcp := listeners.NewTCP(listeners.Config{ID: "tcp", Address: "127.0.0.1:0"})
 	must(server.AddListener(tcp))
