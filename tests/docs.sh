@@ -11,6 +11,7 @@ check() { local found; found=$(cat); n=$((n + 1)); if [ -z "$found" ]; then echo
 { luajit docs/generate.lua >"$dir/api.md" 2>&1; diff "$dir/api.md" docs/reference/scenario-api.md >/dev/null || echo "run: luajit docs/generate.lua > docs/reference/scenario-api.md"; } | check "docs/reference/scenario-api.md is made from lua/iotix/_meta"
 { luajit docs/generate_model.lua >"$dir/model.md" 2>&1; diff "$dir/model.md" docs/reference/device-model.md >/dev/null || echo "run: luajit docs/generate_model.lua > docs/reference/device-model.md"; } | check "docs/reference/device-model.md is made from the schema"
 { luajit docs/generate_protocols.lua >"$dir/protocols.md" 2>&1; diff "$dir/protocols.md" docs/reference/protocols.md >/dev/null || echo "run: luajit docs/generate_protocols.lua > docs/reference/protocols.md"; } | check "docs/reference/protocols.md is made from tests/integration/matrix.lua"
+{ luajit docs/generate_chaos.lua >"$dir/profiles.md" 2>&1; diff "$dir/profiles.md" docs/reference/chaos-profiles.md >/dev/null || echo "run: luajit docs/generate_chaos.lua > docs/reference/chaos-profiles.md"; } | check "docs/reference/chaos-profiles.md is made from lua/iotix/chaos/profiles.lua"
 { "$run" help --markdown >"$dir/cli.md" 2>&1; diff "$dir/cli.md" docs/reference/cli.md || echo "run: iotix-run help --markdown > docs/reference/cli.md"; } | check "docs/reference/cli.md is made from the option table"
 
 # Links [text](path) between files of the repository.

@@ -2,6 +2,8 @@
 -- calling task; loading a scenario runs nothing. The annotated reference is lua/iotix/_meta/iotix.lua.
 local native = require "iotix._core.native"
 local adapter = require "iotix.adapter"
+local chaos = require "iotix.chaos"
+local chaos_experiment = require "iotix._core.chaos_experiment"
 local options = require "iotix._core.options"
 local connection = require "iotix._core.connection"
 local mqtt = require "iotix.mqtt"
@@ -34,6 +36,7 @@ M.payload = require "iotix.payload"
 M.data = data.open
 M.fsm = require("iotix.fsm").new
 M.behaviour = require "iotix.behaviour"
+M.chaos = chaos
 M.args = native.args()
 
 --- A value of the environment: `-e NAME=value`, then the process environment, then the default.
@@ -147,6 +150,7 @@ local scenario_spec = {
   connection = { connection.is_connection },
   groups = { "table", required = true },
   thresholds = { "table", default = {} },
+  timeline = { "table" },
   test = { "function" },
   seed = { "number" },
   stop_timeout = { "duration", default = 30000000 },
@@ -185,6 +189,7 @@ function M.scenario(t)
     error("iotix.scenario: seed: a whole number from 0 to 2^53", 2)
   end
   s.thresholds = require("iotix._core.thresholds").check(s.thresholds, 3)
+  if s.timeline then s.timeline = chaos_experiment.timeline(s.timeline, s.groups, 3) end
   s.line = native.caller_line(2)
   return options.seal(s, "a scenario")
 end

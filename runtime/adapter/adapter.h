@@ -23,6 +23,7 @@
 struct adapter_target; // one group's view of one server: parsed options, addresses, metric series. Opaque, the
                        // adapter's own
 struct adapter_conn;   // one connection. Opaque
+struct path;           // link/path.h
 
 // A user property of MQTT 5, a header field of HTTP, an option of CoAP by its name. Texts are not NUL-terminated.
 struct adapter_property {
@@ -228,6 +229,16 @@ struct adapter_ops {
     // stay, as with any reconnect: on_offline (ERR_NONE, will_retry) inside the call, then on_online. ERR_STATE: not
     // online. Not from inside an event.
     int (*conn_renew)(struct adapter_conn *conn, struct error *err);
+    // What stands against devices of this target that have these fields (bit 1u << FIELD_…) of an identity, as far as
+    // it is known before any of them connects: credentials that the options ask for and nobody has, or that the
+    // protocol cannot use. -1: it does, and err says what to do.
+    int (*target_check)(const struct adapter_target *target, uint32_t fields, struct error *err);
+    // The network between this connection's device and its servers (link/path.h), shared with the device's other
+    // connections: all links of the connection pass through it, those that are open and those to come. NULL: those to
+    // come do not, and open ones pass until nothing of the path acts any more. The connection holds a reference for as
+    // long as it needs it. In any state of the connection, from any callback. A device whose adapter lacks this cannot
+    // suffer faults of its network.
+    void (*conn_path)(struct adapter_conn *conn, struct path *path);
 };
 #define ADAPTER_MIN_SIZE offsetof(struct adapter_ops, conn_freeze)
 // Whether an adapter has one of the functions behind ADAPTER_MIN_SIZE: ADAPTER_HAS(ops, request).

@@ -6,9 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "adapter/gate.h"
 #include "adapter/pacer.h"
 #include "core/units.h"
 #include "link/datagram.h"
+#include "link/path.h"
 #include "link/source.h"
 #include "link/transport.h"
 
@@ -33,6 +35,7 @@ struct endpoint {
     unsigned n_flows;
     char host[256];
     char shown[300];
+    const char *protocol; // what partitions call it
     uint16_t port;
     bool datagram, paced, handshake, resolved, resolving;
     uint64_t ticket;
@@ -58,6 +61,8 @@ struct flow {
     struct flow *prev, *next; // waiting, or (next) dead
     struct timer timer;
     struct transport_memory memory;
+    struct path *path; // of its device; NULL: nothing acts on its network
+    struct gate *gate; // CONNECTING, of a datagram socket: the path's lookup is under way
     int64_t since_us;
     uint8_t state, addr, tried;
     bool under_way; // counted by the pacer
@@ -124,6 +129,8 @@ static void leave(struct flow *f, bool flush, bool failed)
             stop_resolving(e);
     }
     attempt_over(f, failed);
+    gate_delete(f->gate);
+    f->gate = NULL;
     f->state = FLOW_CLOSED;
     if (e->datagram)
         datagram_close(&f->datagram, flush);
@@ -225,15 +232,51 @@ static void on_error(struct datagram *d, const struct error *why)
 static const struct link_events link_events = {on_open, on_data, on_drain, on_close};
 static const struct datagram_events datagram_events = {on_datagram, on_error};
 
+// --- the device's path
+
+static struct path_peer peer_of(const struct flow *f)
+{
+    const struct endpoint *e = f->endpoint;
+    return (struct path_peer){
+        .protocol = e->protocol, .host = e->host, .addr = e->addrs[f->addr], .tls = e->transport != NULL};
+}
+
+// Without memory it goes on without faults, which is better than not at all.
+static void attach_path(struct flow *f)
+{
+    const struct path_peer peer = peer_of(f);
+    if (f->endpoint->datagram)
+        (void)!path_attach_datagram(f->path, &f->datagram, &peer, NULL);
+    else
+        (void)!path_attach_link(f->path, &f->link, &peer, NULL);
+}
+
+void flow_path(struct flow *f, struct path *path)
+{
+    struct path *former = f->path;
+    f->path = path && !f->doomed ? path_ref(path) : NULL;
+    path_release(former);
+    if (!f->path)
+        return;
+    if (f->endpoint->datagram ? datagram_is_open(&f->datagram) : f->link.state != LINK_CLOSED)
+        attach_path(f);
+}
+
 // --- connecting
 
 static int open_at(struct flow *f, const struct link_addr *to, const struct link_addr *source, struct error *err)
 {
     struct endpoint *e = f->endpoint;
-    if (e->datagram)
-        return datagram_open(&f->datagram, source, to, err);
+    if (e->datagram) {
+        int rc = datagram_open(&f->datagram, source, to, err);
+        if (rc == 0 && f->path)
+            attach_path(f);
+        return rc;
+    }
     if (e->transport && transport_push(e->transport, &f->link, &f->memory, f, err))
         return -1;
+    if (f->path)
+        attach_path(f);
     return link_open(&f->link, to, source, err);
 }
 
@@ -274,10 +317,29 @@ static void on_timeout(struct timer *timer, void *loop)
     fail(f, &why);
 }
 
+static void connect_now(struct flow *f)
+{
+    struct error err = {0};
+    if (try_address(f, &err) < 0)
+        fail(f, &err);
+    else if (f->endpoint->datagram)
+        up(f);
+}
+
+static void on_gate(void *arg, const struct error *why)
+{
+    struct flow *f = arg;
+    gate_delete(f->gate);
+    f->gate = NULL;
+    if (why)
+        fail(f, why);
+    else
+        connect_now(f);
+}
+
 static void start(struct flow *f)
 {
     struct endpoint *e = f->endpoint;
-    struct error err = {0};
     list_remove(&e->waiting, f);
     f->state = FLOW_CONNECTING;
     f->since_us = loop_fresh_us(e->env.loop);
@@ -287,10 +349,12 @@ static void start(struct flow *f)
     if (e->paced)
         pacer_started(&e->pacer, f->since_us);
     loop_timer_start(e->env.loop, &f->timer, e->timeout_us, on_timeout);
-    if (try_address(f, &err) < 0)
-        fail(f, &err);
-    else if (e->datagram)
-        up(f);
+    if (e->datagram && f->path) {
+        const struct path_peer peer = peer_of(f);
+        f->gate = gate_new_datagram(e->env.loop, f->path, &peer, on_gate, f);
+    }
+    if (!f->gate)
+        connect_now(f);
 }
 
 static void on_resolved(void *arg, const struct link_addr *addrs, unsigned n, const struct error *err)
@@ -449,6 +513,7 @@ struct endpoint *endpoint_new(const struct adapter_env *env, const struct iotix_
     }
     e->env = *env;
     e->port = config->port;
+    e->protocol = config->protocol ? config->protocol : "link";
     e->datagram = config->datagram;
     e->paced = config->paced;
     e->handshake = config->handshake;
@@ -510,6 +575,8 @@ void flow_delete(struct flow *f)
     if (!f || f->doomed)
         return;
     leave(f, false, false);
+    path_release(f->path);
+    f->path = NULL;
     f->doomed = true;
     f->endpoint->n_flows--;
     f->prev = NULL;
@@ -564,6 +631,12 @@ void flow_pause(struct flow *f, bool paused)
         datagram_pause(&f->datagram, paused);
     else
         link_pause(&f->link, paused);
+}
+
+void flow_hold(struct flow *f, bool hold)
+{
+    if (flow_is_open(f) && !f->endpoint->datagram)
+        link_hold(&f->link, hold);
 }
 
 size_t flow_unsent(const struct flow *f)

@@ -33,5 +33,9 @@ int flow_send(struct flow *f, const void *bytes, size_t n, struct error *err) WA
 // flush: what is queued is written, then FIN; else RST. No event follows. Idempotent.
 void flow_close(struct flow *f, bool flush);
 void flow_pause(struct flow *f, bool paused); // neither reads nor writes
+void flow_hold(struct flow *f, bool hold);    // a stream that does not read; it goes on writing
+// The network of the device that the flow belongs to, whatever state it is in; NULL: none from the next open on. A
+// reference is held. Connects of streams and lookups of both kinds pass through it, too.
+void flow_path(struct flow *f, struct path *path);
 size_t flow_unsent(const struct flow *f);
 size_t flow_footprint(const struct flow *f);

@@ -10,8 +10,10 @@
 
 #include "adapter/jwt.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include "core/file.h"
 #include "core/jsonx.h"
 #include "core/units.h"
@@ -68,13 +70,19 @@ static int take_secret(struct jwt_key *key, const char *text, struct error *err)
 static int read_pem(const char *text, struct buf *file, const char **pem, struct error *err)
 {
     struct error why = {0};
+    struct stat st;
     *pem = text;
     if (strstr(text, "-----BEGIN"))
         return 0;
     if (file_read(text, KEY_MAX, file, &why)) // its text has the path, which may be a key that was put in its place
         return error_set(err, why.code == ERR_NOT_FOUND ? ERR_NOT_FOUND : ERR_INVALID,
                          "the key is neither PEM text nor a file that can be read (%s)",
-                         why.code == ERR_NOT_FOUND ? "there is none of that name" : error_code_name(why.code));
+                         why.code == ERR_NOT_FOUND     ? "there is none of that name"
+                         : stat(text, &st) < 0         ? strerror(errno)
+                         : S_ISDIR(st.st_mode)         ? "it names a directory"
+                         : !S_ISREG(st.st_mode)        ? "it names no regular file"
+                         : st.st_size > (off_t)KEY_MAX ? "it is larger than 64 KB"
+                                                       : "it may not be read");
     *pem = buf_cstr(file);
     return 0;
 }

@@ -39,6 +39,7 @@ struct iotix_endpoint {
     const char *const *alpn;           // NULL-terminated, may be NULL
     uint64_t seed;                     // where in a range of source addresses to begin
     const struct iotix_series *series; // where connects are measured; may be NULL
+    const char *protocol;              // the adapter's name, which lives as long as the plugin: what partitions call it
 };
 
 // Events are told from the loop, never inside a call, and none after flow_delete.
@@ -161,6 +162,9 @@ struct iotix_host {
     void (*flow_pause)(struct flow *f, bool paused); // neither reads nor writes
     size_t (*flow_unsent)(const struct flow *f);     // bytes
     size_t (*flow_footprint)(const struct flow *f);  // bytes of memory
+    // What adapter_ops.conn_path says of the connection that the flow is of: from here on faults of the device's
+    // network act on it. Whatever state it is in; NULL: no more.
+    void (*flow_path)(struct flow *f, struct path *path);
 };
 #define IOTIX_HAS(host, member) ((host)->size >= offsetof(struct iotix_host, member) + sizeof((host)->member))
 

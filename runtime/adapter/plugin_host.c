@@ -288,6 +288,7 @@ const struct iotix_host *plugin_host(void)
         .flow_pause = flow_pause,
         .flow_unsent = flow_unsent,
         .flow_footprint = flow_footprint,
+        .flow_path = flow_path,
     };
     return &host;
 }

@@ -14,6 +14,7 @@ static const struct kind {
     {"bytes_received", METRIC_COUNTER, UNIT_BYTES},
     {"bytes_sent", METRIC_COUNTER, UNIT_BYTES},
     {"coap_duplicates", METRIC_COUNTER, UNIT_NONE},
+    {"coap_malformed", METRIC_COUNTER, UNIT_NONE},
     {"coap_resets", METRIC_COUNTER, UNIT_NONE},
     {"coap_retransmissions", METRIC_COUNTER, UNIT_NONE},
     {"coap_timeouts", METRIC_COUNTER, UNIT_NONE},

@@ -6,8 +6,9 @@
 // What the executable gives the command line; tests give something else.
 struct cli_env {
     const struct scenario_ops *ops;
-    const struct model_tool_ops *models; // of `model`; NULL: there is no such command
-    const char *lua_version;             // "2.1.0-beta3", for `version`; NULL: unknown
+    const struct model_tool_ops *models;    // of `model`; NULL: there is no such command
+    json_t *(*profiles)(struct error *err); // of bad networks, for `chaos profiles`; NULL: there are none
+    const char *lua_version;                // "2.1.0-beta3", for `version`; NULL: unknown
     // The run itself; NULL: run_execute.
     int (*execute)(const struct run_config *config, struct run **running, struct run_result *out, struct error *err);
     // Configuration files, lowest precedence first; NULL: /etc/iotix/run.toml, $XDG_CONFIG_HOME/iotix/run.toml,

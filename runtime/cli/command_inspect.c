@@ -45,20 +45,28 @@ int command_check(struct session *s)
 
 static bool is_secret(const char *key)
 {
-    static const char *const words[] = {"password", "passwd", "secret", "token", "apikey", "api_key", "private"};
+    static const char *const words[] = {"password", "passwd",  "secret",  "token",
+                                        "apikey",   "api_key", "private", "psk_key"};
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
         if (strcasestr(key, words[i]))
             return true;
     return false;
 }
 
-// scheme://user:password@host → scheme://host
+// scheme://user:password@host/path?query → scheme://host/path?***; the scheme may be missing
 static void strip_userinfo(const char *url, char *dst, size_t size)
 {
     const char *scheme = strstr(url, "://"), *authority = scheme ? scheme + 3 : url;
     size_t n = strcspn(authority, "/?#");
     const char *at = memrchr(authority, '@', n);
-    snprintf(dst, size, "%.*s%s", (int)(authority - url), url, at ? at + 1 : authority);
+    const char *rest = at ? at + 1 : authority;
+    size_t path = strcspn(rest, "?");
+    snprintf(dst, size, "%.*s%.*s%s", (int)(authority - url), url, (int)path, rest, rest[path] ? "?***" : "");
+}
+
+static bool is_url(const char *key, const char *text)
+{
+    return strstr(text, "://") || strcmp(key, "broker") == 0 || strcmp(key, "url") == 0;
 }
 
 // What is shown of a plan: no secrets, and models without their texts.
@@ -75,10 +83,15 @@ static void redact(json_t *v)
     {
         if (is_secret(key) && !json_is_null(item) && !json_is_object(item)) {
             json_object_set_new(v, key, json_string("***"));
+        } else if (strcmp(key, "jwt") == 0 && json_is_string(json_object_get(item, "key"))) {
+            json_object_set_new(item, "key", json_string("***"));
+            redact(item);
+        } else if (json_is_string(item) && strstr(json_string_value(item), "PRIVATE KEY-----")) {
+            json_object_set_new(v, key, json_string("***"));
         } else if (is_secret(key) && json_is_object(item) && json_object_get(item, "type")) { // a parameter
             json_object_set_new(item, "value", json_string("***"));
             json_object_set_new(item, "default", json_string("***"));
-        } else if (json_is_string(item) && strstr(json_string_value(item), "://")) {
+        } else if (json_is_string(item) && is_url(key, json_string_value(item))) {
             strip_userinfo(json_string_value(item), text, sizeof(text));
             json_object_set_new(v, key, json_string(text));
         } else {

@@ -56,6 +56,9 @@ static int bash(struct buf *out)
     }
     rc |= buf_append_str(out, "        esac\n        return\n    fi\n    case $command in\n"
                               "    completion) COMPREPLY=($(compgen -W 'bash zsh fish' -- \"$cur\")) ;;\n"
+                              "    chaos)\n        COMPREPLY=($(compgen -W 'export profiles check' -- \"$cur\") "
+                              "$(compgen -f -X '!*.lua' -- \"$cur\") $(compgen -f -X '!*.json' -- \"$cur\") $(compgen "
+                              "-d -S / -- \"$cur\")) ;;\n"
                               "    model)\n        COMPREPLY=($(compgen -W 'check show list' -- \"$cur\") "
                               "$(compgen -f -X '!*.json' -- \"$cur\") $(compgen -d -S / -- \"$cur\")) ;;\n"
                               "    run|check|inspect)\n        COMPREPLY=($(compgen -f -X '!*.lua' -- \"$cur\") "
@@ -125,6 +128,9 @@ static int zsh(struct buf *out)
             rc |= buf_append_str(out, "        '*:shell:(completion bash zsh fish)' ;;\n");
         else if (c == CMD_MODEL)
             rc |= buf_append_str(out, "        '1:what:(check show list)' '*:model:_files -g \"*.json\"' ;;\n");
+        else if (c == CMD_CHAOS)
+            rc |= buf_append_str(out,
+                                 "        '1:what:(export profiles check)' '*:file:_files -g \"*.(lua|json)\"' ;;\n");
         else if (c == CMD_RUN)
             rc |= buf_append_str(
                 out, "        '1:command or scenario:_iotix_run_first' '*:scenario:_files -g \"*.lua\"' ;;\n");

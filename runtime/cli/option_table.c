@@ -2,7 +2,8 @@
 #include "cli/option.h"
 
 #define RUNS (1u << CMD_RUN)
-#define LOADS (1u << CMD_RUN | 1u << CMD_CHECK | 1u << CMD_INSPECT)
+#define EXPORTS (1u << CMD_CHAOS)
+#define LOADS (1u << CMD_RUN | 1u << CMD_CHECK | 1u << CMD_INSPECT | EXPORTS)
 #define FORMATS (1u << CMD_CHECK | 1u << CMD_INSPECT | 1u << CMD_MODEL | 1u << CMD_VERSION | 1u << CMD_DOCTOR)
 #define ALL ((1u << CMD_MAX) - 1)
 
@@ -29,6 +30,15 @@ static const char *const model_examples[] = {"iotix-run model check models/*.jso
                                              "iotix-run model list",
                                              "the models that a scenario here can name",
                                              0};
+static const char *const chaos_examples[] = {"iotix-run chaos export a.lua --selector app=gw --target app=mq > a.yaml",
+                                             "its timeline as NetworkChaos and Schedule documents of Chaos Mesh",
+                                             "iotix-run chaos profiles",
+                                             "the bad networks that have a name",
+                                             "iotix-run chaos profiles --json lte > my-lte.json",
+                                             "one of them, to be changed and loaded with iotix.chaos.load",
+                                             "iotix-run chaos check my-lte.json",
+                                             "is it a profile?",
+                                             0};
 static const char *const new_examples[] = {"iotix-run new fleet --template mqtt", "writes fleet.lua", 0};
 static const char *const doctor_examples[] = {"iotix-run doctor", "limits of this machine and how to raise them", 0};
 static const char *const version_examples[] = {"iotix-run version --json", "for a bug report", 0};
@@ -45,12 +55,14 @@ static const char *const help_examples[] = {"iotix-run help run", "the options o
 const struct command_spec command_specs[CMD_MAX] = {
     [CMD_RUN] = {"run", "[run] SCENARIO.lua [options] [-- args...]", "Run a scenario (the word `run` is optional)", 1,
                  run_examples},
-    [CMD_CHECK] = {"check", "check SCENARIO.lua [options]", "Validate a scenario and its models; no network", 1,
+    [CMD_CHECK] = {"check", "check SCENARIO.lua [options]", "Validate a scenario, its models and connections; no network", 1,
                    check_examples},
     [CMD_INSPECT] = {"inspect", "inspect SCENARIO.lua [options]", "Print the resolved plan and what it needs, as JSON",
                      1, inspect_examples},
     [CMD_MODEL] = {"model", "model check FILE... | show MODEL | list [options]",
                    "Check device models, print one with what it extends, list them", ARGS_WORDS_MAX, model_examples},
+    [CMD_CHAOS] = {"chaos", "chaos export FILE | profiles [NAME] | check FILE... [options]",
+                   "Experiments for Chaos Mesh, profiles of bad networks", ARGS_WORDS_MAX, chaos_examples},
     [CMD_NEW] = {"new", "new [NAME] [--template T] [--force]", "Write a new scenario from a template", 1, new_examples},
     [CMD_DOCTOR] = {"doctor", "doctor [--format text|json]", "Check the limits of this machine", 0, doctor_examples},
     [CMD_VERSION] = {"version", "version [--json]", "Print the version and those of the libraries", 0,
@@ -127,8 +139,8 @@ const struct option_spec option_specs[OPT_MAX] = {
                     "Form of the result"},
     [OPT_ORIGINS] = {"origins", 0, TYPE_BOOL, 0, 0, GROUP_OUTPUT, 1u << CMD_INSPECT, OPTION_ONLY_FLAG, 0,
                      "Add where the value of each option came from"},
-    [OPT_JSON] = {"json", 0, TYPE_BOOL, 0, 0, GROUP_OUTPUT, 1u << CMD_VERSION | 1u << CMD_MODEL, OPTION_ONLY_FLAG, 0,
-                  "As --format json"},
+    [OPT_JSON] = {"json", 0, TYPE_BOOL, 0, 0, GROUP_OUTPUT, 1u << CMD_VERSION | 1u << CMD_MODEL | EXPORTS,
+                  OPTION_ONLY_FLAG, 0, "As --format json"},
     [OPT_PROGRESS] = {"progress", 0, TYPE_CHOICE, "HOW", "auto|tty|plain|json|none", GROUP_DISPLAY, RUNS,
                       OPTION_SCENARIO, "auto", "Progress on stderr: a live block, lines, NDJSON or nothing"},
     [OPT_PROGRESS_INTERVAL] = {"progress-interval", 0, TYPE_DURATION, "D", 0, GROUP_DISPLAY, RUNS, OPTION_SCENARIO,
@@ -150,6 +162,16 @@ const struct option_spec option_specs[OPT_MAX] = {
                       OPTION_ONLY_FLAG, "minimal", "What to start from"},
     [OPT_FORCE] = {"force", 0, TYPE_BOOL, 0, 0, GROUP_COMMAND, 1u << CMD_NEW, OPTION_ONLY_FLAG, 0,
                    "Overwrite an existing file"},
+    [OPT_NAMESPACE] = {"namespace", 0, TYPE_TEXT, "NAME", 0, GROUP_COMMAND, EXPORTS, OPTION_ONLY_FLAG, 0,
+                       "Export: namespace of the documents and of the pods"},
+    [OPT_SELECTOR] = {"selector", 0, TYPE_KEY_VALUE, "K=V", 0, GROUP_COMMAND, EXPORTS, OPTION_ONLY_FLAG | OPTION_REPEAT,
+                      "app.kubernetes.io/name=iotix", "Export: label of the pods that suffer (repeat)"},
+    [OPT_TARGET] = {"target", 0, TYPE_KEY_VALUE, "K=V", 0, GROUP_COMMAND, EXPORTS, OPTION_ONLY_FLAG | OPTION_REPEAT, 0,
+                    "Export: label of the servers' pods; both directions can be impaired then (repeat)"},
+    [OPT_MODE] = {"mode", 0, TYPE_CHOICE, "M", "one|all|fixed|fixed-percent|random-max-percent", GROUP_COMMAND, EXPORTS,
+                  OPTION_ONLY_FLAG, "by the experiment's fraction, else all", "Export: which of the pods"},
+    [OPT_VALUE] = {"value", 0, TYPE_TEXT, "N", 0, GROUP_COMMAND, EXPORTS, OPTION_ONLY_FLAG, 0,
+                   "Export: how many pods, or how many of 100, where the mode asks for it"},
     [OPT_HELP] = {"help", 'h', TYPE_BOOL, 0, 0, GROUP_COMMAND, ALL, OPTION_ONLY_FLAG, 0,
                   "This text; behind a scenario also its parameters"},
     [OPT_VERSION] = {"version", 'V', TYPE_BOOL, 0, 0, GROUP_COMMAND, ALL, OPTION_ONLY_FLAG, 0,

@@ -164,11 +164,9 @@ static void requests(struct line *l, const struct run_result *r, double seconds)
     static const char *const classes[] = {"2xx", "3xx", "4xx", "5xx"};
     static const struct {
         const char *metric, *what;
-    } troubles[] = {{"http_retries", "retries"},
-                    {"coap_retransmissions", "retransmissions"},
-                    {"coap_timeouts", "timeouts"},
-                    {"coap_resets", "resets"},
-                    {"coap_duplicates", "duplicates"}};
+    } troubles[] = {{"http_retries", "retries"},       {"coap_retransmissions", "retransmissions"},
+                    {"coap_timeouts", "timeouts"},     {"coap_resets", "resets"},
+                    {"coap_duplicates", "duplicates"}, {"coap_malformed", "malformed"}};
     char a[32], selector[64];
     uint64_t n = sum_of(r, "requests", NULL), failed = 0;
     if (!n)
@@ -553,6 +551,7 @@ int summary_render(struct buf *out, const struct style *style, const struct summ
         totals(&l, r);
         outputs(&l, r);
         latencies(&l, r, info->full);
+        summary_chaos(&l, r, info->full);
         errors(&l, r, info->full);
         generator(&l, r, info->full);
         other_reasons(&l, r);

@@ -35,9 +35,10 @@ iotix_pkg(curl libcurl libcurl4-openssl-dev)
 iotix_lib(ev ev.h ev libev-dev)
 iotix_lib(paho MQTTAsync.h paho-mqtt3as libpaho-mqtt-dev)
 iotix_lib(coap coap3/coap.h libcoap-3-openssl.a libcoap3-dev) # static: its datagrams pass through adapter/coap/io.c
-# Its datagrams, its retransmissions and the beginning of its TLS handshakes pass through adapter/coap (io.c, secure.c).
+# All its bytes, its retransmissions and the beginning of its TLS handshakes pass through adapter/coap (io.c, pipe.c, secure.c).
 set_property(TARGET iotix_coap PROPERTY INTERFACE_LINK_OPTIONS
-  -Wl,--wrap=coap_network_send -Wl,--wrap=coap_network_read -Wl,--wrap=coap_retransmit -Wl,--wrap=SSL_connect)
+  -Wl,--wrap=coap_network_send -Wl,--wrap=coap_network_read -Wl,--wrap=coap_handle_dgram -Wl,--wrap=coap_retransmit
+  -Wl,--wrap=coap_socket_read -Wl,--wrap=coap_socket_write -Wl,--wrap=coap_tls_read -Wl,--wrap=SSL_connect -Wl,--wrap=SSL_accept)
 iotix_lib(civetweb civetweb.h civetweb libcivetweb-dev)
 iotix_lib(cjson lua5.1/lua-cjson.h lua5.1-cjson lua-cjson-dev)
 if(IOTIX_TESTS)

@@ -117,6 +117,9 @@ int error_set_errno_at(struct error *err, const char *file, int line, const char
     char reason[128];
     append(err->text, sizeof(err->text), ": ");
     append(err->text, sizeof(err->text), strerror_r(saved, reason, sizeof(reason)));
+    if (saved == EMFILE) // a limit that users can do something about
+        append(err->text, sizeof(err->text),
+               " (the descriptor limit of one process: raise ulimit -n, or use more shards)");
     one_line(err->text);
     cut_utf8(err->text, sizeof(err->text));
     errno = saved;

@@ -93,6 +93,13 @@ int json_write(const json_t *v, struct buf *out, struct error *err)
     return error_set(err, ERR_LIMIT, "cannot write JSON: more than %u bytes, or not a JSON value", out->cap);
 }
 
+json_t *json_num(double v)
+{
+    if (!isfinite(v))
+        return json_null();
+    return fabs(v) <= 0x1p53 && v == floor(v) ? json_integer((json_int_t)v) : json_real(v);
+}
+
 static const char *type_name(const json_t *v)
 {
     switch (json_typeof(v)) {

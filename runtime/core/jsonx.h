@@ -11,6 +11,8 @@ json_t *json_parse(const char *text, size_t n, const char *what, struct error *e
 // NULL only without memory.
 json_t *json_text(const char *bytes, size_t n);
 json_t *json_text_of(const char *s); // NUL-terminated; NULL is ""
+// A number as it reads well: whole ones (to 2^53) as integers. NULL only without memory; what is not finite is null.
+json_t *json_num(double v);
 // Compact text appended to out; keys in insertion order.
 int json_write(const json_t *v, struct buf *out, struct error *err) WARN_UNUSED_RESULT;
 // Typed readers of an object's member with a default; a wrong type is an error "key: expected X, got Y".

@@ -200,6 +200,68 @@ int size_parse(const char *s, uint64_t *out, struct error *err)
     return error_set(err, ERR_INVALID, "\"%s\" is not a size: %s", s, help);
 }
 
+static const struct {
+    const char *name, *shown;
+    double bits;
+} rate_units[] = {{"bit", "bit/s", 1}, {"kbit", "kbit/s", 1e3}, {"mbit", "Mbit/s", 1e6}, {"gbit", "Gbit/s", 1e9}};
+#define RATE_UNITS (sizeof rate_units / sizeof rate_units[0])
+
+int rate_parse(const char *s, double *out, struct error *err)
+{
+    static const char help[] = "expected a rate such as 500kbit, 1.5mbit or 1gbit (bits a second)";
+    double number;
+    if (*s == '-')
+        return error_set(err, ERR_INVALID, "\"%s\" is negative: %s", s, help);
+    const char *end = decimal(s, &number);
+    if (!end)
+        return error_set(err, ERR_INVALID, "\"%s\" is not a rate: %s", s, help);
+    const char *unit = end + strspn(end, " ");
+    size_t n = strlen(unit);
+    if (n > 2 && strcasecmp(unit + n - 2, "/s") == 0)
+        n -= 2;
+    if (!*unit) {
+        *out = number;
+        return isfinite(number) ? 0 : error_set(err, ERR_INVALID, "\"%s\" is too large", s);
+    }
+    for (size_t i = 0; i < RATE_UNITS; i++) {
+        if (strlen(rate_units[i].name) != n || strncasecmp(unit, rate_units[i].name, n))
+            continue;
+        *out = number * rate_units[i].bits;
+        return isfinite(*out) ? 0 : error_set(err, ERR_INVALID, "\"%s\" is too large", s);
+    }
+    // tc means bytes by "kbps", most others bits; a rate that is eight times off is found late.
+    return error_set(
+        err, ERR_INVALID,
+        "\"%s\": the unit \"%.16s\" leaves open whether it means bits or bytes; write bit, kbit, mbit or gbit "
+        "(a second); 1 kilobyte a second is 8kbit",
+        s, unit);
+}
+
+char *rate_format(double bits_a_second, char *dst, size_t size)
+{
+    size_t i = 0;
+    while (i + 1 < RATE_UNITS && fabs(bits_a_second) >= rate_units[i + 1].bits * 0.99995)
+        i++;
+    snprintf(dst, size, "%.4g %s", bits_a_second / rate_units[i].bits, rate_units[i].shown);
+    return dst;
+}
+
+int share_parse(const char *s, double *out, struct error *err)
+{
+    static const char help[] = "expected a share such as 5% or 0.05";
+    double number;
+    if (*s == '-')
+        return error_set(err, ERR_INVALID, "\"%s\" is negative: %s", s, help);
+    const char *end = decimal(s, &number);
+    bool percent = end && strcmp(end + strspn(end, " "), "%") == 0;
+    if (!end || (*end && !percent))
+        return error_set(err, ERR_INVALID, "\"%s\" is not a share: %s", s, help);
+    if (!(number <= (percent ? 100 : 1)))
+        return error_set(err, ERR_INVALID, "\"%s\" is more than the whole: %s", s, help);
+    *out = percent ? number / 100 : number;
+    return 0;
+}
+
 char *count_format(uint64_t n, char *dst, size_t size)
 {
     char text[32], *at = text + sizeof(text);

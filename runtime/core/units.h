@@ -18,6 +18,13 @@ char *duration_format(int64_t us, char *dst, size_t size);
 int count_parse(const char *s, uint64_t *out, struct error *err) WARN_UNUSED_RESULT;
 // "64KB" "1MB" "2GB" "4096" → bytes (1024-based).
 int size_parse(const char *s, uint64_t *out, struct error *err) WARN_UNUSED_RESULT;
+// "500kbit" "1.5mbit/s" "2gbit" "9600bit" "9600" → bits a second (1000-based; letters in any case). Bytes, and what
+// leaves open whether it means bytes ("kbps", "k"), are errors that say so.
+int rate_parse(const char *s, double *out, struct error *err) WARN_UNUSED_RESULT;
+// Bits a second → "500 kbit/s", "1.5 Mbit/s". Returns dst.
+char *rate_format(double bits_a_second, char *dst, size_t size);
+// "5%" "0.1 %" "0.05" → 0.05: a part of a whole, 0 to 1.
+int share_parse(const char *s, double *out, struct error *err) WARN_UNUSED_RESULT;
 // 12345678 → "12,345,678". Returns dst.
 char *count_format(uint64_t n, char *dst, size_t size);
 // Bytes → "4.4 GB", "12.1 MB". Returns dst.

@@ -8,6 +8,7 @@
 #include "core/jsonx.h"
 #include "core/units.h"
 #include "device/internal.h"
+#include "link/transport.h"
 
 #define TTL_US ((int64_t)3600 * 1000000)
 #define TTL_MIN_US ((int64_t)5 * 1000000)
@@ -265,7 +266,8 @@ static int check_keys(const json_t *json, struct error *err)
     return 0;
 }
 
-// What is only good in pairs.
+// What is only good in pairs. A certificate and key that are the same for all are read: nobody can connect with a bad
+// one.
 static int check_pairs(const struct credentials *c, struct error *err)
 {
     static const struct {
@@ -279,7 +281,8 @@ static int check_pairs(const struct credentials *c, struct error *err)
         if (is_set(&c->fields[pairs[i].a]) && !is_set(&c->fields[pairs[i].b]))
             return error_set(err, ERR_INVALID, "%s without %s", pairs[i].name, pairs[i].other);
     }
-    return 0;
+    const struct pattern *cert = &c->fields[FIELD_TLS_CERT], *key = &c->fields[FIELD_TLS_KEY];
+    return cert->constant && key->constant ? transport_check_pair(cert->constant, key->constant, err) : 0;
 }
 
 struct credentials *credentials_new(const json_t *json, const struct dataset *data, bool token_by_default,
@@ -316,6 +319,14 @@ void credentials_delete(struct credentials *c)
 bool credentials_have(const struct credentials *c, enum adapter_field field)
 {
     return c && (is_set(&c->fields[field]) || (c->token && c->token_field == field));
+}
+
+uint32_t credentials_mask(const struct credentials *c)
+{
+    uint32_t mask = 0;
+    for (unsigned i = 0; i < FIELD_MAX; i++)
+        mask |= credentials_have(c, (enum adapter_field)i) ? 1u << i : 0;
+    return mask;
 }
 
 int credentials_field(const struct credentials *c, const struct device *d, enum adapter_field field, struct buf *out,

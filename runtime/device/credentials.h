@@ -16,13 +16,15 @@
 
 struct credentials;
 // json: borrowed for the call; NULL and JSON null: NULL without an error (err->code ERR_NONE). data: of the group;
-// outlives it. token_by_default: what "as" is when nobody says (HTTP and CoAP: a token). A key without placeholders is
-// read and checked here.
+// outlives it. token_by_default: what "as" is when nobody says (HTTP and CoAP: a token). Keys, and
+// certificates with theirs, that have no placeholders are read and checked here.
 struct credentials *credentials_new(const json_t *json, const struct dataset *data, bool token_by_default,
                                     struct error *err);
 void credentials_delete(struct credentials *c);
 // Whether it has something for this field. NULL is fine.
 bool credentials_have(const struct credentials *c, enum adapter_field field);
+// All of those: bit 1u << FIELD_….
+uint32_t credentials_mask(const struct credentials *c);
 // Appends the field for this device; nothing when there is none. A token is signed anew at each call, with the device's
 // clock.
 int credentials_field(const struct credentials *c, const struct device *device, enum adapter_field field,

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include "device/command.h"
 #include "device/gateway.h"
+#include "device/impair.h"
 #include "device/internal.h"
 #include "device/proxy.h"
 #include "device/rule.h"
@@ -67,7 +68,8 @@ static void *ops_arg(const struct device *d)
 int64_t device_wall_us(const struct device *d)
 {
     struct loop *loop = d->group->fleet->config.env.loop;
-    return loop_wall_us(loop) + (d->failures ? failure_clock_us(d, loop_now_us(loop)) : 0);
+    int64_t off_us = d->failures ? failure_clock_us(d, loop_now_us(loop)) : 0;
+    return loop_wall_us(loop) + off_us + (d->impairment ? impairment_clock_us(d, loop_now_us(loop)) : 0);
 }
 
 // --- connection ---------------------------------------------------------------------------------------------------
@@ -80,6 +82,8 @@ int device_make_conn(struct device *d, struct error *err)
         return 0;
     rng_seed_device(&seed, g->fleet->config.seed, g->config.name, d->index, 3 + ((uint32_t)(d->starts - 1) << 16));
     d->conn = g->adapter->conn_new(g->target, &device_events, &device_identity, d, rng_u64(&seed), err);
+    if (d->impairment)
+        impairment_attach(d);
     return d->conn ? 0 : -1;
 }
 
@@ -695,7 +699,7 @@ size_t device_footprint(const struct device *d)
 {
     size_t size = sizeof(*d) + sizeof(d) + 16; // itself, its place in the group, its slot
     size += streams_footprint(d) + commands_footprint(d) + (d->retry ? sizeof(*d->retry) : 0);
-    size +=
-        renewal_footprint(d) + rules_footprint(d) + failures_footprint(d) + gateway_footprint(d) + proxy_footprint(d);
+    size += renewal_footprint(d) + rules_footprint(d) + failures_footprint(d) + gateway_footprint(d) +
+            proxy_footprint(d) + impairment_footprint(d);
     return d->conn ? size + d->group->adapter->footprint(d->conn) : size;
 }

@@ -27,6 +27,9 @@ struct renewal;     // exchange.c
 struct proxy;       // proxy.h
 struct proxies;
 struct proxy_ops;
+struct impairment; // impair.h
+struct path;       // link/path.h
+struct path_env;
 
 // created → starting → running → stopping → stopped; any → error; stopped/error → starting (restart). Beside these,
 // created → stopped (stopped before it was launched) and starting → stopping (stopped before it was online).
@@ -154,17 +157,18 @@ struct device {
     struct gateway *gateway;        // with children: since it was first started
     struct proxy *proxy;            // while it is started
     struct renewal *renewal;        // of a credential that expires, while connected; NULL: none
+    struct impairment *impairment;  // of its network and its clock, from outside; NULL: none
     uint8_t state;                  // enum device_state
     uint8_t conn_state;             // enum conn_state
     uint8_t ever_online;
-    uint8_t close_mode; // enum adapter_close, of a close that waits for the end of the turn
-    uint16_t starts;    // how often it was started; seeds its values anew at each
-    uint32_t flags;     // of internal.h
-    uint32_t restarts;  // after errors
-    uint32_t next_token;
-    uint32_t overruns;       // kept by the guard
+    uint8_t close_mode;      // enum adapter_close, of a close that waits for the end of the turn
+    uint16_t starts;         // how often it was started; seeds its values anew at each
     uint8_t sparkplug_seq;   // of the next message
     uint8_t sparkplug_birth; // bdSeq of this connection
+    uint32_t flags;          // of internal.h
+    uint32_t restarts;       // after errors
+    uint32_t next_token;
+    uint32_t overruns; // kept by the guard
 };
 
 // What a behaviour must do. Every function may be NULL only if no group has a behaviour. For each start that returned 0
@@ -222,6 +226,10 @@ struct device_ops {
     // The hooks of a model that the group is about to use, before it does and before its first device starts. -1: one
     // of them is not to be found; the group keeps the model it has.
     int (*hook_resolve)(void *arg, struct group *group, const struct model *model, struct error *err);
+    // Faults begin to act on the device's network: every connection that its behaviour has made beside its own is to
+    // pass through this path (adapter_ops.conn_path), and new ones, as long as device_path (impair.h) says so. NULL:
+    // nothing acts any more.
+    void (*path)(void *arg, struct device *device, struct path *path);
 };
 
 // Which devices of a group belong to this process: those whose 0-based place p has p % partitions == partition and
@@ -257,6 +265,13 @@ struct fleet_config {
     const struct proxy_ops *proxy;
     void *proxy_arg;
     const char *proxy_url;
+    // What faults of devices' networks need (link/path.h); NULL: none are possible. Outlives the fleet.
+    struct path_env *paths;
+    // A device was made, at the beginning or since: before anything else happens to it. `count`: devices that its group
+    // has from then on. May be NULL.
+    void (*on_made)(void *arg, struct device *device, uint64_t count);
+    void (*on_gone)(void *arg, struct device *device); // one leaves its group: its last moment. Same arg
+    void *on_made_arg;
     // In place of a process that was lost: dropouts that began before fleet_start keep their devices from starting.
     bool resumed;
 };
@@ -362,6 +377,9 @@ int device_served_at(struct device *device, struct buf *out, struct error *err) 
 // connections: do not ask for them there.
 int device_field(struct device *device, enum adapter_field field, struct buf *out,
                  struct error *err) WARN_UNUSED_RESULT;
+// The fields that its devices have, as far as the group says: bit 1u << FIELD_…. A field of a data file may still be
+// empty for one of them.
+uint32_t group_fields(const struct group *g);
 // One tick of telemetry, of a model or a behaviour, that came late_us behind its time (late: by more than 10 ms and
 // more than 10 % of the interval), and `skipped` ticks before it that never came: all late. Into group->late_ticks.
 void late_ticks_count(struct metric *late_ticks, int64_t interval_us, int64_t late_us, uint64_t skipped);

@@ -5,6 +5,7 @@
 #include "core/units.h"
 #include "device/credentials.h"
 #include "device/gateway.h"
+#include "device/impair.h"
 #include "device/internal.h"
 #include "device/proxy.h"
 #include "device/rule.h"
@@ -343,6 +344,8 @@ int group_make_devices(struct group *g, uint64_t count, struct error *err)
             return -1;
         block->live++;
         g->owned++; // group_delete looks at these
+        if (g->fleet->config.on_made)
+            g->fleet->config.on_made(g->fleet->config.on_made_arg, d, count);
     }
     return 0;
 }
@@ -374,6 +377,9 @@ void group_forget(struct group *g, struct device *d)
         return;
     gateway_free(d);
     device_cancel_retry(d);
+    if (g->fleet->config.on_gone)
+        g->fleet->config.on_gone(g->fleet->config.on_made_arg, d);
+    impairment_delete(d);
     device_undrop(d);
     if (d->flags & FLAG_FAILED)
         g->failed--;
@@ -425,11 +431,23 @@ static int take_credentials(struct group *g, const json_t *json, struct error *e
     return 0;
 }
 
+uint32_t group_fields(const struct group *g)
+{
+    return credentials_mask(g->credentials) | (g->username_template ? 1u << FIELD_USERNAME : 0) |
+           (g->password_template || g->config.secret ? 1u << FIELD_PASSWORD : 0);
+}
+
+// Whether the protocol can do with what its devices prove themselves with.
+static int check_identity(const struct group *g, struct error *err)
+{
+    return ADAPTER_HAS(g->adapter, target_check) ? g->adapter->target_check(g->target, group_fields(g), err) : 0;
+}
+
 static int build(struct group *g, const struct group_config *config, struct error *err)
 {
     return compile_templates(g, err) || find_series(g, err) || choose_adapter(g, err) ||
                    take_credentials(g, config->credentials, err) || open_target(g, config->options, err) ||
-                   group_reserve_values(g->fleet, config->model, err) || relay_new(g, err) ||
+                   check_identity(g, err) || group_reserve_values(g->fleet, config->model, err) || relay_new(g, err) ||
                    proxies_new(g, config->proxies, err) || group_make_devices(g, config->count, err)
                ? -1
                : 0;
@@ -477,6 +495,7 @@ void group_delete(struct group *g)
         proxy_stop(g->devices[i]);
         device_cancel_retry(g->devices[i]);
         device_free_parts(g->devices[i]);
+        impairment_delete(g->devices[i]);
         slots_remove(g->fleet->slots, g->devices[i]->id);
     }
     relay_delete(g);

@@ -6,10 +6,10 @@
 #include "core/jsonx.h"
 #include "core/units.h"
 #include "device/change.h"
-#include "device/choice.h"
 #include "device/internal.h"
+#include "device/selection.h"
 
-enum { JOBS_MAX = 64, CHANGES_A_TURN = 256, WAIT_US = 5000, COUNT_MAX = 1000000000 };
+enum { JOBS_MAX = 1024, CHANGES_A_TURN = 256, WAIT_US = 5000, COUNT_MAX = 1000000000 };
 
 struct change_job;
 struct change_op {
@@ -37,82 +37,28 @@ struct change_job {
 
 // --- which devices ------------------------------------------------------------------------------------------------
 
-static int check_devices(const struct group *g, const json_t *list, struct error *err)
+static int choose(struct change_job *job, struct error *err)
 {
-    if (!json_is_array(list))
-        return error_set(err, ERR_INVALID, "devices: expected a list of indices such as [1, 2, 3]");
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *v = json_array_get(list, i);
-        double index = json_number_value(v);
-        if (!json_is_number(v) || index != floor(index) || index < 1 || index > (double)g->config.count)
-            return error_set(err, ERR_INVALID, "devices: expected indices from 1 to %llu",
-                             (unsigned long long)g->config.count);
+    const struct group *g = job->group;
+    struct selection selection;
+    if (selection_create(&selection, g, job->change, err))
+        return -1;
+    job->ids = malloc((g->owned ? g->owned : 1) * sizeof(*job->ids));
+    for (uint64_t i = 0; job->ids && i < g->owned; i++) {
+        const struct device *d = g->devices[i];
+        if (d && !(d->flags & FLAG_DESTROY) && d->index <= g->config.count && selection_has(&selection, d->index) &&
+            job->op->about(d))
+            job->ids[job->n++] = d->id;
     }
-    return 0;
+    selection_destroy(&selection);
+    return job->ids
+               ? 0
+               : error_set(err, ERR_NO_MEMORY, "no memory for a change of %llu devices", (unsigned long long)g->owned);
 }
 
 static int check_selection(struct group *g, const json_t *change, struct error *err)
 {
-    const json_t *devices = json_object_get(change, "devices"), *count = json_object_get(change, "count"),
-                 *percentage = json_object_get(change, "percentage");
-    double n = json_number_value(count), p = json_number_value(percentage);
-    if ((devices != NULL) + (count != NULL) + (percentage != NULL) > 1)
-        return error_set(err, ERR_INVALID, "give one of devices, count and percentage; none means all devices");
-    if (devices && check_devices(g, devices, err))
-        return -1;
-    if (count && (!json_is_number(count) || n < 1 || n > COUNT_MAX || n != floor(n)))
-        return error_set(err, ERR_INVALID, "count: expected a whole number of devices, 1 or more");
-    if (percentage && (!json_is_number(percentage) || !(p > 0 && p <= 100)))
-        return error_set(err, ERR_INVALID, "percentage: expected a number above 0 and at most 100");
-    return 0;
-}
-
-// How far the group's seeded order is gone through; the whole of it for everything else.
-static uint64_t reach(const struct group *g, const json_t *change)
-{
-    const json_t *count = json_object_get(change, "count"), *percentage = json_object_get(change, "percentage");
-    double all = (double)g->config.count, n = all;
-    if (count)
-        n = json_number_value(count);
-    if (percentage)
-        n = round(all * json_number_value(percentage) / 100);
-    return n < all ? (uint64_t)n : g->config.count;
-}
-
-static struct device *device_at(const struct group *g, uint64_t index)
-{
-    const struct ownership *o = &g->fleet->config.owner;
-    uint64_t below = ownership_count(o, index - 1), to = ownership_count(o, index); // one of this process's, or none
-    return to > below && below < g->owned ? g->devices[below] : NULL;
-}
-
-static void take(struct change_job *job, struct device *d)
-{
-    if (d && !(d->flags & FLAG_DESTROY) && job->op->about(d))
-        job->ids[job->n++] = d->id;
-}
-
-static int choose(struct change_job *job, struct error *err)
-{
-    const struct group *g = job->group;
-    const json_t *devices = json_object_get(job->change, "devices");
-    size_t room = devices ? json_array_size(devices) : g->owned;
-    struct choice choice;
-    job->ids = malloc((room ? room : 1) * sizeof(*job->ids));
-    if (!job->ids)
-        return error_set(err, ERR_NO_MEMORY, "no memory for a change of %zu devices", room);
-    for (size_t i = 0; devices && i < room; i++)
-        take(job, device_at(g, (uint64_t)json_number_value(json_array_get(devices, i))));
-    if (devices)
-        return 0;
-    uint64_t n = reach(g, job->change);
-    choice_create(&choice, g->fleet->config.seed, g->config.name, 0, g->config.count);
-    for (uint64_t i = 0; i < g->owned; i++) {
-        struct device *d = g->devices[i];
-        if (d && d->index <= g->config.count && (n == g->config.count || choice_rank(&choice, d->index - 1) < n))
-            take(job, d);
-    }
-    return 0;
+    return selection_check(change, g->config.count, err);
 }
 
 // --- device by device ---------------------------------------------------------------------------------------------
@@ -176,7 +122,7 @@ static int check_stop(struct group *g, const json_t *change, struct error *err)
         return -1;
     if (strcmp(mode, "graceful") != 0 && strcmp(mode, "abrupt") != 0)
         return error_set(err, ERR_INVALID, "mode: \"%.40s\" is none of graceful, abrupt", mode);
-    return check_selection(g, change, err);
+    return selection_check(change, g->config.count, err);
 }
 
 // --- the group as a whole -----------------------------------------------------------------------------------------
@@ -252,16 +198,31 @@ static int check_dropout(struct group *g, const json_t *change, struct error *er
     return dropout_parse(json_object_get(change, "dropout"), &spec, err);
 }
 
+#define KEYED (UINT64_C(1) << 62) // dropouts with a key, apart from those that have a number
+
 static int drop(struct change_job *job, struct error *err)
 {
     struct dropout spec;
     int64_t at_us = json_integer_value(json_object_get(job->change, "at_us"));
     uint64_t number = (uint64_t)json_integer_value(json_object_get(job->change, "number"));
+    const json_t *key = json_object_get(job->change, "key");
     if (dropout_parse(json_object_get(job->change, "dropout"), &spec, err))
         return -1;
     number += job->group->config.n_dropouts; // the declared ones are the first
-    return group_dropout(job->group, &spec, number, spec.timed && spec.at_us > at_us ? spec.at_us : at_us,
-                         &job->affected, err);
+    return group_dropout(job->group, &spec, key ? KEYED | (uint64_t)json_integer_value(key) : number, key,
+                         spec.timed && spec.at_us > at_us ? spec.at_us : at_us, &job->affected, err);
+}
+
+static int check_return(struct group *g, const json_t *change, struct error *err)
+{
+    (void)g;
+    return json_is_integer(json_object_get(change, "key")) ? 0 : error_set(err, ERR_INVALID, "key: expected a number");
+}
+
+static int bring_back(struct change_job *job, struct error *err)
+{
+    uint64_t key = (uint64_t)json_integer_value(json_object_get(job->change, "key"));
+    return group_dropout_end(job->group, KEYED | key, &job->affected, err);
 }
 
 // --- the model ----------------------------------------------------------------------------------------------------
@@ -441,7 +402,8 @@ static int check_nothing(struct group *g, const json_t *change, struct error *er
 static const char *const stop_keys[] = {"devices", "count", "percentage", "mode", NULL};
 static const char *const selection_keys[] = {"devices", "count", "percentage", NULL};
 static const char *const scale_keys[] = {"count", NULL};
-static const char *const dropout_keys[] = {"dropout", NULL};
+static const char *const dropout_keys[] = {"dropout", "key", NULL};
+static const char *const return_keys[] = {"key", NULL};
 static const char *const interval_keys[] = {"attribute", "interval_ms", NULL};
 static const char *const generator_keys[] = {"attribute", "generator", NULL};
 static const char *const model_keys[] = {"path", "text", NULL};
@@ -455,6 +417,7 @@ static const struct change_op change_ops[] = {
     {"renew", no_keys, check_nothing, runs, renew, NULL},
     {"scale", scale_keys, check_scale, NULL, NULL, scale},
     {"dropout", dropout_keys, check_dropout, NULL, NULL, drop},
+    {"return", return_keys, check_return, NULL, NULL, bring_back},
     {"interval", interval_keys, check_interval, NULL, NULL, edit},
     {"generator", generator_keys, check_generator, NULL, NULL, edit},
     {"model", model_keys, check_model, NULL, NULL, set_model},
@@ -464,8 +427,8 @@ enum { N_OPS = sizeof(change_ops) / sizeof(change_ops[0]) };
 
 const char *const *change_op_names(void)
 {
-    static const char *const names[] = {"stop",    "start",    "restart",   "remove", "renew",  "scale",
-                                        "dropout", "interval", "generator", "model",  "status", NULL};
+    static const char *const names[] = {"stop",   "start",    "restart",   "remove", "renew",  "scale", "dropout",
+                                        "return", "interval", "generator", "model",  "status", NULL};
     _Static_assert(sizeof(names) / sizeof(names[0]) == N_OPS + 1, "one name an op");
     return names;
 }
@@ -478,8 +441,8 @@ static const struct change_op *find_op(const char *name, struct error *err)
     }
     const char *near = name ? suggest(name, change_op_names()) : NULL;
     error_set(err, ERR_INVALID,
-              "op: \"%.40s\" is unknown%s%s%s; valid: stop, start, restart, remove, renew, scale, dropout, interval, "
-              "generator, model, status",
+              "op: \"%.40s\" is unknown%s%s%s; valid: stop, start, restart, remove, renew, scale, dropout, return, "
+              "interval, generator, model, status",
               name ? name : "", near ? ", did you mean \"" : "", near ? near : "", near ? "\"?" : "");
     return NULL;
 }

@@ -22,6 +22,7 @@ struct group_dropout {
     struct group *group;
     struct dropout spec;
     uint64_t number;
+    bool kept; // until it is ended, also when nothing more is to come
     int64_t at_us;
     struct timer timer;
     struct dropping *list; // by down_us; NULL: not yet worked out, at_us is to come
@@ -77,6 +78,17 @@ static void plan_one(struct group_dropout *r, uint64_t total, uint64_t rank, uin
     one->up_us = one->down_us + spec->reconnect_delay_us + (int64_t)(rng_unit(&rng) * (double)spec->jitter_us);
 }
 
+static int order_back(struct group_dropout *r, struct error *err)
+{
+    r->back = malloc((r->n ? r->n : 1) * sizeof(*r->back));
+    if (!r->back)
+        return error_set(err, ERR_NO_MEMORY, "no memory for a dropout");
+    for (uint32_t i = 0; i < r->n; i++)
+        r->back[i] = i;
+    qsort_r(r->back, r->n, sizeof(*r->back), by_up, r);
+    return 0;
+}
+
 static int work_out(struct group_dropout *r, struct error *err)
 {
     struct group *g = r->group;
@@ -96,17 +108,8 @@ static int work_out(struct group_dropout *r, struct error *err)
     qsort(r->list, r->n, sizeof(*r->list), by_down);
     struct dropping *fit = realloc(r->list, (r->n ? r->n : 1) * sizeof(*fit));
     r->list = fit ? fit : r->list;
-    if (!r->spec.reconnect)
-        return 0;
-    r->back = malloc((r->n ? r->n : 1) * sizeof(*r->back));
-    if (!r->back)
-        return error_set(err, ERR_NO_MEMORY, "no memory for a dropout");
-    for (uint32_t i = 0; i < r->n; i++)
-        r->back[i] = i;
-    qsort_r(r->back, r->n, sizeof(*r->back), by_up, r);
-    return 0;
+    return r->spec.reconnect ? order_back(r, err) : 0;
 }
-
 // --- following it -------------------------------------------------------------------------------------------------
 
 static void mark(struct device *d)
@@ -199,7 +202,8 @@ static void dropout_due(struct timer *t, void *arg)
     }
     bool more_down = r->next_down < r->n, more_up = r->back && r->next_up < r->n;
     if (!more_down && !more_up) {
-        unlink_run(r);
+        if (!r->kept)
+            unlink_run(r);
         return;
     }
     int64_t next_us = more_down ? r->list[r->next_down].down_us : INT64_MAX;
@@ -208,7 +212,7 @@ static void dropout_due(struct timer *t, void *arg)
     loop_timer_at(arg, t, fleet->start_us + (next_us > now_us ? next_us : now_us), dropout_due);
 }
 
-int group_dropout(struct group *g, const struct dropout *spec, uint64_t number, int64_t at_us, uint64_t *n,
+int group_dropout(struct group *g, const struct dropout *spec, uint64_t number, bool kept, int64_t at_us, uint64_t *n,
                   struct error *err)
 {
     struct group_dropout *r = calloc(1, sizeof(*r));
@@ -217,6 +221,7 @@ int group_dropout(struct group *g, const struct dropout *spec, uint64_t number, 
     r->group = g;
     r->spec = *spec;
     r->number = number;
+    r->kept = kept;
     r->at_us = at_us;
     bool now = !spec->timed || at_us <= elapsed(g); // later: among the devices that are there then
     if (now && work_out(r, err)) {
@@ -234,6 +239,33 @@ int group_dropout(struct group *g, const struct dropout *spec, uint64_t number, 
     return 0;
 }
 
+int group_dropout_end(struct group *g, uint64_t number, uint64_t *n, struct error *err)
+{
+    struct group_dropout *r = g->dropouts;
+    int64_t now_us = elapsed(g);
+    *n = 0;
+    while (r && r->number != number)
+        r = r->next;
+    if (!r) // it never began here
+        return 0;
+    if (!r->list) {
+        unlink_run(r);
+        return 0;
+    }
+    if (!r->back && order_back(r, err))
+        return -1;
+    r->kept = false;
+    r->next_down = r->n;
+    for (uint32_t i = r->next_up; i < r->n; i++) {
+        struct dropping *one = &r->list[r->back[i]];
+        const struct device *d = one->local < g->owned ? g->devices[one->local] : NULL;
+        one->up_us = now_us;
+        *n += one->down && d && d->flags & FLAG_DROPPED;
+    }
+    loop_timer_start(g->fleet->config.env.loop, &r->timer, 0, dropout_due);
+    return 0;
+}
+
 // --- declared ones ------------------------------------------------------------------------------------------------
 
 static void begin(struct group *g, unsigned i)
@@ -241,7 +273,7 @@ static void begin(struct group *g, unsigned i)
     struct error err;
     uint64_t n;
     const struct dropout *spec = &g->config.dropouts[i];
-    if (group_dropout(g, spec, i, spec->at_us, &n, &err))
+    if (group_dropout(g, spec, i, false, spec->at_us, &n, &err))
         log_write(g->fleet->config.env.log, LOG_ERROR, NULL, "a dropout of group %s does not take place: %s",
                   g->config.name, err.text);
 }

@@ -82,9 +82,12 @@ bool group_launched(const struct group *group); // no device is still to be star
 // Places first … first + count - 1 are launched by the group's plan from at_us on (of the run), behind those that are.
 int group_launch_more(struct group *group, uint64_t first, uint64_t count, int64_t at_us, struct error *err);
 // group_dropout.c
-// number: of the dropout in the run; it and the group's name draw the devices. *n: how many will drop out here.
-int group_dropout(struct group *group, const struct dropout *spec, uint64_t number, int64_t at_us, uint64_t *n,
-                  struct error *err);
+// number: of the dropout in the run; it and the group's name draw the devices. kept: until group_dropout_end. *n: how
+// many will drop out here.
+int group_dropout(struct group *group, const struct dropout *spec, uint64_t number, bool kept, int64_t at_us,
+                  uint64_t *n, struct error *err);
+// Ends it: nobody else drops out, and who is down because of it comes back, as many a turn as may start. *n: how many.
+int group_dropout_end(struct group *group, uint64_t number, uint64_t *n, struct error *err);
 void group_dropouts_start(struct group *group); // the fleet has started
 void group_dropouts_stop(struct group *group);
 void group_dropouts_delete(struct group *group);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "chaos/chaos.h"
 #include "core/jsonx.h"
 #include "device/change.h"
 
@@ -141,7 +142,12 @@ static bool is_reload(const json_t *change)
     return op && strcmp(op, "reload") == 0;
 }
 
-void apply_change(struct child *c, struct fleet *fleet, const json_t *change)
+static bool is_fault(const json_t *change)
+{
+    return chaos_is_op(json_string_value(json_object_get(change, "op")));
+}
+
+void apply_change(struct child *c, struct fleet *fleet, struct chaos *chaos, const json_t *change)
 {
     struct applying *a = calloc(1, sizeof(*a));
     if (!a)
@@ -153,6 +159,10 @@ void apply_change(struct child *c, struct fleet *fleet, const json_t *change)
         tell(a);
     } else if (is_reload(change)) {
         apply_reload(a, fleet, change);
+    } else if (is_fault(change)) {
+        a->parts = 1;
+        if (chaos_change(chaos, change, part_done, a, &a->error))
+            tell(a);
     } else {
         a->parts = 1;
         if (fleet_change(fleet, (json_t *)(uintptr_t)change, part_done, a, &a->error))
@@ -160,10 +170,12 @@ void apply_change(struct child *c, struct fleet *fleet, const json_t *change)
     }
 }
 
-static int again(struct child *c, struct fleet *fleet, const json_t *change, struct error *err)
+static int again(struct child *c, struct fleet *fleet, struct chaos *chaos, const json_t *change, struct error *err)
 {
     const json_t *entry;
     size_t i;
+    if (is_fault(change))
+        return chaos_change_now(chaos, change, err);
     if (!is_reload(change))
         return fleet_change_now(fleet, (json_t *)(uintptr_t)change, err);
     json_array_foreach(json_object_get(change, "groups"), i, entry)
@@ -177,14 +189,14 @@ static int again(struct child *c, struct fleet *fleet, const json_t *change, str
     return 0;
 }
 
-void apply_log(struct child *c, struct fleet *fleet, const json_t *changes)
+void apply_log(struct child *c, struct fleet *fleet, struct chaos *chaos, const json_t *changes)
 {
     const json_t *change;
     size_t i;
     json_array_foreach(changes, i, change)
     {
         struct error err = {0};
-        if (again(c, fleet, change, &err))
+        if (again(c, fleet, chaos, change, &err))
             log_write(c->log, LOG_WARN, NULL, "a change of the run (%s of group %s) was not made again: %s",
                       json_string_value(json_object_get(change, "op")),
                       json_string_value(json_object_get(change, "group")), err.text);

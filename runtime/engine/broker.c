@@ -27,6 +27,8 @@
 
 #define START_US 10000000
 #define PORTS_TRIED 5
+#define END_US 1000000  // from SIGTERM to SIGKILL
+#define AGAIN_US 100000 // until a port is tried again that somebody holds
 #define LOG_MAX (16u << 20)
 
 // Of its listeners, the first of which is always there: it is probed, and observed.
@@ -51,6 +53,9 @@ struct broker {
     uint16_t ports[N_KINDS];
     int64_t deadline_us;
     bool sent, ready;
+    enum { BROKEN_NOT, BROKEN_DOWN, BROKEN_PAUSED, BROKEN_RISING } broken; // by an experiment
+    bool waits;                // BROKEN_RISING: to be started, at again_us at the earliest,
+    int64_t again_us, kill_us; // once the old one is gone, which from kill_us on is not asked any more
 };
 
 static int64_t now_us(void)
@@ -163,6 +168,15 @@ static void last_lines(const struct broker *b, char *dst, size_t size)
             *p = '|';
 }
 
+static int execute(struct broker *b, struct error *err)
+{
+    if (write_config(b, err))
+        return -1;
+    char name[] = "mosquitto", flag[] = "-c", file[] = "/proc/self/fd/3";
+    char *argv[] = {name, flag, file, NULL};
+    return process_exec(&b->process, b->program, argv, b->config, b->log, LOG_MAX, err);
+}
+
 static int launch(struct broker *b, struct error *err)
 {
     b->ports_tried++;
@@ -174,11 +188,7 @@ static int launch(struct broker *b, struct error *err)
         snprintf(b->urls[i], sizeof(b->urls[i]), "%s://127.0.0.1:%u%s", kinds[i].scheme, b->ports[i],
                  kinds[i].websocket ? "/mqtt" : "");
     }
-    if (write_config(b, err))
-        return -1;
-    char name[] = "mosquitto", flag[] = "-c", file[] = "/proc/self/fd/3";
-    char *argv[] = {name, flag, file, NULL};
-    return process_exec(&b->process, b->program, argv, b->config, b->log, LOG_MAX, err);
+    return execute(b, err);
 }
 
 static int memfile(const char *name, const char *text, struct error *err)
@@ -264,20 +274,52 @@ static int probe(struct broker *b)
     return good;
 }
 
+// The old one must be gone before the ports are free. 1: it has been started, 0: not yet.
+static int start_again(struct broker *b, struct error *err)
+{
+    int64_t now = now_us();
+    if (!process_gone(&b->process)) {
+        if (now >= b->kill_us)
+            process_kill(&b->process, SIGKILL);
+        return 0;
+    }
+    if (now < b->again_us)
+        return 0;
+    b->waits = false;
+    return execute(b, err) ? -1 : 1;
+}
+
+// Its process ended before it answered: another port, or, where that is known to devices, the same one a little later.
+static int retry(struct broker *b, struct error *err)
+{
+    char log[400], how[96];
+    close_probe(b);
+    last_lines(b, log, sizeof(log));
+    bool in_use = strstr(log, "Address already in use"), rising = b->broken == BROKEN_RISING;
+    if (rising && in_use && now_us() < b->deadline_us) {
+        b->waits = true;
+        b->again_us = now_us() + AGAIN_US;
+        return 0;
+    }
+    if (rising || !in_use || b->ports_tried >= PORTS_TRIED)
+        return error_set(err, ERR_IO, "the embedded broker (%s) %s: %s", b->program,
+                         process_end_text(&b->process, how, sizeof(how)), *log ? log : "no output");
+    return launch(b, err);
+}
+
 int broker_ready(struct broker *b, struct error *err)
 {
     char log[2048];
     if (b->ready)
         return 1;
-    if (process_gone(&b->process)) {
-        close_probe(b);
-        last_lines(b, log, 400);
-        char how[96];
-        process_end_text(&b->process, how, sizeof(how));
-        if (b->ports_tried >= PORTS_TRIED || !strstr(log, "Address already in use"))
-            return error_set(err, ERR_IO, "the embedded broker (%s) %s: %s", b->program, how, *log ? log : "no output");
-        return launch(b, err);
+    if (b->broken == BROKEN_DOWN)
+        return 0;
+    if (b->waits) {
+        int rc = start_again(b, err);
+        return rc < 0 ? -1 : 0;
     }
+    if (process_gone(&b->process))
+        return retry(b, err);
     if (now_us() >= b->deadline_us) {
         last_lines(b, log, 400);
         return error_set(err, ERR_TIMEOUT, "the embedded broker (%s) did not answer within %d s: %s", b->program,
@@ -285,7 +327,42 @@ int broker_ready(struct broker *b, struct error *err)
     }
     read_log(b, log, sizeof(log));
     b->ready = strstr(log, " running") && probe(b);
+    if (b->ready)
+        b->broken = BROKEN_NOT;
     return b->ready;
+}
+
+int broker_break(struct broker *b, enum broker_action how, struct error *err)
+{
+    static const int signals[] = {[BROKER_STOP] = SIGTERM, [BROKER_KILL] = SIGKILL, [BROKER_PAUSE] = SIGSTOP};
+    if (b->broken || process_gone(&b->process))
+        return error_set(err, ERR_STATE, "the embedded broker is down or paused already");
+    process_kill(&b->process, signals[how]);
+    b->broken = how == BROKER_PAUSE ? BROKEN_PAUSED : BROKEN_DOWN;
+    b->ready = how == BROKER_PAUSE;
+    b->kill_us = now_us() + END_US;
+    return 0;
+}
+
+int broker_mend(struct broker *b, struct error *err)
+{
+    if (b->broken == BROKEN_PAUSED) {
+        process_kill(&b->process, SIGCONT);
+        b->broken = BROKEN_NOT;
+        return 0;
+    }
+    if (b->broken != BROKEN_DOWN)
+        return error_set(err, ERR_STATE, "the embedded broker is neither down nor paused");
+    b->broken = BROKEN_RISING;
+    b->waits = true;
+    b->again_us = 0;
+    b->deadline_us = now_us() + START_US;
+    return 0;
+}
+
+bool broker_broken(const struct broker *b)
+{
+    return b->broken != BROKEN_NOT;
 }
 
 struct broker *broker_start(struct error *err)
@@ -302,12 +379,16 @@ struct broker *broker_start(struct error *err)
 
 void broker_terminate(struct broker *b)
 {
-    if (b)
-        process_kill(&b->process, SIGTERM);
+    if (!b)
+        return;
+    process_kill(&b->process, SIGTERM);
+    process_kill(&b->process, SIGCONT); // a paused one would not hear it
 }
 
 bool broker_gone(struct broker *b)
 {
+    if (b)
+        b->waits = false; // it is not wanted any more
     return !b || process_gone(&b->process);
 }
 
@@ -316,7 +397,7 @@ void broker_stop(struct broker *b)
     if (!b)
         return;
     broker_terminate(b);
-    for (int64_t until = now_us() + 1000000; !broker_gone(b) && now_us() < until;)
+    for (int64_t until = now_us() + END_US; !broker_gone(b) && now_us() < until;)
         poll(NULL, 0, 2);
     process_end(&b->process, 500000);
     close_probe(b);
@@ -351,7 +432,7 @@ int broker_pid(const struct broker *b)
 
 int broker_check(struct broker *b, struct error *err)
 {
-    if (!process_gone(&b->process))
+    if (!process_gone(&b->process) || b->broken == BROKEN_DOWN || b->broken == BROKEN_RISING)
         return 0;
     char log[400], how[96];
     last_lines(b, log, sizeof(log));

@@ -3,6 +3,7 @@
 // whatever kills that (PR_SET_PDEATHSIG; it does not drop privileges, which would clear it).
 #pragma once
 #include <stdbool.h>
+#include "chaos/experiment.h"
 #include "core/error.h"
 
 struct broker;
@@ -27,5 +28,13 @@ const char *broker_url(const struct broker *b); // "mqtt://127.0.0.1:41234"
 // Of one of its listeners, by bit; NULL: it has none such.
 const char *broker_listener(const struct broker *b, unsigned bit);
 int broker_pid(const struct broker *b); // 0: ended
-// -1 and err when it has died, with the last lines of its log.
+// What an experiment does to it: it is asked to end, killed, or stopped where it is. It remembers nothing: sessions and
+// retained messages are gone with it, but not when it is paused. ERR_STATE: something is done to it already.
+int broker_break(struct broker *b, enum broker_action how, struct error *err) WARN_UNUSED_RESULT;
+// Undoes that: it goes on, or is started again on the ports it had. Ask broker_ready when it answers; -1 there: it
+// never will. ERR_STATE: nothing was done to it.
+int broker_mend(struct broker *b, struct error *err) WARN_UNUSED_RESULT;
+bool broker_broken(const struct broker *b); // down or paused on purpose, or not yet back
+
+// -1 and err when it has died, not by broker_break, with the last lines of its log.
 int broker_check(struct broker *b, struct error *err) WARN_UNUSED_RESULT;

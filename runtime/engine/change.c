@@ -6,9 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "chaos/chaos.h"
 #include "core/jsonx.h"
 #include "core/units.h"
 #include "device/change.h"
+#include "engine/experiments.h"
 #include "engine/reload.h"
 #include "engine/supervisor.h"
 
@@ -186,9 +188,41 @@ static bool replaces(const json_t *later, const json_t *earlier)
     return true;
 }
 
+// The end of an experiment: what began it needs no making up for any more.
+static bool forgets(struct changes *c, const struct pending *p)
+{
+    const char *key = is_op(p, "heal") ? "fault" : is_op(p, "return") ? "key" : NULL;
+    for (size_t i = json_array_size(c->log); key && i-- > 0;) {
+        const json_t *earlier = json_array_get(c->log, i), *value = json_object_get(earlier, key);
+        const json_t *group = json_object_get(p->change, "group");
+        if (value && json_equal(value, json_object_get(p->change, key)) &&
+            (!group || json_equal(group, json_object_get(earlier, "group"))))
+            json_array_remove(c->log, i);
+    }
+    return key != NULL;
+}
+
+// A shard in a lost one's place begins with the fault as it is now.
+static bool retunes(struct changes *c, const struct pending *p)
+{
+    bool is = is_op(p, "retune");
+    for (size_t i = 0; is && i < json_array_size(c->log); i++) {
+        const json_t *earlier = json_array_get(c->log, i), *number = json_object_get(earlier, "fault");
+        json_t *copy = number && json_equal(number, json_object_get(p->change, "fault"))
+                           ? json_copy((json_t *)(uintptr_t)earlier)
+                           : NULL;
+        if (copy) {
+            json_object_set(copy, "spec", json_object_get(p->change, "spec"));
+            json_array_set_new(c->log, i, copy);
+        }
+    }
+    return is;
+}
+
 static int keep(struct changes *c, struct pending *p, struct error *err)
 {
-    if (is_op(p, "status") || is_op(p, "restart")) // those are over when they are done
+    // Those are over when they are done.
+    if (is_op(p, "status") || is_op(p, "restart") || forgets(c, p) || retunes(c, p))
         return 0;
     for (size_t i = json_array_size(c->log); i-- > 0;)
         if (replaces(p->change, json_array_get(c->log, i)))
@@ -322,6 +356,11 @@ json_t *changes_log(struct run *run)
 
 // --- asking -------------------------------------------------------------------------------------------------------
 
+static bool is_of_experiment(const json_t *change)
+{
+    return chaos_is_op(json_string_value(json_object_get(change, "op"))) || json_object_get(change, "key");
+}
+
 static int check_group(struct run *run, const json_t *change, struct error *err)
 {
     unsigned i;
@@ -329,6 +368,8 @@ static int check_group(struct run *run, const json_t *change, struct error *err)
     const char *op = json_string_value(json_object_get(change, "op"));
     if (!op)
         return error_set(err, ERR_INVALID, "op: expected what to do");
+    if (is_of_experiment(change) && !name)
+        return 0;
     if (strcmp(op, "model") == 0 || strcmp(op, "renew") == 0)
         return error_set(err, ERR_INVALID, "op: \"%s\" is a part of \"reload\"", op);
     if (strcmp(op, "reload") == 0 && !json_object_get(change, "group"))
@@ -394,7 +435,7 @@ int run_change(struct run *run, json_t *stolen, int64_t timeout_us, run_change_f
         error_set(err, run->go_us ? ERR_CANCELLED : ERR_STATE, "the run is %s", run->go_us ? "stopping" : "not on yet");
     else if (run->virtual_run)
         error_set(err, ERR_UNSUPPORTED, "a run in virtual time cannot be changed");
-    else if (c->n_pending >= PENDING_MAX)
+    else if (c->n_pending >= PENDING_MAX && !is_of_experiment(stolen))
         error_set(err, ERR_LIMIT, "%u changes are under way", c->n_pending);
     else if (!check_group(run, stolen, err) && !check_room(run, stolen, err))
         p = calloc(1, sizeof(*p));
@@ -453,14 +494,19 @@ void changes_requested(struct run *run, const json_t *m)
     if (!r)
         return;
     *r = (struct request){run, json_incref(json_object_get(m, "id"))};
-    json_t *change = json_deep_copy(json_object_get(m, "change"));
-    if (json_get_int(m, "timeout_us", RELOAD_US, &timeout, &err))
-        json_decref(change);
-    else if (!json_is_object(change))
-        error_set(&err, ERR_INVALID, "expected a change");
-    else if (run_change(run, change, timeout, tell_test, r, &err) == 0)
-        return;
-    tell_test(r, NULL, &err);
+    const json_t *change = json_object_get(m, "change");
+    const char *op = json_string_value(json_object_get(change, "op"));
+    int rc = json_get_int(m, "timeout_us", RELOAD_US, &timeout, &err);
+    if (rc == 0 && !json_is_object(change))
+        rc = error_set(&err, ERR_INVALID, "expected a change");
+    else if (rc == 0 && experiments_is_op(op))
+        rc = experiments_request(run, change, tell_test, r, &err);
+    else if (rc == 0 && is_of_experiment(change))
+        rc = error_set(&err, ERR_INVALID, "op: \"%.40s\" is a part of \"experiment\"", op);
+    else if (rc == 0)
+        rc = run_change(run, json_deep_copy(change), timeout, tell_test, r, &err);
+    if (rc)
+        tell_test(r, NULL, &err);
 }
 
 // --- reloading by hand --------------------------------------------------------------------------------------------

@@ -50,8 +50,11 @@ static const json_t *test_status(void *arg)
 static struct observer *test_observer(void *arg, const char *url, struct error *err)
 {
     struct director *d = arg;
-    if (!url)
+    if (!url) {
+        if (plan_target_clear(d->plan, err))
+            return NULL;
         url = d->broker;
+    }
     for (unsigned i = 0; i < d->n_observers; i++)
         if (strcmp(d->observers[i].url, url) == 0)
             return d->observers[i].observer;
@@ -168,6 +171,8 @@ static void on_tick(struct timer *t, void *loop)
     loop_timer_start(d->c.loop, &d->tick, SNAPSHOT_US, on_tick);
 }
 
+static void custom_done(void *arg, uint64_t number, const char *error);
+
 static void go(struct director *d, const json_t *message)
 {
     struct error err = {0};
@@ -186,10 +191,42 @@ static void go(struct director *d, const json_t *message)
         .check = test_check,
         .done = test_done,
         .change = test_change,
+        .custom_done = custom_done,
     };
+    const struct scenario_ops *ops = d->c.start->run->ops;
     loop_timer_start(d->c.loop, &d->tick, SNAPSHOT_US, on_tick);
-    if (d->c.start->run->ops->test_start(d->c.scenario, &env, &err))
+    if ((ops->direct && ops->direct(d->c.scenario, &env, &err)) ||
+        (d->plan->has_test && ops->test_start(d->c.scenario, &env, &err)))
         test_done(d, EXIT_LUA_ERROR, err.text);
+}
+
+// --- functions of the timeline
+
+static void custom_done(void *arg, uint64_t number, const char *error)
+{
+    struct director *d = arg;
+    json_t *m = json_pack("{s:I}", "number", (json_int_t)number);
+    if (error)
+        json_object_set_new(m, "error", json_text_of(error));
+    child_send(&d->c, MSG_CUSTOM_DONE, m);
+}
+
+static void custom(struct director *d, const json_t *m)
+{
+    const struct scenario_ops *ops = d->c.start->run->ops;
+    const json_t *function = json_object_get(m, "custom");
+    uint64_t number = (uint64_t)json_integer_value(json_object_get(m, "number"));
+    struct error err = {0};
+    if (!function) {
+        if (ops->custom_stop)
+            ops->custom_stop(d->c.scenario, number);
+        return;
+    }
+    if (!ops->custom_start)
+        error_set(&err, ERR_UNSUPPORTED, "nobody runs functions of the timeline here");
+    else if (ops->custom_start(d->c.scenario, (unsigned)json_integer_value(function), number, &err) == 0)
+        return;
+    custom_done(d, number, err.text);
 }
 
 static void assigned(struct director *d, const json_t *message)
@@ -225,6 +262,8 @@ static void on_message(struct child *c, enum message_type type, const json_t *me
         answered(d, message);
     } else if (type == MSG_RELOAD) {
         reload(d, message);
+    } else if (type == MSG_CUSTOM && d->testing) {
+        custom(d, message);
     } else if (type == MSG_STOP) {
         d->told = true; // what a cancelled test says is no verdict
         c->start->heartbeat->phase = PHASE_DRAIN;

@@ -18,10 +18,12 @@ enum message_type {
     MSG_PING,       // {"n"}
     MSG_STATUS_DOWN, // to the director: {"groups":{name:{"count":..,"online":..,"running":..,"error":..,...}},
                      // "elapsed_us"}
-    MSG_CHANGE,      // {"number","at_us","op",…}: to do to running groups, see device/change.h; or {"op":"reload",
+    MSG_CHANGE,      // {"number","at_us","op",…}: to do to running groups, see device/change.h; of experiments, see
+                     // chaos/chaos.h; or {"op":"reload",
                      // "groups":[{"name", "model":{"path","text"}, "behaviour":{"path","text"}}]}
     MSG_ANSWER,      // to the director: {"id", "answer"} or {"id","error","code"}
     MSG_RELOAD,      // to the director: {"number", "group": name, absent: all}: read and check what lies on disk
+    MSG_CUSTOM,      // to the director: {"number", "custom": function}: begin; without "custom": end
     // child → supervisor
     MSG_PLAN = 32,  // director: the plan
     MSG_DIAGNOSTIC, // {"code":"IOTX…","file","line","col","message","hint","error_code"}: loading failed (several may
@@ -40,6 +42,7 @@ enum message_type {
     MSG_REQUEST,   // director: {"id", "change": see change.h, "timeout_us"}
     MSG_RELOADED,  // director: {"number", "groups": as in MSG_CHANGE, only what differs} or {"number","error","code"}
     MSG_CHANGED,   // shard: {"number", "answer": see device/change.h} or {"number","error","code"}
+    MSG_CUSTOM_DONE, // director: {"number", "error": absent: it returned}
 };
 #define MESSAGE_MAX (64u << 20)
 

@@ -7,6 +7,7 @@
 #include "engine/plan_data.h"
 #include "engine/plan_launch.h"
 #include "engine/plan_target.h"
+#include "engine/plan_timeline.h"
 
 #include <limits.h>
 #include <math.h>
@@ -376,7 +377,7 @@ static int fill_head(struct plan *p, struct error *err)
     static const char *const on_lost[] = {"restart", "fail", NULL};
     const json_t *json = p->json;
     json_t *models;
-    int64_t seed = 0;
+    int64_t seed = 0, connections;
     int policy;
     p->file = "scenario";
     if (get_text(json, "file", "scenario", &p->file, err) != 0)
@@ -386,12 +387,15 @@ static int fill_head(struct plan *p, struct error *err)
         get_range(json, "duration", 0, 0, INT64_MAX / 4, &p->duration_us, err) != 0 ||
         get_range(json, "seed", 0, INT64_MIN, INT64_MAX, &seed, err) != 0 ||
         get_range(json, "stop_timeout", DEFAULT_STOP_TIMEOUT_US, 0, INT64_MAX / 4, &p->stop_timeout_us, err) != 0 ||
+        get_range(json, "connections", 0, 0, 1000000, &connections, err) != 0 ||
         get_choice(json, "on_shard_lost", on_lost, 0, &policy, err) != 0 ||
         json_get_bool(json, "has_test", false, &p->has_test, err) != 0 ||
         get_container(json, "models", JSON_OBJECT, &models, err) != 0)
         return error_prefix(err, "%s", p->file);
+    p->names_broker = json_is_string(json_object_get(json, "broker"));
     p->has_seed = json_is_number(json_object_get(json, "seed"));
     p->seed = (uint64_t)seed;
+    p->connections = (unsigned)connections;
     p->restart_lost_shard = policy == 0;
     if (!p->name || !*p->name)
         return error_set(err, ERR_INVALID, "%s: name: expected the scenario's name", p->file);
@@ -404,8 +408,10 @@ static int fill(struct plan *p, struct error *err)
 {
     if (!json_is_object(p->json))
         return error_set(err, ERR_INVALID, "plan: expected a JSON object");
-    if (fill_head(p, err) != 0 || fill_groups(p, err) != 0 || fill_thresholds(p, err) != 0)
+    if (fill_head(p, err) != 0 || fill_groups(p, err) != 0 || fill_thresholds(p, err) != 0 ||
+        plan_parse_timeline(p, err) != 0)
         return -1;
+    p->directs |= p->has_test;
     if (p->duration_us == 0 && !p->has_test)
         return error_set(
             err, ERR_INVALID,
@@ -422,6 +428,7 @@ static void release(struct plan *p)
     free(p->models);
     plan_release_data(p);
     plan_release_launch(p);
+    plan_release_timeline(p);
     free(p->thresholds);
     free(p->groups);
     json_decref(p->json);
@@ -570,6 +577,11 @@ static bool is_kept(const struct plan_overrides *o, const char *name)
     return o->n_only == 0;
 }
 
+static bool keeps(const void *overrides, const char *name)
+{
+    return is_kept(overrides, name);
+}
+
 static int apply_only(const struct plan *p, json_t *json, const struct plan_overrides *o, struct error *err)
 {
     char valid[200];
@@ -584,6 +596,7 @@ static int apply_only(const struct plan *p, json_t *json, const struct plan_over
     for (size_t i = json_array_size(groups); i-- > 0;)
         if (!is_kept(o, p->groups[i].config.name))
             json_array_remove(groups, i);
+    plan_only_timeline(p, json, keeps, o);
     // A threshold on a group that does not run could only report "no data".
     json_t *thresholds = json_object_get(json, "thresholds");
     for (size_t i = p->n_thresholds; i-- > 0;) {

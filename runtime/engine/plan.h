@@ -5,9 +5,11 @@
 // JSON of a plan (durations in integer microseconds, keys snake_case; the script room has validated types and unknown
 // keys with file:line; plan_parse still checks everything it uses):
 //   { "name": str, "file": path, "sha256": hex, "duration": us | null,
-//     "broker": url | "embedded": of groups that name none of their own and whose model speaks mqtt (or have none),
+//     "broker": url | "embedded" | null (embedded): of groups that name none of their own and whose model speaks mqtt
+//     (or have none),
 //     "http", "coap": url | "embedded" | null: the same for models of these protocols (null: embedded),
 //     "adapter": {adapter options of groups that speak mqtt}, "http_adapter", "coap_adapter": {the same for these},
+//     "connections": number of those that the file makes and no group has for its own (behaviours may open them),
 //     "embedded": [ schemes ] of all URLs with the host `embedded` in the scenario, side connections included (mqtt
 //     mqtts ws wss http https coap coaps coap+tcp coaps+tcp); those of groups and of the three above may be left out,
 //     "seed": int | null, "stop_timeout": us, "on_shard_lost": "restart" | "fail", "has_test": bool,
@@ -26,6 +28,7 @@
 //                   "data": {"path", "rows": int, "format", "delimiter", "header": bool | null, "numbers": bool} | null
 //                   } ],
 //     "models": { path: {"text": the JSON text, merged, "id", "version", "credential": passwordRef | null} },
+//     "timeline": [ experiments as in chaos/experiment.h ],
 //     "thresholds": [ { "metric": selector, "expr": "p95 < 200ms", "abort": bool, "delay_abort": us, "no_data":
 //     "fail"|"pass", "line": int } ] }
 //
@@ -37,6 +40,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include "core/error.h"
+#include "chaos/experiment.h"
 #include "device/device.h"
 #include "engine/secrets.h"
 #include "engine/threshold.h"
@@ -62,8 +66,10 @@ struct plan {
     const char *name, *file, *sha256;
     int64_t duration_us;     // 0: until the test ends
     const char *broker;      // URL or "embedded"
+    bool names_broker;       // the scenario, or the command line, says so
     const char *http, *coap; // the same for models of these protocols; NULL: embedded, or the model's own
     unsigned embedded;       // "embedded": a mask of plan_target.h
+    unsigned connections;    // "connections": what behaviours may open beside their devices' own
     bool has_seed;
     uint64_t seed;
     int64_t stop_timeout_us; // drain, default 30 s
@@ -73,6 +79,9 @@ struct plan {
     struct plan_group *groups;
     unsigned n_thresholds;
     struct threshold *thresholds;
+    unsigned n_experiments;
+    struct experiment *experiments; // of the timeline
+    bool directs;                   // the director is needed while the run is on: a test, functions of the timeline
     unsigned n_models;
     struct model **models;
     struct datasets *datasets;  // of groups' data and models' replays, once plan_load_models was called
@@ -85,8 +94,11 @@ struct plan {
 struct plan *plan_parse(json_t *json, struct error *err);
 void plan_delete(struct plan *plan);
 uint64_t plan_devices(const struct plan *plan);
-// The target of the run: the broker's URL or "embedded"; where nobody speaks to it, the first group's URL.
+// The target of the run, where its test looks: the scenario's broker or "embedded"; where nobody speaks to that, the
+// broker of the groups; without one, the first group's URL.
 const char *plan_target(const struct plan *plan);
+// A test that names no broker would have to guess which of several it looks at: ERR_INVALID, says between which.
+int plan_target_clear(const struct plan *plan, struct error *err) WARN_UNUSED_RESULT;
 // What the run must start for it: a mask of plan_target.h, 0: nothing.
 unsigned plan_embedded(const struct plan *plan);
 // What is said to shards: where embedded targets listen. urls: stolen. ca: PEM text, NULL: none of them speaks TLS. The

@@ -298,7 +298,7 @@ static bool speaks_mqtt(const struct plan_group *g)
     return strcmp(url_protocol(g->config.url, other, sizeof(other)), "mqtt") == 0;
 }
 
-// Whether somebody speaks to the scenario's own broker: groups, or a test, which may observe it.
+// Whether somebody speaks to the scenario's own broker: groups, or a test that observes the one the scenario names.
 static bool uses_broker(const struct plan *p)
 {
     bool any_mqtt = false;
@@ -308,7 +308,7 @@ static bool uses_broker(const struct plan *p)
         if (speaks_mqtt(g) && !g->own_url && !g->model_url)
             return true;
     }
-    return p->has_test && any_mqtt;
+    return p->directs && any_mqtt && p->names_broker;
 }
 
 unsigned plan_embedded(const struct plan *p)
@@ -321,9 +321,53 @@ unsigned plan_embedded(const struct plan *p)
     return mask;
 }
 
+// Of the run's own broker, also where the plan says where it listens: all of its listeners are one broker.
+static bool is_own_broker(const struct plan *p, const char *url)
+{
+    const json_t *urls = json_object_get(p->json, "embedded_urls");
+    for (unsigned i = 0; target_schemes[i]; i++) {
+        const char *at = json_string_value(json_object_get(urls, target_schemes[i]));
+        if (at && TARGET_BROKER & 1u << i && strncmp(url, at, strlen(at)) == 0)
+            return true;
+    }
+    return (url_embedded(url, NULL) & TARGET_BROKER) != 0;
+}
+
+static bool same_broker(const struct plan *p, const char *a, const char *b)
+{
+    return strcmp(a, b) == 0 || (is_own_broker(p, a) && is_own_broker(p, b));
+}
+
+// The first two different brokers that groups name: how many there are, at most 2.
+static unsigned groups_brokers(const struct plan *p, const char *found[2])
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < p->n_groups && n < 2; i++)
+        if (speaks_mqtt(&p->groups[i]) && (n == 0 || !same_broker(p, found[0], p->groups[i].config.url)))
+            found[n++] = p->groups[i].config.url;
+    return n;
+}
+
 const char *plan_target(const struct plan *p)
 {
-    return uses_broker(p) ? p->broker : p->groups[0].config.url;
+    const char *found[2];
+    if (uses_broker(p))
+        return p->broker;
+    if (p->directs && groups_brokers(p, found))
+        return found[0];
+    return p->directs && p->embedded & TARGET_BROKER ? p->broker : p->groups[0].config.url;
+}
+
+int plan_target_clear(const struct plan *p, struct error *err)
+{
+    const char *found[2];
+    char a[160], b[160];
+    if (uses_broker(p) || groups_brokers(p, found) < 2)
+        return 0;
+    return error_set(err, ERR_INVALID,
+                     "the groups speak to several brokers (%s, %s …): say with `broker` which one is meant, here or in "
+                     "iotix.scenario",
+                     url_redact(found[0], a, sizeof(a)), url_redact(found[1], b, sizeof(b)));
 }
 
 int plan_resolve(struct plan *p, json_t *urls, const char *ca, struct error *err)

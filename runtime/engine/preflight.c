@@ -17,6 +17,7 @@
 #define SHARD_DEVICES 12000 // the longest collector pause grows with the coroutines of one Lua state
 #define SPARE_FDS 64        // epoll, channel, log, resolver, plugins …
 #define SPARE_PORTS 64
+#define FURTHER_MAX 16u
 #define DEVICE_USER_BYTES 2048u
 #define DEVICE_BYTES (DEVICE_USER_BYTES + 4800u)
 #define VIRTUAL_BYTES 700u   // a device of a model alone, in virtual time
@@ -144,16 +145,30 @@ static unsigned sockets_of(const struct plan *plan, const struct plan_group *g)
     return plan_group_serves(plan, g) ? 2 : 1;
 }
 
-static uint64_t largest_shard(const struct plan *plan, unsigned partition, unsigned partitions, unsigned shards)
+// What a device's behaviour may open beside its own connection: SIDES_MAX of the script room at most.
+static unsigned further_of(const struct plan *plan, const struct plan_group *g)
+{
+    return !g->config.behaviour ? 0 : plan->connections < FURTHER_MAX ? plan->connections : FURTHER_MAX;
+}
+
+// *further: those of them that are not the devices' own.
+static uint64_t largest_shard(const struct plan *plan, unsigned partition, unsigned partitions, unsigned shards,
+                              uint64_t *further)
 {
     uint64_t worst = 0;
+    *further = 0;
     for (unsigned s = 0; s < shards; s++) {
-        uint64_t n = 0;
+        uint64_t n = 0, more = 0;
         struct ownership o = {partition, partitions, s, shards};
-        for (unsigned i = 0; i < plan->n_groups; i++)
-            n += ownership_count(&o, plan->groups[i].config.count) * sockets_of(plan, &plan->groups[i]);
-        if (n > worst)
-            worst = n;
+        for (unsigned i = 0; i < plan->n_groups; i++) {
+            uint64_t count = ownership_count(&o, plan->groups[i].config.count);
+            n += count * sockets_of(plan, &plan->groups[i]);
+            more += count * further_of(plan, &plan->groups[i]);
+        }
+        if (n + more > worst) {
+            worst = n + more;
+            *further = more;
+        }
     }
     return worst;
 }
@@ -174,7 +189,7 @@ static int check_descriptors(const struct preflight *p, bool embedded, struct er
     char need[32], limit[32], devices[32];
     count_format(p->fds_limit, limit, sizeof(limit));
     count_format(p->devices, devices, sizeof(devices));
-    if (p->fds_needed > p->fds_limit) {
+    if (p->fds_needed - p->fds_further > p->fds_limit) {
         count_format(p->fds_needed, need, sizeof(need));
         unsigned fit = choose_shards(p);
         return error_set(
@@ -233,7 +248,7 @@ static int begin(const struct plan *plan, unsigned shards_wanted, unsigned parti
     for (unsigned i = 0; i < plan->n_groups; i++) {
         uint64_t n = ownership_count(all, plan->groups[i].config.count);
         out->devices += n;
-        out->sockets += n * sockets_of(plan, &plan->groups[i]);
+        out->sockets += n * (sockets_of(plan, &plan->groups[i]) + further_of(plan, &plan->groups[i]));
     }
     return 0;
 }
@@ -265,7 +280,7 @@ int preflight_check(const struct plan *plan, unsigned shards_wanted, unsigned pa
     if (begin(plan, shards_wanted, partition, partitions, &all, out, err))
         return -1;
     out->shards = shards_wanted ? shards_wanted : choose_shards(out);
-    out->fds_needed = largest_shard(plan, all.partition, all.partitions, out->shards) + SPARE_FDS;
+    out->fds_needed = largest_shard(plan, all.partition, all.partitions, out->shards, &out->fds_further) + SPARE_FDS;
     out->ports_needed = busiest_path(plan, &all);
     out->ports_available = ephemeral_ports();
     for (unsigned i = 0; i < plan->n_groups; i++)
@@ -273,6 +288,19 @@ int preflight_check(const struct plan *plan, unsigned shards_wanted, unsigned pa
     out->memory_needed += out->devices * (embedded_broker ? BROKER_BYTES : 0) + (uint64_t)out->shards * SHARD_BYTES;
     out->memory_available = available_memory();
     return check_descriptors(out, embedded_broker, err) || check_rest(out, err) ? -1 : 0;
+}
+
+const char *preflight_warning(const struct preflight *p, char *text, size_t size)
+{
+    char need[32], limit[32];
+    if (p->fds_needed <= p->fds_limit)
+        return NULL;
+    snprintf(text, size,
+             "behaviours that open all their connections need %s descriptors in one process, the limit is %s: connects "
+             "will fail; use --shards %u or raise it with ulimit -n %llu",
+             count_format(p->fds_needed, need, sizeof(need)), count_format(p->fds_limit, limit, sizeof(limit)),
+             choose_shards(p), (unsigned long long)p->fds_needed);
+    return text;
 }
 
 json_t *preflight_json(const struct preflight *p)

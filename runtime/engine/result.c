@@ -379,6 +379,58 @@ static json_t *metrics_json(const struct metrics *m)
     return whole(list.array, list.rc);
 }
 
+// --- experiments
+
+static json_t *seconds_or_null(const json_t *o, const char *key)
+{
+    const json_t *us = json_object_get(o, key);
+    return json_is_integer(us) ? seconds(json_integer_value(us)) : json_null();
+}
+
+static json_t *window_json(const json_t *w)
+{
+    json_t *o = json_object();
+    int rc = o ? put(o, "fromS", seconds_or_null(w, "began_us")) | put(o, "toS", seconds_or_null(w, "ended_us")) |
+                     put(o, "affected", json_incref(json_object_get(w, "affected")))
+               : -1;
+    return whole(o, rc);
+}
+
+static json_t *experiment_json(const json_t *mark)
+{
+    static const char *const same[] = {"number", "name", "kind", "what", "groups", "state", "runs", "affected"};
+    json_t *o = json_object(), *windows = json_array(), *window, *error = json_object_get(mark, "error");
+    int rc = o && windows ? 0 : -1;
+    size_t i;
+    for (i = 0; i < sizeof(same) / sizeof(same[0]) && rc == 0; i++)
+        rc = put(o, same[i], json_incref(json_object_get(mark, same[i])));
+    json_array_foreach(json_object_get(mark, "windows"), i, window)
+    {
+        if (rc == 0)
+            rc = add(windows, window_json(window));
+    }
+    if (rc != 0) {
+        json_decref(windows);
+        return whole(o, -1);
+    }
+    rc = put(o, "error", error ? json_incref(error) : json_null()) | put(o, "windows", windows) |
+         put(o, "windowsOmitted", json_incref(json_object_get(mark, "omitted")));
+    return whole(o, rc);
+}
+
+static json_t *chaos_json(const struct run_result *r)
+{
+    json_t *list = json_array(), *mark;
+    int rc = list ? 0 : -1;
+    size_t i;
+    json_array_foreach(r->experiments, i, mark)
+    {
+        if (rc == 0)
+            rc = add(list, experiment_json(mark));
+    }
+    return whole(list, rc);
+}
+
 // --- errors, generator, diagnostics
 
 static json_t *errors_json(const struct run_result *r)
@@ -437,8 +489,8 @@ json_t *run_result_json(const struct run_result *r, struct error *err)
                      put(o, "thresholds", thresholds_json(r)) | put(o, "checks", checks_json(r)) |
                      put(o, "totals", totals_json(&r->totals, r->measured_us)) | put(o, "groups", groups_json(r)) |
                      put(o, "latency", latency_json(r->metrics)) | put(o, "metrics", metrics_json(r->metrics)) |
-                     put(o, "errors", errors_json(r)) | put(o, "generator", generator_json(r)) |
-                     put(o, "diagnostics", diagnostics_json(r))
+                     put(o, "chaos", chaos_json(r)) | put(o, "errors", errors_json(r)) |
+                     put(o, "generator", generator_json(r)) | put(o, "diagnostics", diagnostics_json(r))
                : -1;
     o = whole(o, rc);
     if (!o)
@@ -452,6 +504,7 @@ void run_result_destroy(struct run_result *r)
         return;
     plan_delete(r->plan);
     metrics_delete(r->metrics);
+    json_decref(r->experiments);
     free(r->groups);
     free(r->thresholds);
     free(r->checks);

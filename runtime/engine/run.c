@@ -95,6 +95,7 @@ void run_stop(struct run *run)
         !run->result->interrupted && !run->result->n_reasons)
         finding_unfinished(run);
     run_enter(run, RUN_STOPPING);
+    experiments_stop(run);
     changes_stop(run);
     each_slot(run, run->go_us ? stop_slot : kill_slot);
 }
@@ -165,18 +166,21 @@ static void all_ready(struct run *run)
     for (unsigned i = 0; i < run->n_shards; i++)
         if (run->shards[i].state != SLOT_READY)
             return;
-    if (run->plan->has_test && run->director.state != SLOT_READY)
+    if (run->plan->directs && run->director.state != SLOT_READY)
         return;
     run->go_us = loop_fresh_us(run->loop);
     run->result->started_wall_us = loop_wall_us(run->loop);
     each_slot(run, tell_go);
     run_enter(run, RUN_RAMP);
+    experiments_go(run);
 }
 
 static void slot_ready(struct run *run, struct slot *slot)
 {
     slot->state = SLOT_READY;
-    if (run->go_us && run->phase < RUN_STOPPING)
+    if (run->config->check_only)
+        run_stop(run);
+    else if (run->go_us && run->phase < RUN_STOPPING)
         tell_go(run, slot);
     else if (run->phase == RUN_STARTING && run->n_shards)
         all_ready(run);
@@ -231,8 +235,11 @@ void run_message(struct run *run, struct slot *slot, enum message_type type, con
         changes_reloaded(run, m);
     } else if (type == MSG_CHANGED && !slot->director) {
         changes_answered(run, slot, m);
+    } else if (type == MSG_CUSTOM_DONE && slot->director) {
+        experiments_custom_done(run, m);
     } else if (type == MSG_DONE) {
         slot->state = SLOT_DONE;
+        experiments_done(run, json_object_get(json_object_get(m, "captured"), "experiments"));
         if (run->virtual_run && run->go_us && !slot->director)
             virtual_done(run, slot, json_object_get(m, "captured"));
         json_int_t left = json_integer_value(json_object_get(m, "undelivered"));
@@ -248,6 +255,7 @@ static void director_lost(struct run *run, struct slot *slot, const char *name)
 {
     if (run->go_us)
         log_write(run->log, LOG_ERROR, NULL, "%s %s", name, slot->why);
+    experiments_director_lost(run);
     if (run->plan && (run->test_done || !run->plan->has_test))
         return;
     if (run->phase >= RUN_STOPPING && (!run->plan || slot->killed))
@@ -353,6 +361,7 @@ static void watch(struct timer *t, void *loop)
     loop_timer_start(run->loop, t, run->targets_pending ? WATCH_US / 5 : WATCH_US, watch);
     look_at_slots(run);
     look_at_targets(run);
+    experiments_look(run);
     if (run->phase == RUN_STOPPING)
         watch_end(run);
     else if (run->go_us && run->plan->duration_us && !run->virtual_run && run_elapsed(run) >= run->plan->duration_us)
@@ -380,7 +389,7 @@ static void status_due(struct timer *t, void *loop)
     tally_view(run);
     if (run->phase == RUN_RAMP)
         watch_ramp(run);
-    if (run->go_us && run->plan->has_test && run->director.state == SLOT_GOING)
+    if (run->go_us && run->plan->directs && run->director.state == SLOT_GOING)
         slot_send(&run->director, MSG_STATUS_DOWN, tally_down(run));
 }
 
@@ -438,7 +447,8 @@ static int create(struct run *run, const struct run_config *config, struct run_r
         return -1;
     run->signals = signals_new(run);
     run->changes = changes_new(run);
-    if (!run->folded || !run->merged || !run->signals || !run->changes)
+    run->experiments = experiments_new(run);
+    if (!run->folded || !run->merged || !run->signals || !run->changes || !run->experiments)
         return error_set(err, ERR_NO_MEMORY, "no memory for a run");
     sha256_hex(config->scenario_text, config->scenario_text_len, run->sha256);
     make_id(run);
@@ -454,6 +464,7 @@ static int create(struct run *run, const struct run_config *config, struct run_r
 static void destroy(struct run *run)
 {
     struct slot *slot;
+    experiments_delete(run->experiments); // whoever waits for one is told, through the slots
     for (unsigned i = 0; run->loop && (slot = run_slot(run, i)); i++)
         slot_free(slot);
     targets_stop(run->targets);

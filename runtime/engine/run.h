@@ -92,6 +92,7 @@ struct run_result {
     unsigned n_groups;
     struct run_group_status *groups;
     struct metrics *metrics;
+    json_t *experiments; // experiments_marks; NULL: there were none
     unsigned n_thresholds;
     struct threshold_result *thresholds;
     unsigned n_checks;

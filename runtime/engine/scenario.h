@@ -63,6 +63,9 @@ struct test_env {
     // Asks for a change of the run, {"op", "group", …}: see engine/change.h. Steals it. fn is called once, never inside
     // the call.
     void (*change)(void *arg, json_t *stolen, int64_t timeout_us, test_change_fn *fn, void *fn_arg);
+    // The function of an experiment that custom_start began has returned (error NULL) or raised. Once for each; not for
+    // one that custom_stop ended.
+    void (*custom_done)(void *arg, uint64_t number, const char *error);
 };
 
 struct scenario_ops {
@@ -80,6 +83,14 @@ struct scenario_ops {
     int (*attach)(struct scenario *s, struct fleet *fleet, const json_t *plan, struct error *err);
     // Director: starts the test function in its own task; the outcome comes through env->done (never inside the call).
     int (*test_start)(struct scenario *s, const struct test_env *env, struct error *err);
+    // Director, all three may be NULL: experiments of the timeline that are functions ("custom"). direct: what they may
+    // ask of the engine, at GO and before test_start, also where there is no test; copied. custom_start: the function
+    // of that number ("custom" of the plan's JSON) starts in a task of its own for experiment `number`;
+    // env->custom_done tells its end, never inside the call. custom_stop: its window is over: the task is cancelled, if
+    // it still runs.
+    int (*direct)(struct scenario *s, const struct test_env *env, struct error *err);
+    int (*custom_start)(struct scenario *s, unsigned function, uint64_t number, struct error *err);
+    void (*custom_stop)(struct scenario *s, uint64_t number);
     // Director: reads the models and behaviour files of a group (NULL: of all) again and checks them. [{"name",
     // "model":{"path","text"}, "behaviour":{"path","text"}}] of what is another text than before; owned by the caller.
     // NULL: something is wrong with one: diagnostics are told, err is the first of them. May be NULL.
@@ -92,6 +103,9 @@ struct scenario_ops {
     // Shard, both may be NULL. Whether no connection that a behaviour opened beside its device's own is still being
     // closed; and their end, with all that uses the links: before the fleet and the links are deleted.
     bool (*idle)(const struct scenario *s);
+    // Shard, may be NULL: messages of those connections that wait for their acknowledgement; *lost: how many were given
+    // up with their connection so far.
+    uint64_t (*pending)(const struct scenario *s, uint64_t *lost);
     void (*detach)(struct scenario *s);
     void (*close)(struct scenario *s);
 };

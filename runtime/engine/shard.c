@@ -7,7 +7,10 @@
 
 #include "adapter/plugin.h"
 #include "adapter/virtual/virtual.h"
+#include "chaos/chaos.h"
+#include "chaos/timeline.h"
 #include "core/jsonx.h"
+#include "device/impair.h"
 #include "engine/apply.h"
 #include "engine/capture.h"
 #include "engine/child.h"
@@ -32,6 +35,9 @@ struct culprit {
 struct shard {
     struct child c;
     struct link_env *links;
+    struct path_env *paths; // NULL: virtual time
+    struct chaos *chaos;
+    struct timeline *timeline; // virtual time
     struct resolver *resolver;
     struct proxy_source *proxies;
     struct adapter_registry *adapters; // built in, of plugins and of the scenario
@@ -45,6 +51,7 @@ struct shard {
     int64_t start_us;    // loop time that is 0 of the run
     int64_t drain_until_us;
     uint64_t undelivered;
+    uint64_t lost_before; // by further connections of behaviours, before the stop
     int64_t longest_turn_us;
     struct metric *loop_turn;
     struct buf last_status;
@@ -219,6 +226,29 @@ static int find_adapters(struct shard *s, struct error *err)
     return 0;
 }
 
+// Whose network is to be impaired must have one; only here are the models known, and the adapters.
+static int check_experiment(const struct shard *s, const struct experiment *e, struct error *err)
+{
+    for (unsigned i = 0; i < fleet_group_count(s->fleet) && e->n_groups && experiment_on_network(e); i++) {
+        const struct group *g = fleet_group(s->fleet, i);
+        if (experiment_about(e, g->config.name) && group_check_network(g, err))
+            return e->line > 0 ? error_prefix(err, "%s:%d: experiment \"%.100s\"", s->plan->file, e->line, e->name)
+                               : error_prefix(err, "%s: experiment \"%.100s\"", s->plan->file, e->name);
+    }
+    return 0;
+}
+
+static int make_timeline(struct shard *s, struct error *err)
+{
+    chaos_attach(s->chaos, s->fleet);
+    for (unsigned i = 0; i < s->plan->n_experiments; i++)
+        if (check_experiment(s, &s->plan->experiments[i], err))
+            return -1;
+    if (s->capture)
+        s->timeline = timeline_new(s->chaos, s->fleet, s->plan->experiments, s->plan->n_experiments, s->c.log, err);
+    return s->capture && !s->timeline ? -1 : 0;
+}
+
 static int make_fleet(struct shard *s, const json_t *assign, struct error *err)
 {
     int64_t seed, partition, partitions, shard, shards;
@@ -249,6 +279,10 @@ static int make_fleet(struct shard *s, const json_t *assign, struct error *err)
         .on_device_error_arg = s,
         .on_conn_error = on_conn_error,
         .model_env = &s->plan->model_env,
+        .paths = s->paths,
+        .on_made = chaos_device_made,
+        .on_gone = chaos_device_gone,
+        .on_made_arg = s->chaos,
         .resumed = json_is_true(json_object_get(assign, "resumed")),
     };
     if (s->capture) {
@@ -267,7 +301,16 @@ static int make_fleet(struct shard *s, const json_t *assign, struct error *err)
         if (!fleet_add_group(s->fleet, &g->config, err))
             return -1; // it says which group
     }
-    return s->fleet ? s->c.start->run->ops->attach(s->c.scenario, s->fleet, s->plan->json, err) : -1;
+    return s->fleet && make_timeline(s, err) == 0
+               ? s->c.start->run->ops->attach(s->c.scenario, s->fleet, s->plan->json, err)
+               : -1;
+}
+
+static int make_chaos(struct shard *s, struct error *err)
+{
+    const struct chaos_config config = {.loop = s->c.loop, .paths = s->paths, .metrics = s->c.metrics};
+    s->chaos = chaos_new(&config, err);
+    return s->chaos ? 0 : -1;
 }
 
 static int make_parts(struct shard *s, struct error *err)
@@ -277,12 +320,13 @@ static int make_parts(struct shard *s, struct error *err)
     if (capture) {
         s->capture = capture_new(capture, s->c.loop, err);
         s->loop_turn = s->capture ? metrics_series(m, "loop_turn", METRIC_TREND, UNIT_TIME_US, NULL, err) : NULL;
-        return s->loop_turn ? 0 : -1;
+        return s->loop_turn ? make_chaos(s, err) : -1;
     }
     s->links = link_env_new(s->c.loop, &(struct link_env_config){0}, err);
     s->resolver = s->links ? resolver_new(s->c.loop, err) : NULL;
-    s->loop_turn = s->resolver ? metrics_series(m, "loop_turn", METRIC_TREND, UNIT_TIME_US, NULL, err) : NULL;
-    return s->loop_turn ? 0 : -1;
+    s->paths = s->resolver ? path_env_new(s->c.loop, err) : NULL;
+    s->loop_turn = s->paths ? metrics_series(m, "loop_turn", METRIC_TREND, UNIT_TIME_US, NULL, err) : NULL;
+    return s->loop_turn ? make_chaos(s, err) : -1;
 }
 
 static void assigned(struct shard *s, const json_t *assign)
@@ -357,6 +401,7 @@ static void measure(struct shard *s)
     if (stats.longest_turn_us > s->longest_turn_us)
         s->longest_turn_us = stats.longest_turn_us;
     fleet_report(s->fleet);
+    chaos_report(s->chaos);
 }
 
 static void report(struct shard *s)
@@ -456,11 +501,21 @@ static void go(struct shard *s, const json_t *message)
     s->start_us = loop_now_us(s->c.loop) - elapsed;
     loop_stats_reset(s->c.loop); // instantiating the devices was no turn of the run
     fleet_start(s->fleet, s->start_us);
-    apply_log(&s->c, s->fleet, json_object_get(message, "changes"));
+    apply_log(&s->c, s->fleet, s->chaos, json_object_get(message, "changes"));
+    if (s->timeline)
+        timeline_start(s->timeline);
     if (s->capture)
         go_virtual(s);
     else
         on_tick(&s->tick, s->c.loop);
+}
+
+// Of the connections that behaviours opened; *lost: given up so far.
+static uint64_t further_pending(const struct shard *s, uint64_t *lost)
+{
+    const struct scenario_ops *scenario = s->c.start->run->ops;
+    *lost = 0;
+    return scenario->pending ? scenario->pending(s->c.scenario, lost) : 0;
 }
 
 static uint64_t pending(const struct fleet *fleet)
@@ -475,6 +530,13 @@ static uint64_t pending(const struct fleet *fleet)
     return n;
 }
 
+static json_t *captured(const struct shard *s)
+{
+    json_t *report = capture_report(s->capture);
+    json_object_set_new(report, "experiments", timeline_affected(s->timeline));
+    return report;
+}
+
 static void on_drain(struct timer *t, void *loop)
 {
     (void)loop;
@@ -482,16 +544,18 @@ static void on_drain(struct timer *t, void *loop)
     int64_t now = loop_now_us(s->c.loop);
     const struct scenario_ops *scenario = s->c.start->run->ops;
     bool idle = fleet_idle(s->fleet) && (!scenario->idle || scenario->idle(s->c.scenario));
+    uint64_t lost, further = further_pending(s, &lost);
     if (!idle && now < s->drain_until_us)
-        s->undelivered = pending(s->fleet); // at the deadline the fleet lets go of what is left
+        s->undelivered = pending(s->fleet) + further; // at the deadline the fleet lets go of what is left
     if (!idle && now < s->drain_until_us + DRAIN_LATE_US) {
         loop_timer_start(s->c.loop, &s->drain, DRAIN_LOOK_US, on_drain);
         return;
     }
     report(s);
     s->done = true;
-    child_done(&s->c, idle && now < s->drain_until_us ? 0 : (int64_t)s->undelivered,
-               s->capture ? capture_report(s->capture) : NULL);
+    if (idle && now < s->drain_until_us)
+        s->undelivered = 0;
+    child_done(&s->c, (int64_t)(s->undelivered + lost - s->lost_before), s->capture ? captured(s) : NULL);
 }
 
 static void begin_stop(struct shard *s, int64_t deadline_us)
@@ -505,9 +569,12 @@ static void begin_stop(struct shard *s, int64_t deadline_us)
         child_done(&s->c, 0, NULL);
         return;
     }
+    timeline_stop(s->timeline);
+    chaos_end(s->chaos); // what is still to be said goes out by a whole network
     if (s->capture)
         capture_end(s->capture);
     s->drain_until_us = loop_now_us(s->c.loop) + deadline_us;
+    (void)further_pending(s, &s->lost_before);
     fleet_stop(s->fleet, s->drain_until_us);
     s->c.start->run->ops->stop(s->c.scenario);
     loop_timer_start(s->c.loop, &s->drain, 0, on_drain);
@@ -532,7 +599,7 @@ static void on_message(struct child *c, enum message_type type, const json_t *me
     else if (type == MSG_STOP)
         stop(s, message);
     else if (type == MSG_CHANGE)
-        apply_change(c, s->fleet, message);
+        apply_change(c, s->fleet, s->chaos, message);
 }
 
 int shard_main(void *child_start, int channel)
@@ -554,11 +621,14 @@ int shard_main(void *child_start, int channel)
         ev_timer_stop(loop_ev(s->c.loop), &s->beat);
     if (s->c.scenario && s->c.start->run->ops->detach)
         s->c.start->run->ops->detach(s->c.scenario);
+    timeline_delete(s->timeline);
+    chaos_delete(s->chaos);
     fleet_delete(s->fleet);
     adapter_registry_delete(s->adapters);
     proxy_source_delete(s->proxies);
     plan_delete(s->plan);
     resolver_delete(s->resolver);
+    path_env_delete(s->paths);
     link_env_delete(s->links);
     capture_delete(s->capture);
     buf_destroy(&s->last_status);

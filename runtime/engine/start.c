@@ -1,12 +1,14 @@
 // The start of a run: from what the scenario declares, overrides and preflight to shards that make their devices.
 #include "engine/supervisor.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 
 #include "engine/plan_target.h"
+#include "engine/plan_timeline.h"
 #include "engine/virtual.h"
 #include "link/url.h"
 
@@ -75,15 +77,16 @@ json_t *start_assignment(struct run *run, unsigned shard)
 {
     unsigned partitions = run->config->partitions ? run->config->partitions : 1;
     unsigned partition = run->config->partition ? run->config->partition - 1 : 0;
+    bool check = run->config->check_only; // then it is the last of so many that it owns no device
     return json_pack("{s:O, s:I, s:s, s:i, s:i, s:i, s:i, s:b, s:o}", "plan", run->plan->json, "seed",
                      (json_int_t)run->result->seed, "broker", run->url, "partition", (int)partition, "partitions",
-                     (int)partitions, "shard", (int)shard, "shards", (int)run->n_shards, "resumed", run->go_us != 0,
-                     "quarantine", watch_quarantine(run));
+                     (int)partitions, "shard", check ? INT_MAX - 1 : (int)shard, "shards",
+                     check ? INT_MAX : (int)run->n_shards, "resumed", run->go_us != 0, "quarantine",
+                     watch_quarantine(run));
 }
 
-static int start_shards(struct run *run, struct error *err)
+static int start_shards(struct run *run, unsigned n, struct error *err)
 {
-    unsigned n = run->result->preflight.shards;
     run->shards = calloc(n, sizeof(*run->shards));
     if (!run->shards)
         return error_set(err, ERR_NO_MEMORY, "no memory for %u shards", n);
@@ -115,13 +118,13 @@ static void targets_known(struct run *run, const char *url, const char *shown)
         show_url(run, shown);
     if (run->config->on_header)
         run->config->on_header(run->config->view_arg, run->plan, &run->result->preflight, run->result);
-    if (run->plan->has_test)
+    if (run->plan->directs)
         slot_send(&run->director, MSG_ASSIGN, start_assignment(run, 0));
     if (run->virtual_run && virtual_open(run, run->result->preflight.shards, &err)) {
         run_reason(run, EXIT_OUTPUT, "%.250s", err.text);
         log_write(run->log, LOG_ERROR, NULL, "%s", err.text);
         run_stop(run);
-    } else if (start_shards(run, &err)) {
+    } else if (start_shards(run, run->result->preflight.shards, &err)) {
         run_fail_machine(run, &err);
     }
 }
@@ -155,6 +158,16 @@ static bool is_streaming(const struct run_config *c)
     return false;
 }
 
+// What only a shard finds out, options of adapters and credentials above all, is asked of one that owns no device.
+static void check_in_shard(struct run *run)
+{
+    struct error err;
+    run->url = plan_target(run->plan);
+    run_enter(run, RUN_STARTING);
+    if (start_shards(run, 1, &err))
+        run_fail_machine(run, &err);
+}
+
 static void prepare(struct run *run)
 {
     struct error err;
@@ -172,11 +185,17 @@ static void prepare(struct run *run)
             run_fail_machine(run, &err);
         return;
     }
+    char warning[300];
+    if (preflight_warning(&run->result->preflight, warning, sizeof(warning)))
+        log_write(run->log, LOG_WARN, NULL, "%s", warning);
     if (c->check_only) {
-        run_stop(run);
+        if (virtual_time)
+            run_stop(run);
+        else
+            check_in_shard(run);
         return;
     }
-    if (tally_begin(run, &err)) {
+    if (tally_begin(run, &err) || experiments_plan(run, &err)) {
         run_fail_machine(run, &err);
         return;
     }
@@ -185,7 +204,7 @@ static void prepare(struct run *run)
         run_fail_machine(run, &err);
         return;
     }
-    if (!run->plan->has_test && !changes_reloadable(run)) // otherwise it stays, to read files again
+    if (!run->plan->directs && !changes_reloadable(run)) // otherwise it stays, to read files again
         slot_send(&run->director, MSG_STOP, json_pack("{s:i}", "deadline_us", 0));
     if (!embedded) {
         const char *target = virtual_time ? "virtual://" : plan_target(run->plan);
@@ -215,7 +234,7 @@ void start_plan(struct run *run, const json_t *message)
     } else if (plan_override(run->plan, &run->config->overrides, &err) ||
                (run->config->virtual_time.on && virtual_begin(run, &err))) {
         usage(run, &err);
-    } else if (plan_check_data(run->plan, &err)) {
+    } else if (plan_check_data(run->plan, &err) || plan_check_timeline(run->plan, run->config->virtual_time.on, &err)) {
         finding_say(run, "IOTX081", EXIT_SCENARIO, err.text);
         run_stop(run);
     } else if (!run->virtual_run && plan_check_secrets(run->plan, run->config->secrets, &err)) {

@@ -4,6 +4,7 @@
 #include <ev.h>
 
 #include "engine/change.h"
+#include "engine/experiments.h"
 #include "engine/fault.h"
 #include "engine/heartbeat.h"
 #include "engine/message.h"
@@ -111,6 +112,7 @@ struct run {
     unsigned cpu_n;
     struct signals *signals;
     struct changes *changes;
+    struct experiments *experiments;
     struct virtual_run *virtual_run; // NULL: real time
 };
 

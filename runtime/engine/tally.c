@@ -103,15 +103,18 @@ void tally_event(struct run *run, struct slot *slot, const json_t *event)
     bool fresh;
     json_int_t count = json_integer_value(json_object_get(event, "count"));
     bool conn = strcmp(message_text(event, "kind"), "conn") == 0;
-    struct fault *f = faults_add(&run->faults, conn, message_text(event, "reason"), count > 0 ? (uint64_t)count : 0, &fresh);
+    struct fault *f =
+        faults_add(&run->faults, conn, message_text(event, "reason"), count > 0 ? (uint64_t)count : 0, &fresh);
     if (fresh) {
-        snprintf(f->text, sizeof(f->text), "%.*s", (int)strcspn(message_text(event, "text"), "\n"), message_text(event, "text"));
+        snprintf(f->text, sizeof(f->text), "%.*s", (int)strcspn(message_text(event, "text"), "\n"),
+                 message_text(event, "text"));
         snprintf(f->device, sizeof(f->device), "%s", message_text(event, "device"));
         f->first_us = json_integer_value(json_object_get(event, "t_us"));
     }
     if (json_is_true(json_object_get(event, "fail_run"))) {
         run_reason(run, EXIT_LUA_ERROR, "device %s failed and its group says on_error = \"fail\": %.*s",
-                   message_text(event, "device"), (int)strcspn(message_text(event, "text"), "\n"), message_text(event, "text"));
+                   message_text(event, "device"), (int)strcspn(message_text(event, "text"), "\n"),
+                   message_text(event, "text"));
         run_stop(run);
     }
 }

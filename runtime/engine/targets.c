@@ -121,8 +121,9 @@ static int echo_lost(struct echo *e, struct error *err)
     ssize_t n = e->process.output >= 0 ? read(e->process.output, said, sizeof(said) - 1) : -1;
     said[n > 0 ? n : 0] = 0;
     e->line[e->n] = 0;
+    const char *words = e->n && !e->ready ? e->line : said; // once it is ready the line has its ports
     return error_set(err, ERR_CLOSED, "the embedded %s target %s%s%s", e->what,
-                     process_end_text(&e->process, how, sizeof(how)), e->n || *said ? ": " : "", e->n ? e->line : said);
+                     process_end_text(&e->process, how, sizeof(how)), *words ? ": " : "", words);
 }
 
 static int echo_ready(struct echo *e, struct error *err)
@@ -260,6 +261,11 @@ const char *targets_broker(const struct targets *t)
 bool targets_has_broker(const struct targets *t)
 {
     return t && t->broker;
+}
+
+struct broker *targets_the_broker(const struct targets *t)
+{
+    return t ? t->broker : NULL;
 }
 
 static int echo_check(struct echo *e, struct error *err)

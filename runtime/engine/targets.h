@@ -17,6 +17,7 @@ json_t *targets_urls(const struct targets *t);
 const char *targets_ca(const struct targets *t);     // PEM of the run's CA; NULL: nothing speaks TLS
 const char *targets_broker(const struct targets *t); // plain MQTT, for an observer; NULL: there is no broker
 bool targets_has_broker(const struct targets *t);
+struct broker *targets_the_broker(const struct targets *t); // for experiments on it; NULL: there is none
 // -1 and err when one has died.
 int targets_check(struct targets *t, struct error *err) WARN_UNUSED_RESULT;
 // Asks them to end; targets_stop later does not have to wait.

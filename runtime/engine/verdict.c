@@ -237,6 +237,8 @@ void verdict_end(struct run *run)
 {
     struct run_result *r = run->result;
     tally_end(run);
+    experiments_stop(run); // where it never came to a stop of its own
+    r->experiments = experiments_marks(run);
     if (run->go_us) {
         r->elapsed_us = run->end_us - run->go_us;
         r->measured_us = (run->stop_us ? run->stop_us : run->end_us) - run->go_us;

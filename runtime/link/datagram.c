@@ -503,6 +503,32 @@ void datagram_filter_push(struct datagram *d, struct datagram_filter *f)
     d->top = f;
 }
 
+void datagram_filter_push_below(struct datagram *d, struct datagram_filter *f)
+{
+    struct datagram_filter *above = d->top;
+    while (above && above->below)
+        above = above->below;
+    if (!above) {
+        datagram_filter_push(d, f);
+        return;
+    }
+    f->datagram = d;
+    f->above = above;
+    f->below = NULL;
+    above->below = f;
+}
+
+void datagram_filter_remove(struct datagram_filter *f)
+{
+    if (!f->datagram)
+        return;
+    *(f->above ? &f->above->below : &f->datagram->top) = f->below;
+    if (f->below)
+        f->below->above = f->above;
+    f->datagram = NULL;
+    f->above = f->below = NULL;
+}
+
 int datagram_filter_down(struct datagram_filter *f, const uint8_t *bytes, size_t n, const struct link_addr *to,
                          struct error *err)
 {

@@ -54,6 +54,10 @@ struct datagram_filter { // embed as the first member
 };
 // On top of the stack; the socket owns it from here.
 void datagram_filter_push(struct datagram *d, struct datagram_filter *f);
+// At the bottom, at any moment.
+void datagram_filter_push_below(struct datagram *d, struct datagram_filter *f);
+// Takes it out; not from inside its down or up. Does not destroy it.
+void datagram_filter_remove(struct datagram_filter *f);
 int datagram_filter_down(struct datagram_filter *f, const uint8_t *bytes, size_t n, const struct link_addr *to,
                          struct error *err) WARN_UNUSED_RESULT;
 void datagram_filter_up(struct datagram_filter *f, const uint8_t *bytes, size_t n, const struct link_addr *from);

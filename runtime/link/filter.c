@@ -24,6 +24,19 @@ void link_filter_push(struct link *link, struct link_filter *f)
     link->top = f;
 }
 
+void link_filter_push_below(struct link *link, struct link_filter *f)
+{
+    struct link_filter *above = lowest(link);
+    if (!above) {
+        link_filter_push(link, f);
+        return;
+    }
+    f->link = link;
+    f->above = above;
+    f->below = NULL;
+    above->below = f;
+}
+
 void link_filter_remove(struct link_filter *f)
 {
     if (!f->link)
@@ -138,6 +151,25 @@ void filter_stack_finish(struct link *link)
     for (struct link_filter *f = link->top; f; f = f->below)
         if (f->type->finish)
             f->type->finish(f);
+}
+
+bool filter_stack_opening(struct link *link, const struct link_addr *to, const struct link_addr *source)
+{
+    struct link_filter *f = lowest(link);
+    return f && f->type->opening && f->type->opening(f, to, source);
+}
+
+bool filter_stack_leave(struct link *link, bool flush)
+{
+    struct link_filter *f = lowest(link);
+    return f && f->type->leave && f->type->leave(f, flush);
+}
+
+void filter_stack_resumed(struct link *link)
+{
+    for (struct link_filter *f = link->top; f; f = f->below)
+        if (f->type->resumed)
+            f->type->resumed(f);
 }
 
 struct link_filter *filter_stack_lift(struct link *link)

@@ -160,10 +160,14 @@ static void dirty_remove(struct link *link)
 
 static void watch(struct link *link, int events)
 {
+    if (link->flags & LINK_HELD || link->satiated)
+        events &= ~EV_READ;
     if (link->io.events == events && ev_is_active(&link->io))
         return;
     int fd = link->io.fd;
     ev_io_stop(link->env->ev, &link->io);
+    if (!events)
+        return;
     ev_io_set(&link->io, fd, events);
     ev_io_start(link->env->ev, &link->io);
 }
@@ -242,6 +246,8 @@ static void socket_finish(struct link *link)
 {
     if ((link->flags & (LINK_SOCKET | LINK_FAILED | LINK_PAUSED)) == LINK_SOCKET) {
         filter_stack_finish(link);
+        if (filter_stack_leave(link, true))
+            return;
         dirty_remove(link);
         write_out(link);
         socket_leave(link, !link->out);
@@ -268,7 +274,9 @@ void link_ended(struct link *link, const struct error *why)
 
 void link_end(struct link *link, const struct error *why)
 {
+    bool was_up = link->state == LINK_OPEN, reset = link->flags & LINK_RESET;
     socket_release(link);
+    link->flags = (uint8_t)((was_up ? LINK_WAS_UP : 0) | (reset ? LINK_RESET : 0));
     link->state = LINK_CLOSING;
     if (link->top)
         filter_stack_closed(link, why);
@@ -302,6 +310,7 @@ static void report_failure(struct link *link)
 {
     struct error why;
     if (link->sys_errno) {
+        link->flags |= LINK_RESET;
         errno = link->sys_errno;
         error_set_errno(&why, "write");
         if (why.code == ERR_IO)
@@ -340,6 +349,7 @@ static void read_in(struct link *link)
         if (n == 0) {
             error_set(&why, ERR_CLOSED, "closed by the peer");
         } else {
+            link->flags |= LINK_RESET;
             error_set_errno(&why, "read");
             if (why.code == ERR_IO)
                 why.code = ERR_CLOSED;
@@ -351,10 +361,21 @@ static void read_in(struct link *link)
         report_failure(link);
 }
 
+void link_drained(struct link *link)
+{
+    if (link->state == LINK_OPEN && !(link->flags & LINK_BLOCKED) && link->events->on_drain)
+        link->events->on_drain(link);
+}
+
 static void on_io(struct ev_loop *ev, ev_io *io, int revents)
 {
     struct link *link = container_of(io, struct link, io);
     (void)ev;
+    if (io->fd < 0) { // severed, and a filter above failed
+        if (link->flags & LINK_FAILED)
+            report_failure(link);
+        return;
+    }
     if (!(link->flags & LINK_SOCKET)) {
         established(link);
         return;
@@ -364,8 +385,7 @@ static void on_io(struct ev_loop *ev, ev_io *io, int revents)
         write_out(link);
         if (!(link->flags & (LINK_BLOCKED | LINK_FAILED))) {
             watch(link, EV_READ);
-            if (link->state == LINK_OPEN && link->events->on_drain)
-                link->events->on_drain(link);
+            link_drained(link);
         }
     }
     if (link->flags & LINK_SOCKET && (revents & EV_READ || link->flags & LINK_FAILED))
@@ -385,6 +405,7 @@ static void start(struct link *link, int fd)
 {
     struct link_env *env = link->env;
     link->flags = 0;
+    link->satiated = false;
     link->sys_errno = 0;
     link->state = LINK_CONNECTING;
     env->totals.open++;
@@ -419,20 +440,17 @@ static int bind_source(int fd, const struct link_addr *to, const struct link_add
     return 0;
 }
 
-int link_open(struct link *link, const struct link_addr *to, const struct link_addr *source, struct error *err)
+static int connect_socket(struct link *link, const struct link_addr *to, const struct link_addr *source,
+                          struct error *err)
 {
-    if (link->state != LINK_CLOSED)
-        return error_set(err, ERR_STATE, "the link is already open");
     int fd = socket(to->addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) {
-        error_set_errno(err, "socket");
-        return not_opened(link);
-    }
+    if (fd < 0)
+        return error_set_errno(err, "socket");
     int one = 1;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     if (source && bind_source(fd, to, source, err) < 0) {
         close(fd);
-        return not_opened(link);
+        return -1;
     }
     link->opened_us = loop_fresh_us(link->env->loop);
     if (connect(fd, (const struct sockaddr *)&to->addr, to->len) < 0 && errno != EINPROGRESS && errno != EINTR) {
@@ -445,9 +463,32 @@ int link_open(struct link *link, const struct link_addr *to, const struct link_a
                       "option `source` spreads the connections over more addresses");
         else
             error_set_errno(err, "connect");
-        return not_opened(link);
+        return -1;
     }
     start(link, fd);
+    return 0;
+}
+
+int link_open(struct link *link, const struct link_addr *to, const struct link_addr *source, struct error *err)
+{
+    if (link->state != LINK_CLOSED)
+        return error_set(err, ERR_STATE, "the link is already open");
+    if (link->top && filter_stack_opening(link, to, source)) {
+        link->opened_us = loop_fresh_us(link->env->loop);
+        link->flags = 0;
+        link->sys_errno = 0;
+        link->state = LINK_CONNECTING;
+        return 0;
+    }
+    return connect_socket(link, to, source, err) < 0 ? not_opened(link) : 0;
+}
+
+int link_connect(struct link *link, const struct link_addr *to, const struct link_addr *source, struct error *err)
+{
+    int64_t asked_us = link->opened_us;
+    if (connect_socket(link, to, source, err) < 0)
+        return -1;
+    link->opened_us = asked_us;
     return 0;
 }
 
@@ -480,6 +521,74 @@ void link_pause(struct link *link, bool paused)
     if (link->out && !(link->flags & LINK_DIRTY))
         link->flags |= LINK_BLOCKED;
     watch(link, link->flags & LINK_BLOCKED ? EV_READ | EV_WRITE : EV_READ);
+    filter_stack_resumed(link);
+}
+
+void link_hold_input(struct link *link, bool hold)
+{
+    if (!(link->flags & LINK_SOCKET) || hold == ((link->flags & LINK_HELD) != 0))
+        return;
+    link->flags = (uint8_t)(hold ? link->flags | LINK_HELD : link->flags & ~LINK_HELD);
+    if (!(link->flags & LINK_PAUSED))
+        watch(link, link->flags & LINK_BLOCKED ? EV_READ | EV_WRITE : EV_READ);
+}
+
+void link_hold(struct link *link, bool hold)
+{
+    // Severed, it is open without a socket.
+    if ((!(link->flags & LINK_SOCKET) && link->state != LINK_OPEN) || hold == link->satiated)
+        return;
+    link->satiated = hold;
+    if ((link->flags & (LINK_SOCKET | LINK_PAUSED)) == LINK_SOCKET)
+        watch(link, link->flags & LINK_BLOCKED ? EV_READ | EV_WRITE : EV_READ);
+    filter_stack_resumed(link);
+}
+
+void link_severed(struct link *link)
+{
+    link->state = link->flags & LINK_WAS_UP ? LINK_OPEN : LINK_CONNECTING;
+}
+
+static void reset_on_close(int fd)
+{
+    struct linger rst = {.l_onoff = 1, .l_linger = 0};
+    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &rst, sizeof rst);
+}
+
+void link_reset(struct link *link)
+{
+    if (link->flags & LINK_SOCKET)
+        reset_on_close(link->io.fd);
+    socket_release(link);
+    link->flags |= LINK_RESET;
+}
+
+bool link_was_reset(const struct link *link)
+{
+    return link->flags & LINK_RESET;
+}
+
+void link_inherit(struct link *heir, struct link *link, const struct link_events *events)
+{
+    struct ev_loop *ev = link->env->ev;
+    int fd = link->io.fd;
+    bool dirty = link->flags & LINK_DIRTY, blocked = link->flags & LINK_BLOCKED;
+    dirty_remove(link);
+    ev_io_stop(ev, &link->io);
+    link_create(heir, link->env, events);
+    heir->out = link->out;
+    heir->sent = link->sent;
+    heir->opened_us = link->opened_us;
+    heir->state = LINK_OPEN;
+    heir->flags = (uint8_t)(LINK_SOCKET | (blocked ? LINK_BLOCKED : 0));
+    link->out = NULL;
+    link->sent = 0;
+    link->io.fd = -1;
+    link->flags = 0;
+    ev_io_set(&heir->io, fd, blocked ? EV_READ | EV_WRITE : EV_READ);
+    ev_io_start(ev, &heir->io);
+    if (dirty)
+        link_socket_commit(heir, 0);
 }
 
 // At the cap the kernel is asked first. Returns what waits in the link's own buffer then.
@@ -591,6 +700,22 @@ size_t link_footprint(const struct link *link)
     return (link->out ? sizeof *link->out + link->out->size : 0) + link_filters_footprint(link);
 }
 
+// In good order: last words, FIN, and what the peer still says is read.
+static bool close_flushing(struct link *link)
+{
+    if (!(link->flags & LINK_FAILED))
+        filter_stack_finish(link);
+    if (!(link->flags & LINK_FAILED) && filter_stack_leave(link, true))
+        return false;
+    dirty_remove(link);
+    write_out(link);
+    // Bytes left unread would turn the FIN into an RST, and the peer might lose our last packet.
+    for (unsigned i = 0; i < LAST_READS; i++)
+        if (recv(link->io.fd, link->env->read_buf, link->env->read_size, MSG_DONTWAIT | MSG_TRUNC) <= 0)
+            break;
+    return !link_unsent(link); // and what comes from now on likewise: see linger.h
+}
+
 void link_close(struct link *link, enum link_close_mode mode)
 {
     bool linger = false;
@@ -599,20 +724,10 @@ void link_close(struct link *link, enum link_close_mode mode)
         return;
     }
     if (link->flags & LINK_SOCKET) {
-        if (mode == LINK_FLUSH) {
-            if (!(link->flags & LINK_FAILED))
-                filter_stack_finish(link);
-            dirty_remove(link);
-            write_out(link);
-            // Bytes left unread would turn the FIN into an RST, and the peer might lose our last packet.
-            for (unsigned i = 0; i < LAST_READS; i++)
-                if (recv(link->io.fd, link->env->read_buf, link->env->read_size, MSG_DONTWAIT | MSG_TRUNC) <= 0)
-                    break;
-            linger = !link_unsent(link); // and what comes from now on likewise: see linger.h
-        } else {
-            struct linger rst = {.l_onoff = 1, .l_linger = 0};
-            (void)setsockopt(link->io.fd, SOL_SOCKET, SO_LINGER, &rst, sizeof rst);
-        }
+        if (mode == LINK_FLUSH)
+            linger = close_flushing(link);
+        else if (link->flags & LINK_FAILED || !filter_stack_leave(link, false))
+            reset_on_close(link->io.fd);
     }
     socket_leave(link, linger);
     link->state = LINK_CLOSED;

@@ -42,7 +42,7 @@ struct datagram_env *link_env_datagrams(struct link_env *env, struct error *err)
 struct link_events {
     void (*on_open)(struct link *link);
     void (*on_data)(struct link *link, const uint8_t *bytes, size_t n);
-    // The unsent bytes fell to zero after a partial write.
+    // The unsent bytes fell to zero after a partial write, or a path has passed on all that it held.
     void (*on_drain)(struct link *link);
     // The connection ended: peer closed, error, refused. Not called for link_close by the owner. The link is closed.
     void (*on_close)(struct link *link, const struct error *why);
@@ -51,6 +51,7 @@ struct link_events {
 // A filter sees bytes on their way down and up and may hold, delay, cut or drop them. It looks the same from above as
 // the socket. Filters are there for faults (room chaos), TLS and WebSocket (transport.h).
 struct link_filter;
+struct link_addr;
 struct link_filter_type {
     const char *name;
     // Bytes from above; pass on with link_filter_down (now or later). -1: err, the link closes with on_close.
@@ -69,6 +70,14 @@ struct link_filter_type {
     void (*finish)(struct link_filter *f);
     // User-space bytes of the filter, those it holds included. NULL: what `held` says.
     size_t (*footprint)(const struct link_filter *f);
+    // The link was paused or held and may not be any more. NULL: nothing.
+    void (*resumed)(struct link_filter *f);
+    // The two below are asked of the lowest filter only; a device's path (path.h) has them. NULL: no.
+    // link_open was called: true: the filter calls link_connect when the time has come, or link_filter_closed.
+    bool (*opening)(struct link_filter *f, const struct link_addr *to, const struct link_addr *source);
+    // This end lets go of its socket, in good order (FIN) or not (RST), and all filters had their last words: true: the
+    // filter has taken the socket over (link_inherit) and itself off the link.
+    bool (*leave)(struct link_filter *f, bool flush);
     // Frees it; timers of its own are stopped here. Runs at the end of the turn in which the link closed, f->link is
     // NULL.
     void (*destroy)(struct link_filter *f);
@@ -81,6 +90,8 @@ struct link_filter { // embed as the first member
 // Puts f on top of the stack (before link_open, in on_create, or while open for filters that need no handshake). Those
 // pushed before link_open lie above those of on_create; when it returns -1 they are gone. The link owns it from here.
 void link_filter_push(struct link *link, struct link_filter *f);
+// At the bottom, at any moment.
+void link_filter_push_below(struct link *link, struct link_filter *f);
 // Takes it out; bytes it holds must have been passed on by its type before. Does not destroy it.
 void link_filter_remove(struct link_filter *f);
 // -1: ERR_CLOSED the link is gone, ERR_LIMIT the cap (a sixteenth and 4 KB above max_out_bytes, for what filters put
@@ -113,6 +124,7 @@ struct link {
     uint16_t dirty_slot;     // place in the env's list of links with output
     uint8_t state;           // enum link_state
     uint8_t flags;           // private
+    bool satiated;           // private: link_hold
 };
 enum link_state {
     LINK_CLOSED,
@@ -137,6 +149,8 @@ void link_dead_after(struct link *link, int64_t us);
 // Paused, an open link neither reads nor writes; what is sent is queued up to the cap. A link that closes is not paused
 // any more.
 void link_pause(struct link *link, bool paused);
+// Its owner has enough: an open link does not read, so that TCP stalls its peer, and goes on writing.
+void link_hold(struct link *link, bool hold);
 // Queues bytes for the end of this turn. -1: not open, over max_out_bytes (nothing was queued), or a filter failed (the
 // link closes). At the cap the link first tries to write.
 int link_send(struct link *link, const void *bytes, size_t n, struct error *err) WARN_UNUSED_RESULT;
@@ -150,9 +164,12 @@ size_t link_unsent(const struct link *link);
 // User-space memory of the link beyond struct link.
 size_t link_footprint(const struct link *link);
 // LINK_FLUSH: write what is queued, then FIN (the link object may be freed at once: what cannot be written now is lost,
-// and so is what filters hold). LINK_ABORT: RST, nothing is written. No callback comes after it; filters are destroyed.
-// Idempotent.
+// and so is what filters hold, but for a path, which brings it and the end in its own time). LINK_ABORT: RST, nothing
+// is written. No callback comes after it; filters are destroyed. Idempotent.
 enum link_close_mode { LINK_FLUSH, LINK_ABORT };
 void link_close(struct link *link, enum link_close_mode mode);
+// In on_close, and in `closed` of a filter: it ended by RST (of the peer or of a fault) or an error of the socket, not
+// by FIN.
+bool link_was_reset(const struct link *link);
 // Writes out all links that wait, now.
 void link_env_flush(struct link_env *env);

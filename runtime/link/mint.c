@@ -45,20 +45,24 @@ static int load_ca(struct mint *m, const char *ca, const char *ca_key, struct er
 {
     struct buf text;
     STACK_OF(X509) *all = NULL;
+    char shown[300];
     buf_create(&text, TLS_CREDENTIAL_MAX);
+    tls_shown(ca, strlen(ca), "tls.mint.ca", shown, sizeof shown);
     int rc = tls_pem_text(ca, strlen(ca), "tls.mint.ca", TLS_CREDENTIAL_MAX, &text, err);
     if (rc == 0)
-        rc = tls_pem_certificates((const char *)text.data, text.len, "tls.mint.ca", &all, err);
+        rc = tls_pem_certificates((const char *)text.data, text.len, shown, &all, err);
     if (rc == 0)
-        rc = error_set(err, ERR_INVALID, "tls.mint.ca: there is no certificate in it");
+        rc = tls_no_certificate((const char *)text.data, text.len, shown, err);
     if (rc > 0) {
         m->ca = sk_X509_value(all, 0);
         X509_up_ref(m->ca);
         buf_clear(&text);
         rc = tls_pem_text(ca_key, strlen(ca_key), "tls.mint.caKey", TLS_CREDENTIAL_MAX, &text, err);
     }
-    if (rc == 0)
-        m->ca_key = tls_pem_key((const char *)text.data, text.len, "tls.mint.caKey", err);
+    if (rc == 0) {
+        tls_shown(ca_key, strlen(ca_key), "tls.mint.caKey", shown, sizeof shown);
+        m->ca_key = tls_pem_key((const char *)text.data, text.len, shown, err);
+    }
     OPENSSL_cleanse(text.data, text.size);
     buf_destroy(&text);
     if (m->ca_key)
@@ -123,7 +127,7 @@ static int make_extensions(struct mint *m, struct error *err)
     } wanted[] = {
         {NID_basic_constraints, "critical,CA:FALSE"},
         {NID_key_usage, "critical,digitalSignature"},
-        {NID_ext_key_usage, "clientAuth"},
+        {NID_ext_key_usage, "clientAuth,serverAuth"},
         {NID_authority_key_identifier, "keyid"},
     };
     X509V3_CTX ctx;

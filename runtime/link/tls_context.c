@@ -86,12 +86,14 @@ static int set_ca(struct tls_context *c, SSL_CTX *ctx, struct error *err)
     if (!tls_is_pem(given, n) && stat(given, &st) == 0 && S_ISDIR(st.st_mode))
         return add_directory(store, given, err);
     struct buf text;
+    char shown[300];
     buf_create(&text, TLS_PEM_MAX);
     int rc = tls_pem_text(given, n, "tls.ca", TLS_PEM_MAX, &text, err);
     if (rc == 0) {
-        rc = add_trusted(store, (const char *)text.data, text.len, "tls.ca", err);
+        tls_shown(given, n, "tls.ca", shown, sizeof shown);
+        rc = add_trusted(store, (const char *)text.data, text.len, shown, err);
         if (rc == 0)
-            rc = error_set(err, ERR_INVALID, "tls.ca: there is no certificate in it");
+            rc = tls_no_certificate((const char *)text.data, text.len, shown, err);
     }
     buf_destroy(&text);
     return rc < 0 ? -1 : 0;

@@ -62,6 +62,10 @@ EVP_PKEY *tls_pem_key(const char *text, size_t n, const char *what, struct error
 // PEM text as it is, or the contents of the file it names.
 int tls_pem_text(const char *given, size_t n, const char *what, uint32_t max, struct buf *out, struct error *err);
 bool tls_is_pem(const char *text, size_t n);
+// For errors: `what`, and behind it the path if it was one that was given. Returns dst.
+const char *tls_shown(const char *given, size_t n, const char *what, char *dst, size_t size);
+// -1: err says that there is none, and what there is.
+int tls_no_certificate(const char *text, size_t n, const char *shown, struct error *err);
 
 // tls_explain.c: OpenSSL's errors in words a person can act on.
 //

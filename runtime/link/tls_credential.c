@@ -46,6 +46,21 @@ int tls_pem_text(const char *given, size_t n, const char *what, uint32_t max, st
     return 0;
 }
 
+const char *tls_shown(const char *given, size_t n, const char *what, char *dst, size_t size)
+{
+    if (tls_is_pem(given, n))
+        snprintf(dst, size, "%s", what);
+    else
+        snprintf(dst, size, "%s: %.*s", what, (int)(n < size ? n : size), given);
+    return dst;
+}
+
+int tls_no_certificate(const char *text, size_t n, const char *shown, struct error *err)
+{
+    const char *key = memmem(text, n, "PRIVATE KEY-----", 16) ? ", but a private key" : "";
+    return error_set(err, ERR_INVALID, "%s: there is no certificate in it%s", shown, key);
+}
+
 int tls_pem_certificates(const char *text, size_t n, const char *what, STACK_OF(X509) * *out, struct error *err)
 {
     BIO *bio = BIO_new_mem_buf(text, (int)n);
@@ -102,24 +117,67 @@ EVP_PKEY *tls_pem_key(const char *text, size_t n, const char *what, struct error
 
 // --- given certificates
 
-static int parse_pair(const struct buf *cert, const struct buf *key, struct tls_pair *pair, struct error *err)
+struct given { // a certificate or key as it was given
+    struct buf text;
+    const char *what; // the option
+    char shown[300];  // for errors: the same, and the path if it is one
+};
+
+static void given_create(struct given *g, const char *what)
+{
+    buf_create(&g->text, TLS_CREDENTIAL_MAX);
+    g->what = what;
+    g->shown[0] = '\0';
+}
+
+static void given_destroy(struct given *g)
+{
+    OPENSSL_cleanse(g->text.data, g->text.size); // a certificate's file may hold the key too
+    buf_destroy(&g->text);
+}
+
+static int given_read(struct given *g, const char *text, size_t n, struct error *err)
+{
+    tls_shown(text, n, g->what, g->shown, sizeof g->shown);
+    return tls_pem_text(text, n, g->what, TLS_CREDENTIAL_MAX, &g->text, err);
+}
+
+static int parse_pair(const struct given *cert, const struct given *key, struct tls_pair *pair, struct error *err)
 {
     char words[200];
+    const char *text = (const char *)cert->text.data;
     memset(pair, 0, sizeof *pair);
-    int n = tls_pem_certificates((const char *)cert->data, cert->len, "tls.cert", &pair->chain, err);
+    int n = tls_pem_certificates(text, cert->text.len, cert->shown, &pair->chain, err);
     if (n == 0)
-        error_set(err, ERR_INVALID, "tls.cert: there is no certificate in it");
+        tls_no_certificate(text, cert->text.len, cert->shown, err);
     else if (n > 0)
-        pair->key = tls_pem_key((const char *)key->data, key->len, "tls.key", err);
+        pair->key = tls_pem_key((const char *)key->text.data, key->text.len, key->shown, err);
     if (pair->key) {
         pair->cert = sk_X509_shift(pair->chain);
         if (X509_check_private_key(pair->cert, pair->key))
             return 0;
-        error_set(err, ERR_INVALID, "tls.key: the key does not belong to the certificate in tls.cert (%s)",
-                  tls_words(words, sizeof words));
+        error_set(err, ERR_INVALID, "%s: the key does not belong to the certificate in %s (%s)", key->shown,
+                  cert->shown, tls_words(words, sizeof words));
     }
     tls_pair_clear(pair);
     return -1;
+}
+
+int transport_check_pair(const char *cert, const char *key, struct error *err)
+{
+    struct given both[2];
+    struct tls_pair pair;
+    given_create(&both[0], "tls.cert");
+    given_create(&both[1], "tls.key");
+    int rc = given_read(&both[0], cert, strlen(cert), err) || given_read(&both[1], key, strlen(key), err) ||
+                     parse_pair(&both[0], &both[1], &pair, err)
+                 ? -1
+                 : 0;
+    if (rc == 0)
+        tls_pair_clear(&pair);
+    given_destroy(&both[0]);
+    given_destroy(&both[1]);
+    return rc;
 }
 
 static void digest_of(const struct buf *cert, const struct buf *key, uint8_t out[32])
@@ -130,13 +188,13 @@ static void digest_of(const struct buf *cert, const struct buf *key, uint8_t out
     (void)EVP_Digest(both, sizeof both, out, NULL, EVP_sha256(), NULL);
 }
 
-static const struct tls_pair *find_pair(struct tls_context *c, const struct buf *cert, const struct buf *key,
+static const struct tls_pair *find_pair(struct tls_context *c, const struct given *cert, const struct given *key,
                                         struct error *err)
 {
     uint8_t digest[32];
     struct tls_cached *oldest = &c->cache[0];
     struct tls_pair parsed;
-    digest_of(cert, key, digest);
+    digest_of(&cert->text, &key->text, digest);
     for (struct tls_cached *k = c->cache; k < c->cache + TLS_CACHE_MAX; k++) {
         if (k->used && memcmp(k->digest, digest, sizeof digest) == 0) {
             k->used = ++c->clock;
@@ -163,14 +221,13 @@ static int use_pair(SSL *ssl, const struct tls_pair *pair, struct error *err)
 }
 
 // The text of a credential, a file's contents included. Nothing appended: it has none.
-static int ask(struct tls_context *c, void *owner, enum transport_credential what, const char *name, struct buf *out,
-               struct error *err)
+static int ask(struct tls_context *c, void *owner, enum transport_credential what, struct given *out, struct error *err)
 {
     struct buf given;
     buf_create(&given, TLS_CREDENTIAL_MAX);
     int rc = c->transport->credential ? c->transport->credential(owner, what, &given, err) : 0;
     if (rc == 0 && given.len)
-        rc = tls_pem_text((const char *)given.data, given.len, name, TLS_CREDENTIAL_MAX, out, err);
+        rc = given_read(out, (const char *)given.data, given.len, err);
     OPENSSL_cleanse(given.data, given.size);
     buf_destroy(&given);
     return rc;
@@ -178,23 +235,21 @@ static int ask(struct tls_context *c, void *owner, enum transport_credential wha
 
 static int use_given(struct tls_context *c, SSL *ssl, void *owner, struct error *err)
 {
-    struct buf cert, key;
+    struct given cert, key;
     const struct tls_pair *pair;
-    buf_create(&cert, TLS_CREDENTIAL_MAX);
-    buf_create(&key, TLS_CREDENTIAL_MAX);
-    int rc = ask(c, owner, TRANSPORT_CERT, "tls.cert", &cert, err);
+    given_create(&cert, "tls.cert");
+    given_create(&key, "tls.key");
+    int rc = ask(c, owner, TRANSPORT_CERT, &cert, err);
     if (rc == 0)
-        rc = ask(c, owner, TRANSPORT_KEY, "tls.key", &key, err);
-    if (rc == 0 && key.len && !cert.len)
+        rc = ask(c, owner, TRANSPORT_KEY, &key, err);
+    if (rc == 0 && key.text.len && !cert.text.len)
         rc = error_set(err, ERR_INVALID, "tls.key is given without tls.cert");
-    if (rc == 0 && cert.len && !key.len && !memmem(cert.data, cert.len, "PRIVATE KEY-----", 16))
+    if (rc == 0 && cert.text.len && !key.text.len && !memmem(cert.text.data, cert.text.len, "PRIVATE KEY-----", 16))
         rc = error_set(err, ERR_INVALID, "tls.cert is given without tls.key, and there is no key in it");
-    if (rc == 0 && cert.len)
-        rc = (pair = find_pair(c, &cert, key.len ? &key : &cert, err)) ? use_pair(ssl, pair, err) : -1;
-    OPENSSL_cleanse(key.data, key.size);
-    OPENSSL_cleanse(cert.data, cert.size); // may hold the key too
-    buf_destroy(&cert);
-    buf_destroy(&key);
+    if (rc == 0 && cert.text.len)
+        rc = (pair = find_pair(c, &cert, key.text.len ? &key : &cert, err)) ? use_pair(ssl, pair, err) : -1;
+    given_destroy(&key);
+    given_destroy(&cert);
     return rc;
 }
 

@@ -45,6 +45,34 @@ int transport_equip(struct transport *t, struct ssl_st *ssl, struct transport_me
     return rc;
 }
 
+int transport_equip_server(struct transport *t, struct ssl_st *ssl, struct transport_memory *memory, void *owner,
+                           struct error *err)
+{
+    const struct tls_context *c = t->tls;
+    const char *ciphers = json_string_value(json_object_get(c->options, "ciphers"));
+    bool ask = c->verify && json_object_get(c->options, "ca");
+    struct tls_psk *psk;
+    char words[200];
+    SSL *model = tls_credential_ssl(t->tls, memory, owner, &psk, err);
+    if (!model)
+        return -1;
+    int rc = copy_credential(ssl, model, err);
+    if (rc == 0 && !SSL_get_certificate(ssl))
+        rc = error_set(err, ERR_INVALID, "there is no certificate to serve with");
+    if (rc == 0 && ((ask && SSL_set1_verify_cert_store(ssl, SSL_CTX_get_cert_store(SSL_get_SSL_CTX(model))) != 1) ||
+                    (ciphers && SSL_set_cipher_list(ssl, ciphers) != 1)))
+        rc = error_set(err, ERR_TLS, "TLS cannot be set up: %s", tls_words(words, sizeof words));
+    SSL_set_verify(ssl, ask ? SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT : SSL_VERIFY_NONE, NULL);
+    SSL_free(model);
+    tls_psk_delete(psk);
+    return rc;
+}
+
+void transport_explain_answer(const uint8_t *bytes, size_t n, struct error *err)
+{
+    tls_explain_garbage(bytes, n, err);
+}
+
 void transport_explain(const struct transport *t, int verify_error, struct x509_st *cert, struct error *err)
 {
     tls_explain_certificate(t->tls, verify_error, cert, err);

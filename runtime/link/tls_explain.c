@@ -189,6 +189,18 @@ static const char *reason_hint(int reason)
     }
 }
 
+static void explain_alert(const char *where, int alert, bool psk, struct error *err)
+{
+    const char *hint = alert_hint(alert, psk);
+    error_set(err, ERR_TLS, "%s: the server refused with alert \"%s\"%s%s", where, SSL_alert_desc_string_long(alert),
+              hint ? ": " : "", hint ? hint : "");
+}
+
+void transport_explain_alert(int alert, struct error *err)
+{
+    explain_alert("TLS handshake", alert & 0xff, false, err);
+}
+
 void tls_explain_failure(bool in_handshake, bool psk, struct error *err)
 {
     unsigned long e = ERR_peek_error();
@@ -196,9 +208,7 @@ void tls_explain_failure(bool in_handshake, bool psk, struct error *err)
     const char *where = in_handshake ? "TLS handshake" : "TLS", *hint;
     char words[200];
     if (e && ERR_GET_LIB(e) == ERR_LIB_SSL && alert > 0 && alert < 256) {
-        hint = alert_hint(alert, psk);
-        error_set(err, ERR_TLS, "%s: the server refused with alert \"%s\"%s%s", where,
-                  SSL_alert_desc_string_long(alert), hint ? ": " : "", hint ? hint : "");
+        explain_alert(where, alert, psk, err);
         ERR_clear_error();
         return;
     }

@@ -70,6 +70,10 @@ int transport_push(struct transport *t, struct link *link, struct transport_memo
 // calls on a transport's third to tenth connection; those stand for the others.
 size_t transport_footprint(const struct link *link);
 
+// Whether a certificate (with its chain) and its key, each PEM text or the path of a PEM file, can be read and belong
+// together: what connections would find out one by one.
+int transport_check_pair(const char *cert, const char *key, struct error *err) WARN_UNUSED_RESULT;
+
 // For a library that brings a handshake of its own (libcoap): sets up its SSL, before the handshake, as one of this
 // transport's: trust, verification, server name, certificate and key (or nothing for a pre-shared key), ciphers.
 // on_certificate: OpenSSL's verify callback, see transport_explain.
@@ -79,5 +83,13 @@ struct x509_store_ctx_st;
 int transport_equip(struct transport *t, struct ssl_st *ssl, struct transport_memory *memory, void *owner,
                     int (*on_certificate)(int ok, struct x509_store_ctx_st *store),
                     struct error *err) WARN_UNUSED_RESULT;
+// The same for the side of a server: the connection's certificate and key. Clients have to show one that the CA of the
+// options has signed, where the options name a CA and do not say verify = false; else none is asked for.
+int transport_equip_server(struct transport *t, struct ssl_st *ssl, struct transport_memory *memory, void *owner,
+                           struct error *err) WARN_UNUSED_RESULT;
 // A certificate was not accepted (X509_V_ERR_*): why, and what to do.
 void transport_explain(const struct transport *t, int verify_error, struct x509_st *cert, struct error *err);
+// The server ended the handshake with this alert (RFC 8446, 6).
+void transport_explain_alert(int alert, struct error *err);
+// What the server said first is no TLS: its first bytes (5 will do).
+void transport_explain_answer(const uint8_t *bytes, size_t n, struct error *err);

@@ -183,10 +183,11 @@ char *url_redact(const char *text, char *dst, size_t size)
     // Up to the last @ anywhere: in a broken URL a password may hold what ends an authority.
     const char *at = strrchr(text, '@');
     size_t scheme = scheme_length(text);
-    if (at && at >= text + scheme)
-        snprintf(dst, size, "%.*s***%s", (int)(scheme < 32 ? scheme : 0), text, at);
-    else
-        snprintf(dst, size, "%s", text);
+    bool user = at && at >= text + scheme;
+    const char *rest = user ? at : text;
+    size_t n = strcspn(rest, "?");
+    snprintf(dst, size, "%.*s%s%.*s%s", user && scheme < 32 ? (int)scheme : 0, text, user ? "***" : "", (int)n, rest,
+             rest[n] ? "?***" : "");
     return dst;
 }
 
@@ -229,7 +230,8 @@ int url_parse_port(const char *text, const char *default_scheme, uint16_t defaul
 char *url_display(const struct url *u, char *dst, size_t size)
 {
     bool v6 = strchr(u->host, ':') != NULL;
-    snprintf(dst, size, "%s://%s%s%s:%u%s", u->scheme, v6 ? "[" : "", u->host, v6 ? "]" : "", (unsigned)u->port,
-             u->path);
+    size_t n = strcspn(u->path, "?");
+    snprintf(dst, size, "%s://%s%s%s:%u%.*s%s", u->scheme, v6 ? "[" : "", u->host, v6 ? "]" : "", (unsigned)u->port,
+             (int)n, u->path, u->path[n] ? "?***" : "");
     return dst;
 }

@@ -18,7 +18,8 @@ int url_parse(const char *text, const char *default_scheme, struct url *out, str
 // The same with a default port for schemes that have none above; 0: none.
 int url_parse_port(const char *text, const char *default_scheme, uint16_t default_port, struct url *out,
                    struct error *err) WARN_UNUSED_RESULT;
-// Without user and password, for people: "mqtt://host:1883".
+// Without user and password, for people: "mqtt://host:1883". A query, which may carry a token or a signature, becomes
+// ?***.
 char *url_display(const struct url *u, char *dst, size_t size);
-// The same for any text, a broken URL as well: what stands before the last @ becomes ***. For error texts.
+// The same for any text, a broken URL as well: what stands before the last @ becomes ***, a query too. For error texts.
 char *url_redact(const char *text, char *dst, size_t size);

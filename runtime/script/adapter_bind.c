@@ -275,7 +275,8 @@ struct endpoint *adapter_lua_endpoint(lua_State *L, struct scenario *s, bool dat
                                     .datagram = datagram,
                                     .options = options,
                                     .seed = s->seed,
-                                    .series = t->series};
+                                    .series = t->series,
+                                    .protocol = t->adapter->name};
     *at = endpoint_new(&t->env, &config, err);
     json_decref(options);
     return *at;

@@ -8,6 +8,7 @@
 #include "adapter/series.h"
 #include "core/jsonx.h"
 #include "core/units.h"
+#include "link/path.h"
 #include "script/adapter_lua_impl.h"
 #include "script/heap.h"
 #include "script/link_bind.h"
@@ -251,7 +252,7 @@ static void detach(struct lua_conn *c, bool flush, bool failed)
     c->state = LC_OFFLINE;
     c->main = c->fetching = 0;
     task_cancel_all(s->tasks, &c->tasks);
-    links_owner_ended(s, &c->tasks, flush);
+    links_owner_ended(&c->tasks, flush);
     free(c->end);
     c->end = NULL;
 }
@@ -575,6 +576,8 @@ static void conn_delete(struct adapter_conn *conn)
         series_count(c->target->series, IOTIX_DISCONNECT, ERR_NONE);
     detach(c, false, false);
     c->doomed = true;
+    path_release(c->path);
+    c->path = NULL;
     drop_ops(c, &why, true);
     drop_events(c);
     while (c->filters) {
@@ -702,7 +705,16 @@ static void conn_freeze(struct adapter_conn *conn, bool frozen)
 {
     struct lua_conn *c = conn_of(conn);
     if (c->state == LC_ONLINE)
-        links_owner_pause(ADAPTER_OF(c->target), &c->tasks, frozen);
+        links_owner_pause(&c->tasks, frozen);
+}
+
+static void conn_path(struct adapter_conn *conn, struct path *path)
+{
+    struct lua_conn *c = conn_of(conn);
+    struct path *former = c->path;
+    c->path = path && !c->doomed ? path_ref(path) : NULL;
+    path_release(former);
+    links_owner_path(&c->tasks, c->path);
 }
 
 const struct adapter_ops adapter_lua_ops = {
@@ -720,6 +732,7 @@ const struct adapter_ops adapter_lua_ops = {
     .pending = pending,
     .footprint = footprint,
     .conn_freeze = conn_freeze,
+    .conn_path = conn_path,
 };
 
 // --- what the scenario calls
@@ -758,6 +771,11 @@ int adapter_lua_field(const struct task_owner *owner, enum adapter_field field, 
 {
     const struct lua_conn *c = conn_of_tasks(owner);
     return c->identity->field(c->owner, field, out, err);
+}
+
+struct path *adapter_lua_path(const struct task_owner *owner)
+{
+    return conn_of_tasks(owner)->path;
 }
 
 const struct iotix_series *adapter_lua_series(const struct task_owner *owner)

@@ -31,5 +31,7 @@ struct rng *adapter_lua_rng(struct task_owner *owner);
 int adapter_lua_field(const struct task_owner *owner, enum adapter_field field, struct buf *out, struct error *err);
 // The series of its target.
 const struct iotix_series *adapter_lua_series(const struct task_owner *owner);
+// The path that its links pass through; NULL: none.
+struct path *adapter_lua_path(const struct task_owner *owner);
 // Where the connection at argument 1 connects to. NULL: err; raises for what is no connection.
 struct endpoint *adapter_lua_endpoint(lua_State *L, struct scenario *s, bool datagram, struct error *err);

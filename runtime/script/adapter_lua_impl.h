@@ -65,6 +65,7 @@ struct lua_conn {
     const struct adapter_events *events;
     const struct adapter_identity *identity;
     void *owner;
+    struct path *path;            // of the device; NULL: nothing acts on its network
     struct lua_conn *prev, *next; // of the target's list that it is in
     struct timer timer;
     struct rng rng;

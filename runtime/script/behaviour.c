@@ -6,6 +6,7 @@
 #include "script/behaviour.h"
 #include "script/adapter_lua.h"
 #include "script/link_bind.h"
+#include "script/side.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -28,6 +29,12 @@ struct behaviour *scenario_behaviour(struct scenario *s)
     struct task_owner *owner = task_owner(t);
     bool device = owner != &s->run_owner && owner->kind == OWNER_DEVICE;
     return device ? container_of(owner, struct behaviour, owner) : NULL;
+}
+
+int64_t scenario_wall_us(struct scenario *s)
+{
+    const struct device *d = scenario_device(s);
+    return d ? device_wall_us(d) : loop_wall_us(s->config.loop);
 }
 
 struct device *scenario_device(struct scenario *s)
@@ -83,7 +90,7 @@ static void behaviour_free(struct scenario *s, struct behaviour *b)
 {
     lua_State *L = s->L;
     sides_end(s, b);
-    links_owner_ended(s, &b->owner, true);
+    links_owner_ended(&b->owner, true);
     while (b->waits)
         wait_free(b->waits);
     while (b->handlers) {
@@ -306,9 +313,12 @@ bool behaviour_offline(struct scenario *s, struct behaviour *b, struct side *sid
     bool give_up = false;
     for (struct wait *w = b->waits, *next; w; w = next) {
         next = w->next;
-        if (w->side != side || w->kind != WAIT_ONLINE || (will_retry && w->retry) ||
-            (!side && device_opening(b->device)))
+        if (w->side != side || w->kind != WAIT_ONLINE)
             continue;
+        if ((will_retry && w->retry) || (!side && device_opening(b->device))) {
+            wait_note(w, why);
+            continue;
+        }
         give_up = will_retry;
         struct error text = *why;
         if (text.code == ERR_NONE)
@@ -438,6 +448,16 @@ static int ops_auth(void *arg, struct device *d, const uint8_t *data, size_t n, 
              : error_set(err, ERR_NOT_FOUND, "the device has no behaviour");
 }
 
+static void ops_path(void *arg, struct device *d, struct path *path)
+{
+    (void)arg;
+    struct behaviour *b = behaviour_of(d);
+    if (!b)
+        return;
+    sides_path(b, path);
+    links_owner_path(&b->owner, path);
+}
+
 const struct device_ops script_device_ops = {
     .start = ops_start,
     .stop = ops_stop,
@@ -455,4 +475,5 @@ const struct device_ops script_device_ops = {
     .response = ops_response,
     .request = ops_request,
     .auth = ops_auth,
+    .path = ops_path,
 };

@@ -71,6 +71,10 @@ static struct side *open_side(struct scenario *s, struct behaviour *b, const cha
     }
     struct side_target *t = side_target_get(s, g, target, err);
     struct side_identity *i = t ? side_identity_get(s, g, identity, t->adapter, err) : NULL;
+    if (t && i && side_check(g, t, i, err)) {
+        side_identity_release(s, i);
+        i = NULL;
+    }
     if (t && !i)
         side_target_release(s, t);
     return i ? side_open(s, b, t, i, err) : NULL;

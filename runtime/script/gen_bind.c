@@ -18,8 +18,7 @@ static struct gen_context gen_context_of(struct scenario *s)
 {
     const struct device *d = scenario_device(s);
     scratch_clear(&s->texts);
-    return (struct gen_context){
-        .wall_us = loop_wall_us(s->config.loop), .index = d ? d->index : 1, .scratch = &s->texts};
+    return (struct gen_context){.wall_us = scenario_wall_us(s), .index = d ? d->index : 1, .scratch = &s->texts};
 }
 
 // Stack: text of the specification at `text`. The cache is a Lua table in the registry: text → number of the spec.

@@ -6,6 +6,7 @@
 struct asked {
     struct scenario *scenario;
     slot_id task;
+    uint64_t custom; // whose function asks to begin an experiment, 0: none
 };
 
 // json_to_lua of what a shard counted: small, and true exhaustion of memory does not raise (heap.h).
@@ -21,6 +22,8 @@ static void on_changed(void *arg, const json_t *answer, const struct error *err)
 {
     struct asked *a = arg;
     struct task *t = task_find(a->scenario->tasks, a->task);
+    if (a->custom && !err)
+        custom_began(a->scenario, a->custom, answer);
     free(a);
     if (!t)
         return; // cancelled meanwhile
@@ -58,7 +61,7 @@ int change_bind(lua_State *L)
         json_decref(change);
         return luaL_error(L, "no memory to wait");
     }
-    *a = (struct asked){s, task_id(t)};
+    *a = (struct asked){s, task_id(t), custom_asking(s, t, change)};
     s->env->change(s->env->arg, change, timeout, on_changed, a);
     task_block(t, cancel_nothing, NULL);
     return task_yield(L);

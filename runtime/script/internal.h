@@ -78,6 +78,7 @@ struct wait {
     bool is_message; // WAIT_RESPONSE: the answer is a message (MQTT)
     int message;     // registry reference of what to return, LUA_NOREF
     char event[24];  // WAIT_EVENT
+    char *failure;   // WAIT_ONLINE: what went wrong in the attempt before; NULL: nothing yet
 };
 
 struct behaviour {
@@ -114,6 +115,7 @@ struct scenario_group {
 };
 
 struct subscription;
+struct custom;     // chaos_bind.c
 struct side_cache; // side.c
 
 struct scenario {
@@ -140,6 +142,7 @@ struct scenario {
     struct side *open_sides;
     struct side *closing; // side connections whose handles are closed already
     uint64_t sides_made;  // numbers given out
+    uint64_t sides_lost;  // messages that were not delivered when their connection had to close
     struct side_cache *side_cache;
     struct loop_hook side_hook;
     bool detached; // no side connections any more
@@ -167,6 +170,7 @@ struct scenario {
     bool check_failed;        // an expectation of the test
     struct log_allowance log; // of what runs for no device
     struct subscription *subscriptions;
+    struct custom *customs; // functions of the timeline that run now
     struct metric *script_errors, *overruns, *kills,
         *checks; // script_errors: of the test; those of devices carry their group
     struct loop_hook overrun_hook;
@@ -213,7 +217,9 @@ int device_handle_push(lua_State *L, struct scenario *s, struct device *d);
 // The device of the handle at argument 1 when its own task runs; raises otherwise.
 struct device *device_check(lua_State *L, struct scenario *s);
 extern const struct device_ops script_device_ops;
-void wait_free(struct wait *w); // unlinks and frees
+void wait_free(struct wait *w);
+// An attempt to connect failed, and others follow: what a timeout will speak of.
+void wait_note(struct wait *w, const struct error *why); // unlinks and frees
 // Arms a wait of the running task; timeout_us < 0: none. Last statement of a binding. like->message is taken over.
 int wait_block(lua_State *L, struct scenario *s, struct device *d, const struct wait *like, int64_t timeout_us,
                struct task *task);
@@ -258,6 +264,21 @@ int scenario_behaviour_load(struct scenario *s, const char *group, const char *p
 json_t *scenario_reload(struct scenario *s, const char *group, struct error *err);
 // group_bind.c
 int change_bind(lua_State *L);
+// chaos_bind.c
+int chaos_fault_bind(lua_State *L);
+int chaos_profile_bind(lua_State *L);
+int chaos_file_bind(lua_State *L);
+int chaos_profile_file_bind(lua_State *L);
+int scenario_direct(struct scenario *s, const struct test_env *env, struct error *err);
+int scenario_custom_start(struct scenario *s, unsigned function, uint64_t number, struct error *err);
+void scenario_custom_stop(struct scenario *s, uint64_t number);
+void customs_close(struct scenario *s);
+void custom_task_ended(struct scenario *s, struct task_owner *owner, struct task *task, enum task_result result,
+                       const char *text);
+// Of what a function of the timeline asks: its experiment's number when it begins another one, which then ends with it;
+// 0 otherwise. And the answer to that.
+uint64_t custom_asking(struct scenario *s, struct task *t, const json_t *change);
+void custom_began(struct scenario *s, uint64_t custom, const json_t *result);
 // failure_bind.c: methods of a device
 int dev_fail_bind(lua_State *L);
 int dev_heal_bind(lua_State *L);
@@ -285,6 +306,7 @@ void test_bindings(lua_State *L, struct scenario *s);
 void test_close(struct scenario *s);
 struct rng *scenario_rng(struct scenario *s);             // of what runs now
 struct device *scenario_device(struct scenario *s);       // of what runs now, or NULL
+int64_t scenario_wall_us(struct scenario *s);             // as its clock shows it, which may be off; else the loop's
 struct behaviour *scenario_behaviour(struct scenario *s); // of what runs now, or NULL; its device may be gone
 // A line into the log with the device's name, within its allowance; past that one line says so and the rest of the
 // second is dropped. b NULL: the test's, or loading's.

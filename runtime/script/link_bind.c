@@ -7,6 +7,7 @@
 
 #include "adapter/flow.h"
 #include "core/jsonx.h"
+#include "device/impair.h"
 #include "script/adapter_lua.h"
 #include "script/internal.h"
 
@@ -26,7 +27,8 @@ struct waiter { // one that reads and one that writes may wait at a time
 };
 
 struct lua_link {
-    struct lua_link *next, **prev; // of the scenario
+    struct lua_link *next, **prev;         // of the scenario
+    struct lua_link *next_own, **prev_own; // of the owner
     struct scenario *scenario;
     const struct task_owner *owner;
     struct link_endpoint *at;
@@ -39,6 +41,7 @@ struct lua_link {
     uint32_t taken;    // of in
     uint32_t searched; // of in, behind taken: holds no line feed
     bool datagram, ended;
+    bool full;            // enough lies here unread
     struct error why;     // ended, or (datagrams) of the last error
     bool has_error;       // of a datagram socket, not told yet
     char *credentials[5]; // cert, key, name, psk identity, psk key; NULL: the device's
@@ -77,6 +80,18 @@ static uint32_t unread(const struct lua_link *l)
     return l->in.len - l->taken;
 }
 
+// A device that does not read costs LINK_UNREAD bytes, not what its server likes to send: then the socket is not read
+// either, and TCP stalls the server. Who wants more at once gets as much.
+static void hold(struct lua_link *l)
+{
+    uint32_t want = l->reads.want == WANT_BYTES ? l->reads.n : 0, most = want > LINK_UNREAD ? want : LINK_UNREAD;
+    bool full = unread(l) >= want && unread(l) >= (l->full ? most / 2 : most);
+    if (l->datagram || l->ended || full == l->full)
+        return;
+    l->full = full;
+    flow_hold(l->flow, full);
+}
+
 static void take(struct lua_link *l, uint32_t n)
 {
     l->taken += n;
@@ -87,6 +102,7 @@ static void take(struct lua_link *l, uint32_t n)
         if (l->in.size > 65536)
             buf_destroy(&l->in);
     }
+    hold(l);
 }
 
 static int push_failure(lua_State *L, const struct error *why)
@@ -265,7 +281,7 @@ static void on_data(void *owner, const uint8_t *bytes, size_t n)
     }
     if (l->datagram) {
         uint32_t head = (uint32_t)n;
-        if (l->in.len + sizeof head + n > LINK_BUFFER_MAX || !buf_reserve(&l->in, (uint32_t)(sizeof head + n)))
+        if (unread(l) + sizeof head + n > LINK_DATAGRAMS || !buf_reserve(&l->in, (uint32_t)(sizeof head + n)))
             return; // nobody reads them
         if (buf_append(&l->in, &head, sizeof head) || (n && buf_append(&l->in, bytes, n)))
             return;
@@ -277,6 +293,7 @@ static void on_data(void *owner, const uint8_t *bytes, size_t n)
         return;
     }
     look(l);
+    hold(l);
 }
 
 static void on_drain(void *owner)
@@ -331,6 +348,9 @@ static void link_free(struct lua_link *l)
     *l->prev = l->next;
     if (l->next)
         l->next->prev = l->prev;
+    *l->prev_own = l->next_own;
+    if (l->next_own)
+        l->next_own->prev_own = l->prev_own;
     buf_destroy(&l->in);
     for (unsigned i = 0; i < 5; i++) {
         if (l->credentials[i])
@@ -387,26 +407,33 @@ static struct link_endpoint *endpoint_find(struct scenario *s, const struct ioti
     return e;
 }
 
-static unsigned count_of(const struct lua_links *links, const struct task_owner *owner)
+static unsigned count_of(const struct task_owner *owner)
 {
     unsigned n = 0;
-    for (const struct lua_link *l = links->first; l; l = l->next)
-        n += l->owner == owner;
+    for (const struct lua_link *l = owner->links; l; l = l->next_own)
+        n++;
     return n;
+}
+
+static struct path *path_of(const struct lua_link *l)
+{
+    if (l->owner->kind == OWNER_ADAPTER)
+        return adapter_lua_path(l->owner);
+    return l->device ? device_path(l->device) : NULL;
 }
 
 // at: NULL: the endpoint is an adapter's.
 static struct lua_link *link_new(struct scenario *s, struct endpoint *endpoint, struct link_endpoint *at, bool datagram,
                                  struct error *err)
 {
-    struct task *t = task_running(s->tasks);
+    struct task_owner *owner = task_owner(task_running(s->tasks));
     struct lua_link *l = calloc(1, sizeof *l);
     if (!l) {
         error_set(err, ERR_NO_MEMORY, "no memory for a link");
         return NULL;
     }
     l->scenario = s;
-    l->owner = task_owner(t);
+    l->owner = owner;
     l->device = scenario_device(s);
     l->datagram = datagram;
     buf_create(&l->in, LINK_BUFFER_MAX);
@@ -427,27 +454,34 @@ static struct lua_link *link_new(struct scenario *s, struct endpoint *endpoint, 
     if (l->next)
         l->next->prev = &l->next;
     s->links->first = l;
+    l->next_own = owner->links;
+    l->prev_own = &owner->links;
+    if (l->next_own)
+        l->next_own->prev_own = &l->next_own;
+    owner->links = l;
+    flow_path(l->flow, path_of(l));
     return l;
 }
 
-void links_owner_ended(struct scenario *s, const struct task_owner *owner, bool flush)
+void links_owner_ended(const struct task_owner *owner, bool flush)
 {
-    struct lua_link *next;
-    for (struct lua_link *l = s->links ? s->links->first : NULL; l; l = next) {
-        next = l->next;
-        if (l->owner != owner)
-            continue;
+    for (struct lua_link *l; (l = owner->links);) {
         if (flush)
             flow_close(l->flow, true);
         link_free(l);
     }
 }
 
-void links_owner_pause(struct scenario *s, const struct task_owner *owner, bool paused)
+void links_owner_pause(const struct task_owner *owner, bool paused)
 {
-    for (struct lua_link *l = s->links ? s->links->first : NULL; l; l = l->next)
-        if (l->owner == owner)
-            flow_pause(l->flow, paused);
+    for (struct lua_link *l = owner->links; l; l = l->next_own)
+        flow_pause(l->flow, paused);
+}
+
+void links_owner_path(const struct task_owner *owner, struct path *path)
+{
+    for (struct lua_link *l = owner->links; l; l = l->next_own)
+        flow_path(l->flow, path);
 }
 
 void links_delete(struct lua_links *links)
@@ -501,6 +535,7 @@ static int wait_for(lua_State *L, struct scenario *s, struct lua_link *l, enum w
     if (answerable(l, &w))
         return push_answer(L, l, &w);
     *at = w;
+    hold(l);
     *task_local(t) = l;
     if (timeout_us >= 0)
         loop_timer_start(s->config.loop, task_timer(t), timeout_us, wait_timeout);
@@ -656,7 +691,7 @@ static struct handle_link *handle_push(lua_State *L, struct scenario *s, const c
         lua_getfield(L, LUA_REGISTRYINDEX, "iotix.link");
         s->links->meta = guard_ref(L);
     }
-    if (count_of(s->links, task_owner(t)) >= LINKS_OWNER_MAX) {
+    if (count_of(task_owner(t)) >= LINKS_OWNER_MAX) {
         error_set(err, ERR_LIMIT, "%u links are open already", LINKS_OWNER_MAX);
         return NULL;
     }

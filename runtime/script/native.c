@@ -91,7 +91,7 @@ static int running_bind(lua_State *L)
 
 static int now_bind(lua_State *L)
 {
-    lua_pushnumber(L, (double)loop_wall_us(scenario_of(L)->config.loop) / 1e6);
+    lua_pushnumber(L, (double)scenario_wall_us(scenario_of(L)) / 1e6);
     return 1;
 }
 
@@ -410,6 +410,10 @@ int native_open(lua_State *L)
                                          {"behaviour_read", behaviour_read_bind},
                                          {"behaviour_compile", behaviour_compile_bind},
                                          {"change", change_bind},
+                                         {"chaos_fault", chaos_fault_bind},
+                                         {"chaos_profile", chaos_profile_bind},
+                                         {"chaos_file", chaos_file_bind},
+                                         {"chaos_profile_file", chaos_profile_file_bind},
                                          {"threshold", threshold_bind},
                                          {"gen", gen_bind_new},
                                          {"gen_copy", gen_bind_copy},

@@ -143,7 +143,7 @@ static struct message read_message(lua_State *L, struct scenario *s)
 {
     static const char *const valid[] = {"metrics", "seq", "birth", "death", "bd_seq", "timestamp", NULL};
     bind_check_keys(L, 1, SPARKPLUG, valid);
-    struct message m = {.ms = timestamp(L, 1, SPARKPLUG, (uint64_t)(loop_wall_us(s->config.loop) / 1000))};
+    struct message m = {.ms = timestamp(L, 1, SPARKPLUG, (uint64_t)(scenario_wall_us(s) / 1000))};
     bool birth = bind_opt_bool(L, 1, "birth", false), death = bind_opt_bool(L, 1, "death", false);
     m.kind = birth ? KIND_BIRTH : death ? KIND_DEATH : KIND_DATA;
     m.bd_seq = whole_number(L, 1, SPARKPLUG, "bd_seq", 0x1p53, -1);

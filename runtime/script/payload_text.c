@@ -177,7 +177,7 @@ struct influx_time {
 
 static struct influx_time influx_time(lua_State *L, struct scenario *s)
 {
-    struct influx_time t = {.given = true, .wall_us = loop_wall_us(s->config.loop)};
+    struct influx_time t = {.given = true, .wall_us = scenario_wall_us(s)};
     lua_getfield(L, 1, "time");
     double seconds = lua_tonumber(L, -1);
     if (lua_isboolean(L, -1) && !lua_toboolean(L, -1))

@@ -27,7 +27,7 @@ static struct rng *sandbox_rng(void *arg)
 }
 static int64_t sandbox_wall(void *arg)
 {
-    return loop_wall_us(((struct scenario *)arg)->config.loop);
+    return scenario_wall_us(arg);
 }
 
 static void sandbox_print(void *arg, const char *line, size_t n)
@@ -78,6 +78,10 @@ static void task_ended(void *arg, struct task_owner *owner, struct task *task, e
         counter_add(s->kills, 1);
     if (owner->kind == OWNER_ADAPTER) {
         adapter_lua_task_ended(s, owner, task, result, text);
+        return;
+    }
+    if (owner->kind == OWNER_CUSTOM) {
+        custom_task_ended(s, owner, task, result, text);
         return;
     }
     if (owner == &s->run_owner && result == TASK_ERROR)
@@ -199,6 +203,7 @@ static void scenario_stop(struct scenario *s)
     s->test_over = true;
     if (s->tasks)
         task_cancel_all(s->tasks, &s->run_owner);
+    customs_close(s);
     test_close(s);
 }
 
@@ -438,10 +443,8 @@ static int scenario_attach(struct scenario *s, struct fleet *fleet, const json_t
 static int scenario_test_start(struct scenario *s, const struct test_env *env, struct error *err)
 {
     lua_State *L = s->L;
-    s->env_storage = *env;
-    s->env = &s->env_storage;
-    s->seed = env->seed;
-    rng_seed(&s->run_rng, s->seed);
+    if (scenario_direct(s, env, err))
+        return -1;
     int top = lua_gettop(L);
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->loaded);
     lua_getfield(L, top + 1, "test_runner");
@@ -465,10 +468,14 @@ const struct scenario_ops *script_scenario_ops(void)
         .device_ops = scenario_device_ops,
         .attach = scenario_attach,
         .test_start = scenario_test_start,
+        .direct = scenario_direct,
+        .custom_start = scenario_custom_start,
+        .custom_stop = scenario_custom_stop,
         .reload = scenario_reload,
         .behaviour_load = scenario_behaviour_load,
         .stop = scenario_stop,
         .idle = sides_idle,
+        .pending = sides_pending,
         .detach = sides_stop,
         .close = scenario_close,
     };

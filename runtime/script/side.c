@@ -1,5 +1,6 @@
 // Side connections of devices: events of their adapters, closing, and what their adapters ask. See port.h.
 #include "script/side.h"
+#include "device/impair.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -246,6 +247,8 @@ struct side *side_open(struct scenario *s, struct behaviour *b, struct side_targ
     find_refreshes(target, b->device->group);
     uint64_t seed = hash_bytes(&b->device->index, sizeof b->device->index, s->seed + side->client); // of its backoff
     side->conn = side->adapter->conn_new(target->target, &side_events, &side_identity_ops, side, seed, err);
+    if (side->conn && device_path(b->device) && ADAPTER_HAS(side->adapter, conn_path))
+        side->adapter->conn_path(side->conn, device_path(b->device));
     if (!side->conn || side->adapter->conn_open(side->conn, err)) {
         side_free(side);
         return NULL;
@@ -258,6 +261,13 @@ struct side *side_open(struct scenario *s, struct behaviour *b, struct side_targ
     side->open_prev = &s->open_sides;
     s->open_sides = side;
     return side;
+}
+
+void sides_path(struct behaviour *b, struct path *path)
+{
+    for (struct side *side = b->sides; side; side = side->next)
+        if (ADAPTER_HAS(side->adapter, conn_path))
+            side->adapter->conn_path(side->conn, path);
 }
 
 struct side *side_find(const struct behaviour *b, uint64_t number)
@@ -339,6 +349,7 @@ static bool advance(struct side *side, int64_t now_us)
         return false;
     side->asked = true;
     side->deadline_us = now_us + SIDE_END_US;
+    side->scenario->sides_lost += side->adapter->pending(side->conn);
     side->adapter->conn_close(side->conn, side->abrupt ? ADAPTER_ABRUPT : ADAPTER_GRACEFUL);
     return false;
 }
@@ -381,6 +392,17 @@ static void on_turn(struct loop_hook *hook, struct loop *loop)
 bool sides_idle(const struct scenario *s)
 {
     return !s->closing;
+}
+
+uint64_t sides_pending(const struct scenario *s, uint64_t *lost)
+{
+    uint64_t n = 0;
+    for (const struct side *side = s->open_sides; side; side = side->open_next)
+        n += side->adapter->pending(side->conn);
+    for (const struct side *side = s->closing; side; side = side->next)
+        n += side->asked ? 0 : side->adapter->pending(side->conn);
+    *lost = s->sides_lost;
+    return n;
 }
 
 int sides_start(struct scenario *s, struct error *err)

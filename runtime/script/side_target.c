@@ -285,6 +285,15 @@ struct side_identity *side_identity_get(struct scenario *s, const struct group *
     return i;
 }
 
+int side_check(const struct group *g, const struct side_target *t, const struct side_identity *i, struct error *err)
+{
+    if (!ADAPTER_HAS(t->adapter, target_check))
+        return 0;
+    // The pre-shared key of the device's own connection is not meant for every other protocol that it speaks.
+    const uint32_t psk = 1u << FIELD_PSK_IDENTITY | 1u << FIELD_PSK_KEY;
+    return t->adapter->target_check(t->target, i->own ? credentials_mask(i->own) : group_fields(g) & ~psk, err);
+}
+
 void side_identity_release(struct scenario *s, struct side_identity *i)
 {
     if (i)

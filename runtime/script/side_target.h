@@ -29,6 +29,8 @@ struct side_identity {
 struct side_target *side_target_get(struct scenario *s, const struct group *g, const char *text, struct error *err);
 struct side_identity *side_identity_get(struct scenario *s, const struct group *g, const char *text,
                                         const struct adapter_ops *adapter, struct error *err);
+// Whether the protocol can do with what such a connection of the group's devices proves itself with.
+int side_check(const struct group *g, const struct side_target *t, const struct side_identity *i, struct error *err);
 void side_target_release(struct scenario *s, struct side_target *t);
 void side_identity_release(struct scenario *s, struct side_identity *i);
 // Frees those that nobody uses, when there are too many. Not in the turn in which a connection of theirs was freed.

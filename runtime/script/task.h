@@ -19,20 +19,23 @@
 
 struct tasks; // the scheduler of one Lua state
 struct task;
+struct lua_link;
 
 enum task_result { TASK_DONE, TASK_WAIT, TASK_ERROR, TASK_CANCELLED };
 
 // Who a task belongs to. Embedded in the script room's per-device record; one more for the run itself. All zero but
 // account and name at the start. Must live until its last task has `ended`; after that callback the scheduler forgets
 // it.
-enum owner_kind { OWNER_DEVICE, OWNER_ADAPTER }; // of the run too: OWNER_DEVICE; of an adapter in Lua
+// Of the run too: OWNER_DEVICE; of an adapter in Lua; of a function of the timeline.
+enum owner_kind { OWNER_DEVICE, OWNER_ADAPTER, OWNER_CUSTOM };
 struct task_owner {
-    uint32_t account;   // memory account (guard.h), never 0
-    uint32_t n_tasks;   // live tasks
-    uint32_t overruns;  // consecutive slice overruns
-    int32_t cpu_us;     // CPU of the current window, decays
-    uint32_t window;    // number of that window
-    struct task *tasks; // list
+    uint32_t account;       // memory account (guard.h), never 0
+    uint32_t n_tasks;       // live tasks
+    uint32_t overruns;      // consecutive slice overruns
+    int32_t cpu_us;         // CPU of the current window, decays
+    uint32_t window;        // number of that window
+    struct task *tasks;     // list
+    struct lua_link *links; // those it has open (link_bind.c)
     // Appends a name for logs ("sensors-17").
     int (*name)(const struct task_owner *owner, struct buf *out);
     uint64_t device;     // for the watchdog's page: index+1 in its group, 0 = no device

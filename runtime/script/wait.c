@@ -1,6 +1,7 @@
 // Waits: tasks that are blocked on a connection of their device.
 #include "script/behaviour.h"
 #include <stdlib.h>
+#include <string.h>
 
 void wait_free(struct wait *w)
 {
@@ -10,7 +11,16 @@ void wait_free(struct wait *w)
     if (*at)
         *at = w->next;
     luaL_unref(w->scenario->L, LUA_REGISTRYINDEX, w->message);
+    free(w->failure);
     free(w);
+}
+
+void wait_note(struct wait *w, const struct error *why)
+{
+    if (why->code == ERR_NONE)
+        return;
+    free(w->failure);
+    w->failure = strdup(why->text);
 }
 
 static int push_message(lua_State *L, void *arg)
@@ -101,7 +111,8 @@ static void wait_timeout(struct timer *timer, void *arg)
     struct task *t = task_of_timer(timer);
     struct wait *w = *task_local(t), was = *w;
     struct error err = {0};
-    error_set(&err, ERR_TIMEOUT, w->kind == WAIT_ONLINE ? "not connected in time" : "nothing came in time");
+    error_set(&err, ERR_TIMEOUT, "%s%s%s", w->kind == WAIT_ONLINE ? "not connected in time" : "nothing came in time",
+              w->failure ? "; the last attempt: " : "", w->failure ? w->failure : "");
     wait_free(w);
     task_wake_error(t, &err);
     abandon(&was);

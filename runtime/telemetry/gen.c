@@ -114,7 +114,7 @@ void gen_init(const struct gen_spec *spec, struct gen_state *state, struct rng *
         replay_init(spec->replay, state, rng, context);
         break;
     case GEN_GPS:
-        path_init(spec->path, state, rng, context);
+        route_init(spec->path, state, rng, context);
         break;
     default:
         break;
@@ -142,7 +142,7 @@ __attribute__((noinline)) static void other(const struct gen_spec *spec, struct 
         replay_next(spec->replay, state, context, out);
         break;
     case GEN_GPS:
-        path_next(spec->path, state, rng, context, out);
+        route_next(spec->path, state, rng, context, out);
         break;
     case GEN_OBJECT:
         gen_object(spec, state, rng, context, out);

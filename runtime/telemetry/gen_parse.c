@@ -284,6 +284,6 @@ void gen_delete(struct gen_spec *spec)
     expr_delete(spec->expr);
     json_decref(spec->params);
     replay_delete(spec->replay);
-    path_delete(spec->path);
+    route_delete(spec->path);
     free(spec);
 }

@@ -65,7 +65,7 @@ int gen_parse_gps(struct gen_parse *p)
 {
     p->spec->kind = GEN_GPS;
     p->spec->uses_scratch = true;
-    p->spec->path = path_new(p->object, p->spec->type, NULL, p->env->attribute, p->env, p->err);
+    p->spec->path = route_new(p->object, p->spec->type, NULL, p->env->attribute, p->env, p->err);
     return p->spec->path ? 0 : -1;
 }
 

@@ -119,7 +119,7 @@ struct gen_spec {
     struct expr *expr; // correlated
     json_t *params;    // custom
     struct replay *replay;
-    struct path *path;
+    struct route *path;
 };
 
 // gen.c

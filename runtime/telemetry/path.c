@@ -15,7 +15,7 @@ enum { OFFSET_NONE, OFFSET_RANDOM, OFFSET_INDEX };
 
 // --- making
 
-static int read_route(struct path *path, const struct gen_parse *p, const json_t *route)
+static int read_route(struct route *path, const struct gen_parse *p, const json_t *route)
 {
     size_t i;
     json_t *point;
@@ -32,14 +32,14 @@ static int read_route(struct path *path, const struct gen_parse *p, const json_t
         if (n < 2 || n > 3 || !json_is_number(json_array_get(point, 0)) || !json_is_number(json_array_get(point, 1)) ||
             (alt && !json_is_number(alt)))
             return error_set(p->err, ERR_INVALID, "route[%zu]: expected [lat, lon] or [lat, lon, alt] in numbers", i);
-        if (path_add(path, json_number_value(json_array_get(point, 0)), json_number_value(json_array_get(point, 1)),
-                     alt ? json_number_value(alt) : NAN, &what))
+        if (route_add(path, json_number_value(json_array_get(point, 0)), json_number_value(json_array_get(point, 1)),
+                      alt ? json_number_value(alt) : NAN, &what))
             return error_set(p->err, ERR_INVALID, "route[%zu]: %s", i, what);
     }
     return 0;
 }
 
-static int read_points(struct path *path, const struct gen_parse *p)
+static int read_points(struct route *path, const struct gen_parse *p)
 {
     const json_t *route = json_object_get(p->object, "route"), *file = json_object_get(p->object, "routeFile");
     if (!route == !file)
@@ -49,10 +49,10 @@ static int read_points(struct path *path, const struct gen_parse *p)
     if (!json_is_string(file) || !*json_string_value(file))
         return error_set(p->err, ERR_INVALID, "routeFile: expected the path of a CSV, NDJSON, JSON or GPX file, got %s",
                          json_is_string(file) ? "an empty string" : gen_kind_of(file));
-    return path_read_file(path, json_string_value(file), p->env, p->err) ? error_prefix(p->err, "routeFile") : 0;
+    return route_read_file(path, json_string_value(file), p->env, p->err) ? error_prefix(p->err, "routeFile") : 0;
 }
 
-static int read_loop(struct path *path, const struct gen_parse *p)
+static int read_loop(struct route *path, const struct gen_parse *p)
 {
     const json_t *loop = json_object_get(p->object, "loop");
     path->pingpong = json_is_string(loop) && strcmp(json_string_value(loop), "pingpong") == 0;
@@ -64,17 +64,17 @@ static int read_loop(struct path *path, const struct gen_parse *p)
 }
 
 // Angle between two points in radians; exact for small ones, unlike acos.
-static double angle(const struct path_point *a, const struct path_point *b)
+static double angle(const struct route_point *a, const struct route_point *b)
 {
     double x = a->y * b->z - a->z * b->y, y = a->z * b->x - a->x * b->z, z = a->x * b->y - a->y * b->x;
     return atan2(sqrt(x * x + y * y + z * z), a->x * b->x + a->y * b->y + a->z * b->z);
 }
 
-static int measure(struct path *path, const struct gen_parse *p)
+static int measure(struct route *path, const struct gen_parse *p)
 {
     const char *what;
-    struct path_point first = path->points[0];
-    if (path->closed && path->n > 1 && path_add(path, first.lat, first.lon, first.alt, &what))
+    struct route_point first = path->points[0];
+    if (path->closed && path->n > 1 && route_add(path, first.lat, first.lon, first.alt, &what))
         return error_set(p->err, ERR_LIMIT, "%s", what);
     for (unsigned i = 1; i < path->n; i++) {
         double leg = angle(&path->points[i - 1], &path->points[i]);
@@ -87,7 +87,7 @@ static int measure(struct path *path, const struct gen_parse *p)
     return 0;
 }
 
-static int fill(struct path *path, const struct gen_parse *p)
+static int fill(struct route *path, const struct gen_parse *p)
 {
     static const char *const offsets[] = {"none", "random", "index", NULL};
     double kmh;
@@ -99,15 +99,15 @@ static int fill(struct path *path, const struct gen_parse *p)
     return measure(path, p);
 }
 
-struct path *path_new(const json_t *generator, enum value_type type, const struct gen_samples *samples,
-                      const char *attribute, const struct gen_env *env, struct error *err)
+struct route *route_new(const json_t *generator, enum value_type type, const struct gen_samples *samples,
+                        const char *attribute, const struct gen_env *env, struct error *err)
 {
     (void)attribute;
     if ((type != VALUE_JSON && type != VALUE_NULL) || samples) {
         error_set(err, ERR_INVALID, "type: a generator of type gps is for an attribute of type object");
         return NULL;
     }
-    struct path *path = calloc(1, sizeof *path);
+    struct route *path = calloc(1, sizeof *path);
     if (!path) {
         error_set(err, ERR_NO_MEMORY, "no memory for a route");
         return NULL;
@@ -115,11 +115,11 @@ struct path *path_new(const json_t *generator, enum value_type type, const struc
     const struct gen_parse p = {.object = generator, .type_name = "gps", .env = env, .err = err};
     if (!fill(path, &p))
         return path;
-    path_delete(path);
+    route_delete(path);
     return NULL;
 }
 
-void path_delete(struct path *p)
+void route_delete(struct route *p)
 {
     if (!p)
         return;
@@ -129,18 +129,18 @@ void path_delete(struct path *p)
 
 // --- running
 
-static double total(const struct path *p)
+static double total(const struct route *p)
 {
     return p->points[p->n - 1].at;
 }
 
 // Metres from one beginning to the next.
-static double round_length(const struct path *p)
+static double round_length(const struct route *p)
 {
     return p->pingpong ? 2 * total(p) : total(p);
 }
 
-void path_init(const struct path *p, struct gen_state *state, struct rng *rng, const struct gen_context *context)
+void route_init(const struct route *p, struct gen_state *state, struct rng *rng, const struct gen_context *context)
 {
     unsigned points = p->n - (p->closed && p->n > 1); // the last one is the first
     *state = (struct gen_state){.number = 0};
@@ -151,7 +151,7 @@ void path_init(const struct path *p, struct gen_state *state, struct rng *rng, c
 }
 
 // The leg that `at` lies on: its first point; the last leg for the end of the route.
-static unsigned find_leg(const struct path *p, double at)
+static unsigned find_leg(const struct route *p, double at)
 {
     unsigned low = 0, high = p->n - 1;
     while (high - low > 1) {
@@ -179,9 +179,9 @@ static double heading_of(double px, double py, double pz, double x, double y, do
     return degrees < 359.995 ? degrees : 0; // it is written with two digits
 }
 
-static void locate(const struct path *p, double at, bool back, struct fix *fix)
+static void locate(const struct route *p, double at, bool back, struct fix *fix)
 {
-    const struct path_point *a = &p->points[find_leg(p, at)], *b = a + 1;
+    const struct route_point *a = &p->points[find_leg(p, at)], *b = a + 1;
     double leg = b->at - a->at, part = leg > 0 ? (at - a->at) / leg : 0, theta = leg / EARTH_RADIUS;
     part = part < 0 ? 0 : part > 1 ? 1 : part;
     double u = 1 - part, w = part; // shares of a and b at the place
@@ -203,7 +203,7 @@ static void locate(const struct path *p, double at, bool back, struct fix *fix)
                            : 0;
 }
 
-static void add_noise(const struct path *p, struct rng *rng, struct fix *fix)
+static void add_noise(const struct route *p, struct rng *rng, struct fix *fix)
 {
     double metre = 180 / M_PI / EARTH_RADIUS; // in degrees of latitude
     double narrow = cos(fix->lat * M_PI / 180);
@@ -233,8 +233,8 @@ static void write_fix(const struct fix *fix, struct scratch *scratch, struct val
     *out = (struct value){.type = VALUE_JSON, .str = {(char *)text.data, text.len}};
 }
 
-void path_next(const struct path *p, struct gen_state *state, struct rng *rng, const struct gen_context *context,
-               struct value *out)
+void route_next(const struct route *p, struct gen_state *state, struct rng *rng, const struct gen_context *context,
+                struct value *out)
 {
     double length = total(p), seconds = (double)(context->time_us > 0 ? context->time_us : 0) * 1e-6;
     double at = state->number + p->speed * seconds;

@@ -12,14 +12,14 @@
 
 #define PATH_MAX_POINTS 1000000u // of a file; a route in a model has GEN_MAX_VALUES at most
 
-struct path;
+struct route;
 
 // type: VALUE_JSON or VALUE_NULL. attribute is not used. routeFile needs env->datasets (ERR_UNSUPPORTED without); the
 // file is read and closed. NULL: err names the key, and file and line.
-struct path *path_new(const json_t *generator, enum value_type type, const struct gen_samples *samples,
-                      const char *attribute, const struct gen_env *env, struct error *err);
-void path_delete(struct path *p);
-void path_init(const struct path *p, struct gen_state *state, struct rng *rng, const struct gen_context *context);
+struct route *route_new(const json_t *generator, enum value_type type, const struct gen_samples *samples,
+                        const char *attribute, const struct gen_env *env, struct error *err);
+void route_delete(struct route *p);
+void route_init(const struct route *p, struct gen_state *state, struct rng *rng, const struct gen_context *context);
 // The text lies in the context's scratch.
-void path_next(const struct path *p, struct gen_state *state, struct rng *rng, const struct gen_context *context,
-               struct value *out);
+void route_next(const struct route *p, struct gen_state *state, struct rng *rng, const struct gen_context *context,
+                struct value *out);

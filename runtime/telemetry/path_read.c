@@ -14,7 +14,7 @@
 
 enum { GPX_MAX = 64 << 20 };
 
-int path_add(struct path *p, double lat, double lon, double alt, const char **what)
+int route_add(struct route *p, double lat, double lon, double alt, const char **what)
 {
     *what = !(lat >= -90 && lat <= 90)     ? "expected a latitude from -90 to 90 degrees"
             : !(lon >= -180 && lon <= 180) ? "expected a longitude from -180 to 180 degrees"
@@ -25,7 +25,7 @@ int path_add(struct path *p, double lat, double lon, double alt, const char **wh
         return -1;
     if (p->n == p->size) {
         unsigned size = p->size ? 2 * p->size : 16;
-        struct path_point *more = realloc(p->points, size * sizeof *more);
+        struct route_point *more = realloc(p->points, size * sizeof *more);
         if (!more) {
             *what = "no memory for the points";
             return -1;
@@ -34,7 +34,7 @@ int path_add(struct path *p, double lat, double lon, double alt, const char **wh
         p->size = size;
     }
     double phi = lat * M_PI / 180, lambda = lon * M_PI / 180;
-    p->points[p->n++] = (struct path_point){
+    p->points[p->n++] = (struct route_point){
         .lat = lat, .lon = lon, .alt = alt, .x = cos(phi) * cos(lambda), .y = cos(phi) * sin(lambda), .z = sin(phi)};
     return 0;
 }
@@ -64,7 +64,7 @@ static double number_at(const struct dataset *ds, uint64_t at, int column)
     return v.type == VALUE_NUMBER ? v.number : v.type == VALUE_INTEGER ? (double)v.integer : NAN;
 }
 
-static int read_rows(struct path *p, const struct dataset *ds, struct error *err)
+static int read_rows(struct route *p, const struct dataset *ds, struct error *err)
 {
     static const char *const lat_names[] = {"lat", "latitude", NULL};
     static const char *const lon_names[] = {"lon", "longitude", "lng", "long", NULL};
@@ -77,13 +77,13 @@ static int read_rows(struct path *p, const struct dataset *ds, struct error *err
     uint64_t at = dataset_seek(ds, 0);
     for (uint64_t row = 0; row < dataset_rows(ds); row++, at = dataset_next(ds, at)) {
         const char *what;
-        if (path_add(p, number_at(ds, at, lat), number_at(ds, at, lon), number_at(ds, at, alt), &what))
+        if (route_add(p, number_at(ds, at, lat), number_at(ds, at, lon), number_at(ds, at, alt), &what))
             return dataset_bad(ds, at, err, "%s", what);
     }
     return 0;
 }
 
-static int read_dataset(struct path *p, const char *file, const struct gen_env *env, struct error *err)
+static int read_dataset(struct route *p, const char *file, const struct gen_env *env, struct error *err)
 {
     struct dataset *ds = dataset_open(env->datasets, file, env->dirs, env->n_dirs, NULL, err);
     if (!ds)
@@ -143,8 +143,8 @@ static double elevation(const char *p, const char *end, const char *close_tag)
     return v.type == VALUE_INTEGER ? (double)v.integer : v.number;
 }
 
-static int read_points(struct path *p, const struct buf *text, const char *tag, const char *close_tag, const char *path,
-                       struct error *err)
+static int read_points(struct route *p, const struct buf *text, const char *tag, const char *close_tag,
+                       const char *path, struct error *err)
 {
     const char *at = (const char *)text->data, *end = at + text->len;
     size_t n = strlen(tag);
@@ -157,14 +157,14 @@ static int read_points(struct path *p, const struct buf *text, const char *tag, 
         if (!close)
             return error_set(err, ERR_INVALID, "%s:%u: %s is not closed", path, line_of(text, begin), tag);
         double alt = close[-1] == '/' ? NAN : elevation(close + 1, end, close_tag);
-        if (path_add(p, attribute(at, close, "lat"), attribute(at, close, "lon"), alt, &what))
+        if (route_add(p, attribute(at, close, "lat"), attribute(at, close, "lon"), alt, &what))
             return error_set(err, ERR_INVALID, "%s:%u: %s", path, line_of(text, begin), what);
         at = close;
     }
     return 0;
 }
 
-static int read_gpx_text(struct path *p, const struct buf *text, const char *path, struct error *err)
+static int read_gpx_text(struct route *p, const struct buf *text, const char *path, struct error *err)
 {
     if (!text->len || !memmem(text->data, text->len, "<gpx", 4))
         return error_set(err, ERR_INVALID, "%s: expected GPX, there is no <gpx> in it", path);
@@ -174,7 +174,7 @@ static int read_gpx_text(struct path *p, const struct buf *text, const char *pat
     return p->n ? 0 : error_set(err, ERR_INVALID, "%s: it has neither a track nor a route", path);
 }
 
-static int read_gpx(struct path *p, const char *file, const struct gen_env *env, struct error *err)
+static int read_gpx(struct route *p, const char *file, const struct gen_env *env, struct error *err)
 {
     char path[PATH_MAX];
     struct buf text;
@@ -197,7 +197,7 @@ static int read_gpx(struct path *p, const char *file, const struct gen_env *env,
     return rc ? -1 : 0;
 }
 
-int path_read_file(struct path *p, const char *file, const struct gen_env *env, struct error *err)
+int route_read_file(struct route *p, const char *file, const struct gen_env *env, struct error *err)
 {
     size_t n = strlen(file);
     if (!env || !env->datasets)

@@ -1,18 +1,20 @@
 // CPU of a CoAP NON request and its answer, in the client's process: bare sendto/recv, a bare libcoap client, and the
 // adapter with 1 to 10,000 devices in one process.
 //
-//   bench_coap [--mode floor|libcoap|adapter|all] [--devices N] [--messages N]
+//   bench_coap [--mode floor|libcoap|adapter|all] [--devices N] [--messages N] [--batch N]
 //
-// The server is the echo server's process. Devices take turns, `--batch` of them under way at once.
+// Without --devices: 1, 1,000 and 10,000. The server is the echo server's process. Devices take turns, `--batch` (50)
+// messages are under way at once, in all three. libcoap's client has all sessions in one context, as it comes, and
+// looks at all of them at each call.
 #include <arpa/inet.h>
 #include <coap3/coap.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,12 +24,11 @@
 #include "core/loop.h"
 #include "core/units.h"
 
-enum { BATCH = 50 };
 static const uint8_t payload[200] = {'x'};
 
 struct run {
     uint16_t port;
-    unsigned devices, messages;
+    unsigned devices, messages, batch;
     unsigned answered;
     double connect_us; // CPU of a connect
     size_t footprint;
@@ -38,22 +39,26 @@ struct run {
 static double bare(struct run *r)
 {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(r->port)};
+    struct timeval patience = {.tv_sec = 1};
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     int *fds = calloc(r->devices, sizeof *fds);
     for (unsigned i = 0; i < r->devices; i++) {
         fds[i] = socket(AF_INET, SOCK_DGRAM, 0);
-        if (fds[i] < 0 || connect(fds[i], (struct sockaddr *)&to, sizeof to) < 0)
+        if (fds[i] < 0 || connect(fds[i], (struct sockaddr *)&to, sizeof to) < 0 ||
+            setsockopt(fds[i], SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) < 0)
             return -1;
     }
     int64_t began = clock_process_cpu_us();
-    for (unsigned i = 0; i < r->messages; i++) {
-        uint8_t b[300] = {0x52, 2, (uint8_t)(i >> 8), (uint8_t)i, 1, 2, 0xb4, 'e', 'c', 'h', 'o', 0xff};
-        memcpy(b + 12, payload, sizeof payload);
-        int fd = fds[i % r->devices];
-        struct pollfd p = {.fd = fd, .events = POLLIN};
-        if (send(fd, b, 12 + sizeof payload, 0) < 0 || poll(&p, 1, 1000) != 1)
-            continue;
-        r->answered += recv(fd, b, sizeof b, 0) > 0;
+    for (unsigned i = 0; i < r->messages; i += r->batch) {
+        for (unsigned k = i; k < i + r->batch; k++) {
+            uint8_t b[300] = {0x52, 2, (uint8_t)(k >> 8), (uint8_t)k, 1, 2, 0xb4, 'e', 'c', 'h', 'o', 0xff};
+            memcpy(b + 12, payload, sizeof payload);
+            (void)!send(fds[k % r->devices], b, 12 + sizeof payload, 0);
+        }
+        for (unsigned k = i; k < i + r->batch; k++) {
+            uint8_t b[300];
+            r->answered += recv(fds[k % r->devices], b, sizeof b, 0) > 0;
+        }
     }
     double cpu = (double)(clock_process_cpu_us() - began) / r->messages;
     for (unsigned i = 0; i < r->devices; i++)
@@ -98,9 +103,9 @@ static double libcoap(struct run *r)
         coap_add_option(pdu, COAP_OPTION_URI_PATH, 4, (const uint8_t *)"echo");
         coap_add_data(pdu, sizeof payload, payload);
         coap_send(s, pdu);
-        unsigned before = r->answered;
-        while (r->answered == before && coap_io_process(ctx, 1000) >= 0)
-            ;
+        if ((i + 1) % r->batch == 0)
+            for (int turns = 0; r->answered <= i && turns < 10000 && coap_io_process(ctx, 1000) >= 0; turns++)
+                ;
     }
     double cpu = (double)(clock_process_cpu_us() - began) / r->messages;
     coap_free_context(ctx);
@@ -178,12 +183,12 @@ static double adapter(struct run *r)
     r->footprint = coap_adapter.footprint(all[0].conn);
     r->answered = 0;
     began = clock_process_cpu_us();
-    for (unsigned i = 0; i < r->messages; i += BATCH) {
+    for (unsigned i = 0; i < r->messages; i += r->batch) {
         struct adapter_message m = {.topic = "echo", .topic_len = 4, .payload = payload, .payload_len = sizeof payload};
-        for (unsigned k = 0; k < BATCH; k++)
+        for (unsigned k = 0; k < r->batch; k++)
             if (coap_adapter.publish(all[(i + k) % r->devices].conn, &m, 0, &err) < 0)
                 fprintf(stderr, "publish: %s\n", err.text);
-        if (!until(env.loop, env.metrics, NULL, i + BATCH))
+        if (!until(env.loop, env.metrics, NULL, i + r->batch))
             break;
     }
     double cpu = (double)(clock_process_cpu_us() - began) / r->messages;
@@ -219,27 +224,39 @@ static pid_t start_server(uint16_t *port, int *stop)
     return pid;
 }
 
-static int row(const char *mode, unsigned devices, unsigned messages)
+static void ratio(const char *to, double cpu, double of)
+{
+    if (of > 0 && cpu > 0)
+        printf(",\"to_%s\":%.2f", to, cpu / of);
+}
+
+static int row(const char *mode, unsigned devices, unsigned messages, unsigned batch)
 {
     static const struct {
         const char *name;
         double (*fn)(struct run *r);
     } modes[] = {{"floor", bare}, {"libcoap", libcoap}, {"adapter", adapter}};
+    double cpus[3] = {0};
     int rc = 0;
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
-        struct run r = {.devices = devices, .messages = messages};
+        struct run r = {.devices = devices, .messages = messages, .batch = batch};
         int stop, status;
         if (strcmp(mode, "all") != 0 && strcmp(mode, modes[i].name) != 0)
             continue;
-        if (strcmp(mode, "all") == 0 && i == 1 && devices > 1)
-            continue; // its scan of all sessions is no floor for anything
         pid_t pid = start_server(&r.port, &stop);
         double cpu = pid > 0 ? modes[i].fn(&r) : -1;
         bool complete = cpu >= 0 && r.answered == messages;
-        printf(
-            "{\"mode\":\"%s\",\"devices\":%u,\"messages\":%u,\"cpu_us_per_exchange\":%.2f,\"cpu_us_per_connect\":%.1f,"
-            "\"bytes_per_device\":%zu,\"complete\":%s}\n",
-            modes[i].name, devices, messages, cpu, r.connect_us, r.footprint, complete ? "true" : "false");
+        cpus[i] = cpu;
+        printf("{\"mode\":\"%s\",\"devices\":%u,\"messages\":%u,\"cpu_us_per_exchange\":%.2f", modes[i].name, devices,
+               messages, cpu);
+        if (i == 2)
+            printf(",\"cpu_us_per_connect\":%.1f,\"bytes_per_device\":%zu", r.connect_us, r.footprint);
+        if (i > 0)
+            ratio("floor", cpu, cpus[0]);
+        if (i > 1)
+            ratio("libcoap", cpu, cpus[1]);
+        printf(",\"complete\":%s}\n", complete ? "true" : "false");
+        fflush(stdout);
         rc |= !complete;
         close(stop);
         waitpid(pid, &status, 0);
@@ -250,7 +267,7 @@ static int row(const char *mode, unsigned devices, unsigned messages)
 int main(int argc, char **argv)
 {
     const char *mode = "all";
-    int64_t devices = 0, messages = 20000;
+    int64_t devices = 0, messages = 20000, batch = 50;
     struct rlimit files;
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
         files.rlim_cur = files.rlim_max;
@@ -259,12 +276,18 @@ int main(int argc, char **argv)
     for (int i = 1; i + 1 < argc; i += 2) {
         if (strcmp(argv[i], "--mode") == 0)
             mode = argv[i + 1];
-        else if (int_parse(argv[i + 1], 1, 1000000, strcmp(argv[i], "--devices") == 0 ? &devices : &messages, NULL))
+        else if (int_parse(argv[i + 1], 1, 1000000,
+                           strcmp(argv[i], "--devices") == 0 ? &devices
+                           : strcmp(argv[i], "--batch") == 0 ? &batch
+                                                             : &messages,
+                           NULL))
             return 2;
     }
-    messages = messages / BATCH * BATCH;
-    if (devices)
-        return row(mode, (unsigned)devices, (unsigned)messages);
-    return row(mode, 1, (unsigned)messages) | row(mode, 1000, (unsigned)messages) |
-           row(mode, 10000, (unsigned)messages);
+    static const unsigned counts[] = {1, 1000, 10000};
+    int rc = 0;
+    messages = messages < batch ? batch : messages / batch * batch;
+    for (unsigned i = 0; i < 3; i++)
+        if (!devices || i == 0)
+            rc |= row(mode, devices ? (unsigned)devices : counts[i], (unsigned)messages, (unsigned)batch);
+    return rc;
 }

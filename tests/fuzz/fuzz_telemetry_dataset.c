@@ -97,14 +97,14 @@ static void drive(struct datasets *all, const char *path, struct scratch *scratc
     const struct gen_env env = {.datasets = all};
     struct error err;
     json_t *g = json_pack("{s:s,s:i}", "routeFile", path, "speedKmh", 50);
-    struct path *p = path_new(g, VALUE_JSON, NULL, NULL, &env, &err);
+    struct route *p = route_new(g, VALUE_JSON, NULL, NULL, &env, &err);
     struct gen_state state = {0};
     for (int i = 0; p && i < 5; i++) {
         struct value v;
-        path_next(p, &state, NULL, &(struct gen_context){.time_us = i * 100000000, .scratch = scratch}, &v);
+        route_next(p, &state, NULL, &(struct gen_context){.time_us = i * 100000000, .scratch = scratch}, &v);
         check(&v);
     }
-    path_delete(p);
+    route_delete(p);
     json_decref(g);
 }
 

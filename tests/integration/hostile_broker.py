@@ -4,7 +4,7 @@ import socket
 import sys
 import time
 
-MODES = ("refuse", "close", "cut", "garbage", "silent", "drip", "after", "oversize")
+MODES = ("refuse", "close", "cut", "garbage", "silent", "drip", "after", "oversize", "mute", "downgrade", "slow")
 mode = sys.argv[1]
 assert mode in MODES, MODES
 listener = socket.socket()
@@ -40,7 +40,21 @@ def greet(conn):
     if mode == "oversize":
         conn.sendall(CONNACK + bytes([0x30, 0xFF, 0xFF, 0xFF, 0x7F]))
         return True
+    if mode == "slow":  # 40 connects a second, one behind the other
+        time.sleep(0.025)
+    if mode in ("mute", "downgrade", "slow"):
+        conn.sendall(CONNACK)
+        return True
     return True  # silent
+
+
+def downgrade(conn, data):
+    """PUBACK to every PUBLISH of QoS 2, as brokers without QoS 2 do; the packets are small and come whole."""
+    while len(data) > 1 and data[1] < 128:
+        packet, data = data[: 2 + data[1]], data[2 + data[1] :]
+        if packet[0] >> 4 == 3 and packet[0] >> 1 & 3 == 2:
+            at = 4 + (packet[2] << 8 | packet[3])
+            conn.sendall(bytes([0x40, 2]) + packet[at : at + 2])
 
 
 while True:
@@ -52,8 +66,11 @@ while True:
         conn = key.fileobj
         keep = False
         try:
-            if conn.recv(65536):
+            got = conn.recv(65536)
+            if got:
                 keep = greet(conn) if key.data else True
+                if mode == "downgrade":
+                    downgrade(conn, got)
         except OSError:
             keep = False
         if keep:

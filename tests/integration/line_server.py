@@ -2,18 +2,21 @@
 
 Prints "port N", then what it hears, a line each: "hello CLIENT", "pub TOPIC PAYLOAD", "udp TOPIC PAYLOAD", "bye CLIENT".
 --refuse N: the first N connections are answered NO. --cut N: each connection is cut off after N publishes, at most
---cuts times. --mute: it answers nothing. --garbage: what it says to HELLO is no line of the protocol.
+--cuts times. --tls CERT KEY: the stream is TLS. "FLOOD N": N bytes as fast as they are taken, then prints "flooded N".
+--mute: it answers nothing. --garbage: what it says to HELLO is no line of the protocol.
 A publish to a topic that ends in /ask is answered with MSG, the same topic with /answer in its place.
 """
 import argparse
 import asyncio
 import re
 import socket
+import ssl
 
 options = argparse.ArgumentParser()
 options.add_argument("--refuse", type=int, default=0)
 options.add_argument("--cut", type=int, default=0)
 options.add_argument("--cuts", type=int, default=1)
+options.add_argument("--tls", nargs=2)
 options.add_argument("--mute", action="store_true")
 options.add_argument("--garbage", action="store_true")
 args = options.parse_args()
@@ -57,6 +60,13 @@ async def serve(reader, writer):
                 if match.group(1):
                     writer.write(f"ACK {match.group(1)}\n".encode())
                 writer.write(answer(topic, payload))
+            elif word == "FLOOD":
+                for _ in range(int(rest) // 10000):
+                    writer.write(b"y" * 9999 + b"\n")
+                    await writer.drain()
+                say("flooded", rest)
+            elif word == "STILL":
+                say("still", rest)
             await writer.drain()
     except (ConnectionError, ValueError):
         pass
@@ -87,7 +97,11 @@ async def main():
             break
         except OSError:
             tcp.close()
-    server = await asyncio.start_server(serve, sock=tcp)
+    context = None
+    if args.tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*args.tls)
+    server = await asyncio.start_server(serve, sock=tcp, ssl=context)
     await asyncio.get_running_loop().create_datagram_endpoint(Datagrams, sock=udp)
     say("port", tcp.getsockname()[1])
     await server.serve_forever()

@@ -1,4 +1,5 @@
 -- Groups that change while they run: launch plans, dropouts, operations, live changes, reloading.
+local capture = require "integration.capture"
 local proc = require "integration.proc"
 local cjson = require "cjson"
 
@@ -263,6 +264,7 @@ describe("reloading", function()
   local function begin(more, args)
     local broker = proc.mosquitto()
     if not broker then return nil end
+    local wire = capture.start { [broker.port] = "mqtt" }
     local dir = proc.dir()
     put(dir, "m.json", MODEL:format(100, 1))
     put(dir, "valve.lua", VALVE:format("one"))
@@ -273,12 +275,14 @@ describe("reloading", function()
     for _, a in ipairs(args or {}) do line[#line + 1] = a end
     local p = proc.start(proc.command(line))
     assert(proc.wait(15, function() return sub.out():find("b/b%-3/state one") and sub.out():find('g/g%-3/telemetry .-"t":1') end), p.err())
+    p.wire = wire
     return p, dir, sub
   end
 
   local function finish(p)
     p.signal(15)
     assert.are.equal(105, p.wait(20), p.err())
+    p.wire:clean(20)
   end
 
   it("by SIGHUP brings models and behaviours to the devices, on the connections they have", function()

@@ -1,5 +1,6 @@
 -- MQTT 5 as an author sees it: against mosquitto with mosquitto_pub and mosquitto_sub at the other end, and against a broker that
 -- breaks the protocol in every way it can.
+local capture = require "integration.capture"
 local proc = require "integration.proc"
 
 local function scenario(body, extra, duration)
@@ -36,6 +37,7 @@ describe("MQTT 5", function()
   it("carries properties to and from clients that others wrote", function()
     local b = proc.mosquitto()
     if not b then return pending("mosquitto is missing") end
+    local wire = capture.start { [b.port] = "mqtt" }
     local heard = proc.start(proc.command { "mosquitto_sub", "-V", "5", "-p", b.port, "-q", "1", "-t", "#", "-F", "%t|%p|%C|%R|%D|%P|" })
     assert(proc.wait(10, function()
       proc.publish(b, "ready", "-m", "x")
@@ -58,6 +60,8 @@ describe("MQTT 5", function()
       return heard.out():find("echo|hello,json,to/me,42", 1, true)
     end), heard.out() .. p.err())
     p.signal(15)
+    assert.are.equal(105, p.wait(10))
+    wire:clean(20)
   end)
 
   it("asks and answers through response topics", function()
@@ -87,8 +91,19 @@ describe("MQTT 5", function()
       return iotix.scenario { name = "ask", duration = "6s", groups = { server, client },
         thresholds = { ["messages_sent{group:client}"] = "count >= 120" } }
     ]])
+    local wire = capture.start { [b.port] = "mqtt" }
     local r = proc.run({ file, "-b", b.url }, 30)
     assert.are.equal(0, r.code, r.err .. r.out)
+    wire:clean(200)
+  end)
+
+  it("is recorded so that a malformed packet would be seen", function()
+    local b = proc.hostile("garbage")
+    local wire = capture.start { [b.port] = "mqtt" }
+    proc.shell("mosquitto_pub -p " .. b.port .. " -t a -m x")
+    local seen = wire:stop()
+    if wire.missing then return pending(wire.missing) end
+    assert.is_true(seen.by.mqtt >= 2 and #seen.malformed > 0, seen.packets .. " packets: " .. table.concat(seen.malformed, "\n"))
   end)
 
   it("stops at what only version 5 has", function()

@@ -84,6 +84,64 @@ user USER
     refused("localhost", files("ca", true) .. ', server_name = "broker.example"', "is not the host of the URL")
   end)
 
+  it("gets a certificate of its own where the devices' are minted", function()
+    if not dir then return pending("mosquitto is not installed") end
+    local r = run("localhost", files("ca") .. (', mint = { ca = "%s/ca.pem", ca_key = "%s/ca.key" }'):format(dir, dir))
+    assert.are.equal(0, r.code, text(r))
+    r = run("localhost", files("ca") .. (', mint = { ca = "%s/other.pem", ca_key = "%s/other.key" }'):format(dir, dir), true)
+    assert.are_not.equal(0, r.code)
+    assert.is_truthy(text(r):find("the observer could not connect: ", 1, true), text(r))
+  end)
+
+  it("proves itself with the pre-shared key of the group, if it has one for all", function()
+    if not dir then return pending("mosquitto is not installed") end
+    local secured = proc.port()
+    proc.write(dir .. "/keys", "everyone:00112233445566778899aabbccddeeff\ng-1:00112233445566778899aabbccddeef0\n")
+    local b = proc.mosquitto(("listener %d 127.0.0.1\npsk_hint iotix\npsk_file %s/keys\nuse_identity_as_username true\n"):format(secured, dir))
+    local plain
+    plain, port = port, secured
+    finally(function() port = plain end)
+    assert(b)
+    for _, version in ipairs { "1.2", "1.3" } do
+      local r = run("127.0.0.1", ('psk = { identity = "everyone", key = "00112233445566778899aabbccddeeff" }, max_version = "%s"'):format(version))
+      assert.are.equal(0, r.code, text(r))
+    end
+    local r = run("127.0.0.1", 'psk = { identity = "everyone", key = "ff112233445566778899aabbccddeeff" }', true)
+    assert.are_not.equal(0, r.code)
+    assert.is_truthy(text(r):find("the observer could not connect: ", 1, true), text(r))
+    r = run("127.0.0.1", 'psk = { identity = "${deviceId}", key = "00112233445566778899aabbccddeef0" }', true)
+    assert.are_not.equal(0, r.code)
+    assert.is_truthy(text(r):find("tls.psk differs from device to device", 1, true), text(r))
+  end)
+
+  it("looks where the groups are when the scenario names no broker, and does not choose between two", function()
+    local one, two = proc.mosquitto(), proc.mosquitto()
+    if not one then return pending("mosquitto is not installed") end
+    local function looks(scenario_broker, expected_broker, second)
+      local file = proc.write(proc.dir() .. "/s.lua", ([[
+        local iotix = require "iotix"
+        local function group(name, url)
+          return iotix.group { name = name, connection = iotix.mqtt { broker = url }, behaviour = function(dev)
+            assert(dev:connect())
+            for _ in dev:every("100ms") do dev:publish("t", "hello") end
+          end }
+        end
+        return iotix.scenario { name = "spec", %%s groups = { group("g", "%s"), group("h", "%s") },
+          test = function() iotix.expect.message { topic = "g/g-1/t", within = "5s"%%s } end }
+      ]]):format(one.url, second.url):format(scenario_broker, expected_broker))
+      return proc.run({ file, "-q" }, 40)
+    end
+    local r = looks("", "", one)
+    assert.are.equal(0, r.code, r.out .. r.err)
+    r = looks("", "", two)
+    assert.are_not.equal(0, r.code)
+    assert.is_truthy(r.out:find("the groups speak to several brokers (" .. one.url .. ", " .. two.url, 1, true), r.out .. r.err)
+    r = looks("", ', broker = "' .. one.url .. '"', two)
+    assert.are.equal(0, r.code, r.out .. r.err)
+    r = looks('broker = "' .. one.url .. '",', "", two)
+    assert.are.equal(0, r.code, r.out .. r.err)
+  end)
+
   it("verifies nothing when the connection does not", function()
     if not dir then return pending("mosquitto is not installed") end
     local r = run("127.0.0.1", files("other", true) .. ", verify = false")

@@ -107,6 +107,40 @@ describe("plugins", function()
     assert.is_truthy(r.json:find("reason:refused", 1, true) or r.json:find('"refused"', 1, true), r.json:sub(1, 3000))
   end)
 
+  it("speak TLS without knowing it, and say which certificate is wrong", function()
+    local dir = proc.dir()
+    local made = proc.shell(([[set -e; cd %s
+      openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout k.pem -out c.pem -days 2 -subj /CN=line \
+        -addext subjectAltName=IP:127.0.0.1]]):format(proc.quote(dir)))
+    assert.are.equal(0, made.code, made.err)
+    local s = server("--tls", dir .. "/c.pem", dir .. "/k.pem", "--cut", "3", "--cuts", "1")
+    local text = [[
+      local function b(dev)
+        local ok, why, code = dev:connect { timeout = "10s", retry = false }
+        if not ok then print("failed " .. code .. " " .. why) return end
+        dev:on("message", function(m) print("got " .. m.topic .. "=" .. m.payload) end)
+        for i in dev:every("100ms") do dev:publish("t/" .. dev.id .. "/ask", "v" .. i, { qos = i %% 2 }) end
+      end
+      return iotix.scenario { name = "p", duration = "2s", groups = { iotix.group { name = "line", count = 3, behaviour = b,
+        connection = iotix.connection { url = "line://127.0.0.1:%d", tls = { %s },
+          options = { reconnect = { initial = "50ms", max = "100ms" } } } } } }]]
+    local r = run(text:format(s.port, ("ca = %q"):format(dir .. "/c.pem")), "--plugin", plugin("tcp"))
+    assert.are.equal(0, r.code, r.err)
+    assert.are.equal(4, s.count("hello line%-%d")) -- three and one again
+    assert.is_truthy(r.err:find("got t/line%-%d/answer=v%d"), r.err)
+    assert.is_truthy(s.count("pub t/line%-%d/ask v%d") > 20, s.out())
+    assert.is_truthy(proc.wait(5, function() return s.count("bye line%-%d") >= 3 end), s.out())
+    r = run(text:format(s.port, ""), "--plugin", plugin("tcp"))
+    assert.is_truthy(r.err:find("failed tls 127.0.0.1:" .. s.port .. ": the server's certificate", 1, true), r.err)
+    assert.is_truthy(r.err:find("give it in tls.ca", 1, true), r.err)
+    local plain = server()
+    r = run(text:format(plain.port, ""), "--plugin", plugin("tcp"))
+    assert.is_truthy(r.err:find("failed %a+ 127.0.0.1:" .. plain.port .. ": "), r.err)
+    r = run(text:format(s.port, ("cert = %q, key = %q"):format(dir .. "/c.pem", dir .. "/none")), "--plugin", plugin("tcp"))
+    assert.are.equal(104, r.code, r.err)
+    assert.is_truthy(r.err:find("tls.key: cannot open " .. dir .. "/none", 1, true), r.err)
+  end)
+
   it("have options of their own checked, and those of every adapter", function()
     local function bad(options)
       return run(([[return iotix.scenario { name = "x", duration = "1s", groups = { iotix.group { name = "g",
@@ -254,5 +288,28 @@ describe("links", function()
       assert.is_truthy(r.err:find(text, 1, true), text .. "\n" .. r.err)
     end
     assert.is_truthy(proc.wait(5, function() return s.count("bye") >= 1 end)) -- closed with the device
+  end)
+
+  it("stall a server that sends more than is read, and go on writing", function()
+    local s = server()
+    local r = run(([[
+      local function b(dev)
+        local link = assert(iotix.link.connect { host = "127.0.0.1", port = %d })
+        link:write("FLOOD 40000000\n")
+        dev:sleep("1s")
+        print("stalled " .. tostring(link:write("STILL here\n")))
+        local n = 0
+        n = n + #assert(link:read(700000, "5s"))
+        n = n + #assert(link:read_line("5s")) + 1
+        while n < 40000000 do n = n + #assert(link:read(nil, "5s")) end
+        print("read " .. n)
+        link:close()
+      end
+      return iotix.scenario { name = "p", duration = "6s", groups = { iotix.group { name = "g", behaviour = b, memory = "4MB" } } }]]):format(
+      s.port), "-b", "mqtt://127.0.0.1:1")
+    assert.is_truthy(r.err:find("stalled true", 1, true), r.err)
+    assert.is_truthy(r.err:find("read 40000000", 1, true), r.err)
+    assert.is_truthy(proc.wait(5, function() return s.out():find("flooded 40000000", 1, true) end), s.out())
+    assert.is_truthy(proc.wait(5, function() return s.out():find("still here", 1, true) end), s.out())
   end)
 end)

@@ -161,9 +161,12 @@ describe("metrics", function()
       children = true, children_messages = true, gateway_batches = true, gateway_dropped = true, messages_proxied = true, proxy_latency = true,
       proxy_commands = true, proxy_dropped = true, proxies_silent = true, proxy_source_errors = true, devices_by_source = true }
     -- Made by other protocols, MQTT 5, TLS and tokens: embedded_spec, connect_spec and those of the adapters look at them.
-    for name in ("tls_latency tls_full tls_resumed credential_refreshes redirects requests request_errors request_latency requests_served "
-      .. "responses responses_unknown http_retries http_connections coap_retransmissions coap_timeouts coap_resets coap_duplicates "
-      .. "share_members share_messages share_messages_squared"):gmatch("%S+") do elsewhere[name] = true end
+    for name in ("tls_latency tls_full tls_resumed credential_refreshes redirects requests request_errors request_failures request_latency requests_served "
+      .. "responses responses_unknown http_retries http_connections coap_retransmissions coap_timeouts coap_resets coap_duplicates coap_malformed "
+      .. "share_members share_messages share_messages_squared "
+      -- Made by faults: tests/unit/chaos, chaos_spec.
+      .. "faults_active link_impaired link_held_bytes link_dropped link_queue_full link_duplicated link_reordered link_corrupted "
+      .. "link_retransmitted link_timeouts link_resets link_dns_failed link_connects_refused link_connects_timed_out link_tls_failed"):gmatch("%S+") do elsewhere[name] = true end
     for name in pairs(set) do assert.is_truthy(made[name] or rare[name] or elsewhere[name], name .. " is documented but nothing makes it\n" .. r.err) end
     for _, name in ipairs { "script_errors", "slice_overruns", "tasks_killed", "commands_received", "command_errors", "checks", "connects",
       "connect_failures", "disconnects", "messages_sent", "messages_acked", "samples_generated", "tick_late", "loop_turn" } do

@@ -39,7 +39,7 @@ describe("the annotations", function()
   -- Names of the functions that the annotations declare, by the local table they hang on.
   local function declared()
     local names = {}
-    for _, file in ipairs { "iotix", "device", "values", "test" } do
+    for _, file in ipairs { "iotix", "device", "values", "test", "chaos" } do
       for line in io.lines(proc.root .. "/lua/iotix/_meta/" .. file .. ".lua") do
         local owner, name = line:match("^function (%w+)[.:]([%w_]+)%(")
         if owner then names[owner .. "." .. name] = true end
@@ -66,7 +66,11 @@ describe("the annotations", function()
     end
     take("iotix", "lua/iotix/init.lua", "^function M%.(%w+)%(")
     take("iotix", "lua/iotix/init.lua", "^M%.(%w+) = ",
-      { version = true, gen = true, json = true, payload = true, expect = true, args = true, behaviour = true, link = true })
+      { version = true, gen = true, json = true, payload = true, expect = true, args = true, behaviour = true, link = true, chaos = true })
+    take("chaos", "lua/iotix/chaos.lua", "^function M%.(%w+)%(")
+    for _, name in ipairs { "partition", "disconnect", "dropout", "storm", "clock" } do -- made in a loop
+      real["chaos." .. name] = true
+    end
     take("fsm", "lua/iotix/fsm.lua", "^function Definition:(%w+)%(")
     take("machine", "lua/iotix/_core/machine.lua", "^function Machine:(%w+)%(")
     take("behaviour", "lua/iotix/behaviour.lua", "^function M%.(%w+)%(")
@@ -79,6 +83,9 @@ describe("the annotations", function()
     take("expect", "lua/iotix/expect.lua", "^function M%.(%w+)%(")
     take("run", "lua/iotix/_core/test.lua", "^  function run:(%w+)%(")
     take("group", "lua/iotix/_core/test.lua", "^  function group:(%w+)%(")
+    take("run", "lua/iotix/_core/chaos_run.lua", "^  function run:(%w+)%(")
+    take("group", "lua/iotix/_core/chaos_run.lua", "^  function group:(%w+)%(")
+    take("experiment", "lua/iotix/_core/chaos_run.lua", "^  function object:(%w+)%(")
     local constructors = proc.read(proc.root .. "/lua/iotix/gen.lua"):match("constructors = (%b{})")
     for name in constructors:gmatch('"(%w+)"') do real["gen." .. name] = true end
     real["gen.constant"] = true
@@ -100,7 +107,7 @@ describe("the annotations", function()
 
   it("name what is callable in a running scenario", function()
     local lists = { iotix = {}, gen = {}, json = {}, payload = {}, expect = {}, dev = {}, task = {}, run = {}, group = {}, fsm = {},
-      machine = {}, behaviour = {}, conn = {}, response = {}, observation = {}, links = {}, link = {}, adapterconn = {} }
+      machine = {}, behaviour = {}, conn = {}, response = {}, observation = {}, links = {}, link = {}, adapterconn = {}, chaos = {}, experiment = {} }
     for full in pairs(declared()) do
       local owner, name = full:match("(%w+)%.([%w_]+)")
       table.insert(assert(lists[owner], owner), string.format("%q", name))
@@ -122,10 +129,12 @@ end
       string.format([[check("iotix", iotix, %s) check("gen", iotix.gen, %s) check("json", iotix.json, %s)
         check("payload", iotix.payload, %s) check("behaviour", iotix.behaviour, %s) check("links", iotix.link, %s)
         check("expect", iotix.expect, %s) check("run", run, %s) check("group", run:group("g"), %s)
+        check("chaos", iotix.chaos, %s)
+        check("experiment", assert(run:chaos(iotix.chaos.clock { offset = "1s", from = "1h" })), %s)
         assert(run:group("g"):wait("online", 1, "10s"))
         iotix.expect.message { topic = "x", trigger = function() run:publish("x", "1") end }]],
         list("iotix"), list("gen"), list("json"), list("payload"), list("behaviour"), list("links"),
-        list("expect"), list("run"), list("group"))))
+        list("expect"), list("run"), list("group"), list("chaos"), list("experiment"))))
     assert.are.equal(0, r.code, r.text)
   end)
 end)

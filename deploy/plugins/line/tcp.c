@@ -84,7 +84,8 @@ static struct adapter_target *target_new(const struct adapter_env *env, const ch
                                     .paced = true,
                                     .handshake = true,
                                     .options = options,
-                                    .series = t->series};
+                                    .series = t->series,
+                                    .protocol = "line"};
     t->endpoint = host->endpoint_new(env, &config, err);
     if (!t->endpoint) {
         target_delete(t);
@@ -435,6 +436,11 @@ static void conn_freeze(struct adapter_conn *c, bool frozen)
     host->flow_pause(c->flow, frozen);
 }
 
+static void conn_path(struct adapter_conn *c, struct path *path)
+{
+    host->flow_path(c->flow, path);
+}
+
 const struct adapter_ops *iotix_adapter(const struct iotix_host *table)
 {
     static const char *const schemes[] = {"line", "lines", NULL};
@@ -453,8 +459,9 @@ const struct adapter_ops *iotix_adapter(const struct iotix_host *table)
                                            .unsubscribe = unsubscribe,
                                            .pending = pending,
                                            .footprint = footprint,
-                                           .conn_freeze = conn_freeze};
-    if (table->abi != ADAPTER_ABI || !IOTIX_HAS(table, flow_footprint))
+                                           .conn_freeze = conn_freeze,
+                                           .conn_path = conn_path};
+    if (table->abi != ADAPTER_ABI || !IOTIX_HAS(table, flow_path))
         return NULL; // an older host: what is used here is not there
     host = table;
     return &ops;

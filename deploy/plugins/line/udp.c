@@ -51,7 +51,8 @@ static struct adapter_target *target_new(const struct adapter_env *env, const ch
                                         .datagram = true,
                                         .paced = true,
                                         .options = options,
-                                        .series = t->series};
+                                        .series = t->series,
+                                        .protocol = "line-udp"};
         t->endpoint = host->endpoint_new(env, &config, err);
     }
     if (t->endpoint)
@@ -221,6 +222,11 @@ static size_t footprint(const struct adapter_conn *c)
     return sizeof *c + host->flow_footprint(c->flow);
 }
 
+static void conn_path(struct adapter_conn *c, struct path *path)
+{
+    host->flow_path(c->flow, path);
+}
+
 const struct adapter_ops *iotix_adapter(const struct iotix_host *table)
 {
     static const char *const schemes[] = {"line+udp", NULL};
@@ -238,8 +244,9 @@ const struct adapter_ops *iotix_adapter(const struct iotix_host *table)
                                            .subscribe = subscribe,
                                            .unsubscribe = unsubscribe,
                                            .pending = pending,
-                                           .footprint = footprint};
-    if (table->abi != ADAPTER_ABI || !IOTIX_HAS(table, flow_footprint))
+                                           .footprint = footprint,
+                                           .conn_path = conn_path};
+    if (table->abi != ADAPTER_ABI || !IOTIX_HAS(table, flow_path))
         return NULL;
     host = table;
     return &ops;

@@ -68,7 +68,7 @@ end
 
 local function secret(v)
   if type(v) == "string" and v ~= "" and #v <= 65536 and not v:find("%z") then return v end
-  return nil, "a non-empty string"
+  return nil, "a string of 1 to 65536 bytes, none of them NUL"
 end
 
 local function words(v)
@@ -196,6 +196,7 @@ local schemes = {
   mqtt = { "mqtt", "mqtts", "ws", "wss" }, http = { "http", "https" }, coap = { "coap", "coaps", "coap+tcp", "coaps+tcp" },
 }
 
+local made = {} -- connections of this scenario's file → true
 local embedded = {} -- schemes of the run's own targets that a connection of this scenario goes to
 
 --- Converter of a target's URL.
@@ -301,6 +302,7 @@ function M.make(protocol, c, o, where, level)
   local scheme = c.url and c.url:match("^([%w+.-]+)://embedded%f[%z/:?]")
   if scheme and not native.running() then embedded[scheme:lower()] = true end
   if not c.url and protocol ~= "mqtt" and not native.running() then M.default_used[protocol] = true end
+  if not native.running() then made[c] = true end
   return options.seal(c, "a connection")
 end
 
@@ -309,6 +311,15 @@ M.default_used = {}
 
 --- Schemes of the run's own targets that connections of this file go to, sorted.
 function M.embedded() return options.sorted_keys(embedded) end
+
+--- How many connections this file makes that are not among `used` (a set): what is left for behaviours to open.
+function M.further(used)
+  local n = 0
+  for c in pairs(made) do
+    if not used[c] then n = n + 1 end
+  end
+  return n
+end
 
 --- Converter for option tables.
 function M.is_connection(v)

@@ -18,7 +18,11 @@ local function fail(where, text, level)
 end
 
 local function describe(v)
-  if type(v) == "string" then return string.format("%q", #v > 100 and v:sub(1, 100) .. "…" or v) end
+  if type(v) == "string" then
+    if #v > 8192 then return "a text of " .. #v .. " bytes" end -- patterns take 64 KB; cut, a password might lose its "@"
+    v = v:gsub("^([%w+.-]*://).*@", "%1***@"):gsub("^[^/:@]*:[^/]*@", "***@"):gsub("^([%w+.-]*://[^?]*)%?.*", "%1?***") -- as url_redact
+    return string.format("%q", #v > 100 and v:sub(1, 100) .. "…" or v)
+  end
   if type(v) == "number" or type(v) == "boolean" then return tostring(v) end
   return "a " .. type(v)
 end
@@ -66,7 +70,10 @@ M.whole = whole
 
 --- Converters: function(value) → converted | nil, what was expected | nil, nil, the whole problem
 M.types = {
-  string = function(v) if type(v) == "string" and v ~= "" then return v end return nil, "a non-empty string" end,
+  string = function(v)
+    if type(v) == "string" and v ~= "" and not v:find("\0", 1, true) then return v end
+    return nil, "a non-empty string" .. (type(v) == "string" and v ~= "" and " without NUL bytes" or "")
+  end,
   text = function(v) if type(v) == "string" then return v end return nil, "a string" end,
   boolean = function(v) if type(v) == "boolean" then return v end return nil, "true or false" end,
   ["function"] = function(v) if type(v) == "function" then return v end return nil, "a function" end,

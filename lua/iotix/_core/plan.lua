@@ -1,6 +1,7 @@
 -- From what the scenario file returned to the plan that travels to the supervisor (runtime/engine/plan.h describes it) and the
 -- functions that stay in this process.
 local data = require "iotix.data"
+local chaos_experiment = require "iotix._core.chaos_experiment"
 local native = require "iotix._core.native"
 local options = require "iotix._core.options"
 local params = require "iotix._core.params"
@@ -137,8 +138,9 @@ local function embedded_of(s)
 end
 
 local function build(s)
-  local groups, models, behaviours = {}, {}, {}
+  local groups, models, behaviours, used = {}, {}, {}, {}
   for i, g in ipairs(s.groups) do
+    used[connection_of(s, g)] = true
     groups[i] = group_plan(s, g)
     if g.model_path then
       local doc = g.model_doc
@@ -148,13 +150,16 @@ local function build(s)
     end
     behaviours[g.name] = g.behaviour
   end
+  local timeline
+  timeline, s.customs = chaos_experiment.plan(s.timeline)
   local plan = {
     name = s.name, description = s.description, file = native.path, sha256 = native.sha256, duration = s.duration,
-    broker = s.connection and s.connection.protocol == "mqtt" and s.connection.url or s.broker or "embedded",
+    broker = s.connection and s.connection.protocol == "mqtt" and s.connection.url or s.broker or nil,
     http = s.http and s.http.url or nil, coap = s.coap and s.coap.url or nil, embedded = embedded_of(s), seed = s.seed,
+    connections = connection.further(used),
     stop_timeout = s.stop_timeout, on_shard_lost = s.on_shard_lost, has_test = s.test ~= nil,
     options = check_options(s.options), params = params.declared, groups = groups, models = models,
-    thresholds = s.thresholds, line = s.line,
+    thresholds = s.thresholds, timeline = timeline, line = s.line,
   }
   return plan, behaviours
 end
@@ -170,6 +175,7 @@ local function main(returned)
   local functions = { behaviours = behaviours, command_runner = command.run, command_task = command.carry_out,
     custom_task = command.act, hook_resolver = handlers.resolve,
     message_runner = reply.message, serve_runner = reply.serve }
+  functions.custom_runner = function(n) return require("iotix._core.test").custom(scenario, n) end
   functions.reload = function(name) return require("iotix._core.reload").run(scenario, name) end
   if scenario.test then
     functions.test_runner = function() return require("iotix._core.test").run(scenario) end

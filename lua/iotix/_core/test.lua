@@ -1,4 +1,5 @@
 -- The test function of a scenario: what `run` can do, and what its end means for the exit code.
+local chaos_run = require "iotix._core.chaos_run"
 local native = require "iotix._core.native"
 local observer = require "iotix._core.observer"
 local options = require "iotix._core.options"
@@ -132,9 +133,10 @@ local function add_changes(group, definition)
   end
 end
 
-local function group_object(definition)
+local function group_object(definition, scenario)
   local group = {}
   add_changes(group, definition)
+  chaos_run.add_to_group(group, definition, scenario)
 
   --- How many devices are in that state now (at most about 250 ms old); without a state: all.
   function group:count(state)
@@ -215,10 +217,12 @@ function M.publish(topic, payload, o)
   return ok, problem, code
 end
 
-local function run_object(scenario)
+-- alone: what run:fail does where there is no test that could fail.
+local function run_object(scenario, alone)
   local run = { name = scenario.name }
   local groups = {}
-  for _, g in ipairs(scenario.groups) do groups[g.name] = group_object(g) end
+  for _, g in ipairs(scenario.groups) do groups[g.name] = group_object(g, scenario) end
+  chaos_run.add_to_run(run, scenario)
 
   --- Sleeps until that much of the run has passed.
   function run:at(when) return native.sleep_until(when) end
@@ -237,10 +241,17 @@ local function run_object(scenario)
   --- Marks the run failed (exit code 110) and ends the test.
   function run:fail(reason)
     local message = tostring(reason or "run:fail was called")
+    if alone then error(message, 0) end
     native.test_over(110, message) -- also from a task that the test spawned
     error({ iotix_fail = true, message = message }, 0)
   end
   return M.readonly(run, "run")
+end
+
+--- A function of the timeline: an error is its experiment's.
+function M.custom(scenario, n)
+  local ok, problem = xpcall(scenario.customs[n + 1], native.traceback, run_object(scenario, not scenario.test))
+  if not ok then error(tostring(type(problem) == "table" and rawget(problem, "message") or problem), 0) end
 end
 
 function M.run(scenario)

@@ -120,6 +120,7 @@ function iotix.scenario(scenario) end
 ---@field coap? string|iotix.Connection the same for CoAP
 ---@field connection? iotix.Connection for every group without one of its own
 ---@field thresholds? table<string, string|iotix.Threshold|table> limits by metric: { publish_latency = "p95 < 200ms" }
+---@field timeline? iotix.Experiment[] what goes wrong, and when: iotix.chaos
 ---@field test? fun(run: iotix.Run) runs beside the devices, in a process of its own
 ---@field seed? integer seed of all randomness (default: random, printed in the summary)
 ---@field stop_timeout? duration how long the end may take to drain (default "30s")

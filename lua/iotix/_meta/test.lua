@@ -14,6 +14,15 @@ function run:at(when) end
 ---@return iotix.RunGroup
 function run:group(name) end
 
+---Begins an experiment of iotix.chaos: now, or at its `from` when that is to come. It heals at its `to`, by :stop, or with the run.
+---@param what iotix.Experiment
+---@return iotix.RunExperiment? experiment, string? message, code? code
+function run:chaos(what) end
+
+---All experiments of the run, those of the timeline too: { number, name, kind, groups, state, affected, … }.
+---@return table[]? list, string? message, code? code
+function run:experiments() end
+
 ---Publishes through the observer, a client that is no part of the simulation. A table goes out as JSON.
 ---@param topic string
 ---@param payload string|table
@@ -33,6 +42,25 @@ function run:log(level, text) end
 ---@param reason? string
 function run:fail(reason) end
 
+---An experiment that run:chaos has begun: also .number, .name, .kind.
+---@class iotix.RunExperiment
+local experiment = {}
+
+---Heals it now; a window that is to come does not.
+---@return table? status, string? message, code? code
+function experiment:stop() end
+
+---How it stands: { state = "scheduled"|"running"|"healed"|"stopped"|"failed", affected =, runs =, … }.
+---@return table? status, string? message, code? code
+function experiment:status() end
+
+---Another fault in its place, while it acts; of iotix.chaos.link and iotix.chaos.partition. As iotix.chaos.link, without options but
+---the keys of a fault.
+---@param what string|iotix.ChaosProfile|table
+---@param options? table
+---@return table? status, string? message, code? code
+function experiment:change(what, options) end
+
 ---@class iotix.RunGroup
 local group = {}
 
@@ -47,6 +75,21 @@ function group:count(state) end
 ---@param within? duration (default "30s")
 ---@return integer? count, string? message, code? code
 function group:wait(state, n, within) end
+
+---A bad network for devices of this group, as iotix.chaos.link.
+---@param what string|iotix.ChaosProfile|table
+---@param options? iotix.ChaosOptions
+---@return iotix.RunExperiment? experiment, string? message, code? code
+function group:link(what, options) end
+
+---Cuts devices of this group off, as iotix.chaos.partition.
+---@param options? iotix.ChaosOptions
+---@return iotix.RunExperiment? experiment, string? message, code? code
+function group:partition(options) end
+
+---Ends the faults of the network that act now on this group and on no other, those of the timeline too.
+---@return integer? healed, string? message, code? code
+function group:heal() end
 
 ---The full topic of a device's channel, as `dev:topic` gives it.
 ---@param index integer

@@ -5,6 +5,7 @@
 
 #include "adapter/coap/exchange.h"
 #include "adapter/coap/serve.h"
+#include "adapter/coap/wire.h"
 
 #define RESTARTS_MAX 3u // of a body that changes while it is fetched
 
@@ -405,7 +406,7 @@ coap_response_t coap_on_response(coap_session_t *session, const coap_pdu_t *sent
 {
     struct coap_conn *c = conn_of(session);
     unsigned code = coap_pdu_get_code(received);
-    (void)sent, (void)mid;
+    (void)sent;
     if (!c)
         return COAP_RESPONSE_OK;
     if (coap_target_reliable(c->target))
@@ -415,7 +416,9 @@ coap_response_t coap_on_response(coap_session_t *session, const coap_pdu_t *sent
         return COAP_RESPONSE_OK;
     }
     struct coap_exchange *x = find(c, token_of(received));
-    if (!x) // reset (RFC 7252, 4.2 and RFC 7641, 3.6), but an acknowledgement is ignored in silence
+    if (x && coap_pdu_get_type(received) == COAP_MESSAGE_ACK && !coap_target_reliable(c->target) && x->mid != mid)
+        x = NULL; // RFC 7252, 5.3.2: both are to match
+    if (!x)       // reset (RFC 7252, 4.2 and RFC 7641, 3.6), but an acknowledgement is ignored in silence
         return coap_pdu_get_type(received) == COAP_MESSAGE_ACK ? COAP_RESPONSE_OK : COAP_RESPONSE_FAIL;
     coap_conn_enter(c);
     on_answer(x, received);
@@ -423,6 +426,19 @@ coap_response_t coap_on_response(coap_session_t *session, const coap_pdu_t *sent
         coap_exchanges_pump(c);
     coap_conn_leave(c);
     return COAP_RESPONSE_OK;
+}
+
+void coap_answer_refused(struct coap_conn *c, const struct coap_checked *checked)
+{
+    uint32_t token = checked->token_len == 4 ? coap_uint(checked->token, 4) : 0;
+    struct coap_exchange *x = find(c, token);
+    if (!x || x->state != EXCHANGE_SENT || (!coap_target_reliable(c->target) && x->mid != checked->mid))
+        return;
+    x->state = EXCHANGE_FAILED;
+    x->failure = checked->option ? ERR_PROTOCOL : ERR_LIMIT;
+    x->refused = checked->option;
+    x->unread = checked->why;
+    coap_target_due(c->target, c);
 }
 
 void coap_on_nack(coap_session_t *session, const coap_pdu_t *sent, const coap_nack_reason_t reason,

@@ -2,6 +2,7 @@
 #include "adapter/coap/coap.h"
 
 #include "adapter/coap/exchange.h"
+#include "adapter/coap/route.h"
 #include "adapter/coap/serve.h"
 
 static int subscribe_with(struct adapter_conn *conn, const struct adapter_subscription *s, uint32_t token,
@@ -69,4 +70,5 @@ const struct adapter_ops coap_adapter = {
     .respond = coap_respond,
     .notify = coap_notify,
     .served_at = served_at,
+    .conn_path = coap_conn_path,
 };

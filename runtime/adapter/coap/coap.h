@@ -20,22 +20,25 @@
 
 extern const struct adapter_ops coap_adapter;
 
-// --- for faults, and for tests: the one place through which the datagrams of a connection pass (UDP and DTLS)
+// --- for faults, and for tests: the one place through which all bytes of a connection pass, as they are on the wire
 
-struct coap_datagram {
-    bool down;   // on its way to the network
-    bool served; // of the connection's own endpoint, not of its session
+struct coap_piece { // a datagram (UDP, DTLS), or some bytes of a stream (TCP, TLS)
+    bool down;      // on its way to the network
+    bool served;    // of the connection's own endpoint or of a client's connection to it, not of its session
+    bool stream;
     const uint8_t *bytes;
     size_t n;
 };
 struct coap_hook {
-    // true: it passes. false: it is gone; what shall come later is copied and given to coap_conn_pass.
-    bool (*datagram)(struct coap_hook *hook, const struct coap_datagram *d);
+    // true: it passes. false: it is gone; what shall come later is copied and given to coap_conn_pass. Of a stream
+    // whatever comes behind what was kept has to be kept as well, until that has passed.
+    bool (*pass)(struct coap_hook *hook, const struct coap_piece *piece);
 };
 // NULL: none. The hook must live as long as the connection, or be taken out. ERR_UNSUPPORTED: libcoap is not the
 // version whose inside is known.
 int coap_conn_hook(struct adapter_conn *conn, struct coap_hook *hook, struct error *err) WARN_UNUSED_RESULT;
-// Passes a datagram of the connection's session that the hook kept, without asking the hook again. Not from inside the
-// hook. ERR_STATE: no session.
+// Passes a datagram, or bytes of the stream, of the connection's session that the hook kept, without asking the hook
+// again. Not from inside the hook or an event: from the loop. ERR_STATE: no session. ERR_LIMIT: 64 datagrams or 1 MB
+// wait to be read already (of a frozen connection), ERR_CLOSED: more waits to be written than there is room for.
 int coap_conn_pass(struct adapter_conn *conn, bool down, const uint8_t *bytes, size_t n,
                    struct error *err) WARN_UNUSED_RESULT;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "adapter/coap/exchange.h"
+#include "adapter/coap/route.h"
 #include "adapter/coap/serve.h"
 #include "core/units.h"
 
@@ -59,14 +60,15 @@ static void paced(struct coap_conn *c, bool failed)
 static void release_session(struct coap_conn *c)
 {
     coap_session_t *session = c->session;
+    coap_route_closed(c);
     if (!session)
         return;
     if (c->server)
         coap_server_session_gone(c);
     c->session = NULL;
     c->socket = NULL;
-    coap_session_set_app_data(session, NULL);
-    coap_session_release(session);
+    coap_pipes_delete(c, false);
+    coap_pool_release(c->pool, session);
     coap_pool_give(c->pool);
     c->pool = NULL;
     c->target->n_sessions--;
@@ -107,6 +109,7 @@ static void conn_free(struct coap_conn *c)
     coap_directory_delete(c);
     coap_server_delete(c);
     coap_secret_delete(c->secret);
+    coap_route_delete(c);
     c->target->n_conns--;
     free(c);
 }
@@ -180,12 +183,10 @@ static int open_session(struct coap_conn *c, const struct link_addr *to, const s
     coap_target_wake(t);
     if (coap_target_reliable(t))
         return 0;
-    coap_session_set_ack_timeout(c->session, (coap_fixed_point_t){(uint16_t)(o->ack_timeout_us / 1000000),
-                                                                  (uint16_t)(o->ack_timeout_us / 1000 % 1000)});
     coap_session_set_ack_random_factor(
         c->session,
         (coap_fixed_point_t){(uint16_t)o->ack_random_factor, (uint16_t)(o->ack_random_factor * 1000) % 1000});
-    coap_session_set_max_retransmit(c->session, (uint16_t)o->max_retransmit);
+    coap_io_transmission(c->session, o->ack_timeout_us, (uint16_t)o->max_retransmit);
     // Exchanges count for themselves; room for pings, acknowledged notifications and separate responses beside them.
     coap_session_set_nstart(c->session, (uint16_t)(o->nstart + 8));
     coap_session_set_probing_rate(c->session, o->probing_rate);
@@ -253,6 +254,41 @@ static void online(struct coap_conn *c)
     coap_exchanges_pump(c);
 }
 
+static int connect_now(struct coap_conn *c, struct error *err)
+{
+    struct coap_target *t = c->target;
+    if (try_address(c, err) < 0)
+        return -1;
+    coap_route_opened(c);
+    if (t->proto == COAP_PROTO_UDP && t->options.probe)
+        return coap_ping(c, err);
+    if (t->proto == COAP_PROTO_UDP)
+        online(c);
+    return 0;
+}
+
+static void on_gate(void *arg, const struct error *why)
+{
+    struct coap_conn *c = arg;
+    struct error err;
+    coap_conn_enter(c);
+    coap_route_gate_done(c);
+    if (why) {
+        if (c->tried++)
+            c->addr = (uint8_t)((c->addr + 1) % c->target->n_addrs);
+        coap_conn_lose(c, why->code, why->text);
+    } else if (connect_now(c, &err) < 0) {
+        coap_conn_fail(c, &err, err.code != ERR_INVALID);
+    }
+    coap_conn_leave(c);
+}
+
+// The next address of the target, when the device's path lets it.
+static int connect_next(struct coap_conn *c, struct error *err)
+{
+    return coap_route_gate(c, on_gate) ? 0 : connect_now(c, err);
+}
+
 void coap_conn_attempt(struct coap_conn *c)
 {
     struct coap_target *t = c->target;
@@ -266,12 +302,8 @@ void coap_conn_attempt(struct coap_conn *c)
     pacer_started(&t->pacer, c->since_us);
     c->flags |= COAP_PACED;
     timer_in(c, t->options.connect_timeout_us);
-    if (try_address(c, &err) < 0)
+    if (connect_next(c, &err) < 0)
         coap_conn_fail(c, &err, err.code != ERR_INVALID);
-    else if (t->proto == COAP_PROTO_UDP && !t->options.probe)
-        online(c);
-    else if (t->proto == COAP_PROTO_UDP && coap_ping(c, &err) < 0)
-        coap_conn_fail(c, &err, true);
     coap_conn_leave(c);
 }
 
@@ -304,6 +336,7 @@ void coap_conn_work(struct coap_conn *c)
 {
     struct error err;
     coap_conn_enter(c);
+    coap_pipes_work(c);
     if (c->state == COAP_CLOSING) {
         c->state = COAP_OFFLINE;
         error_set(&err, ERR_CANCELLED, "the connection was closed by the device");
@@ -317,10 +350,8 @@ void coap_conn_work(struct coap_conn *c)
             release_session(c);
             free(c->lost);
             c->lost = NULL;
-            if (try_address(c, &err) < 0)
+            if (connect_next(c, &err) < 0)
                 coap_conn_fail(c, &why, true);
-            else if (c->target->proto == COAP_PROTO_UDP && coap_ping(c, &err) < 0)
-                coap_conn_fail(c, &err, true);
         } else {
             coap_conn_fail(c, &why, why.code != ERR_INVALID);
         }
@@ -397,6 +428,7 @@ void coap_conn_freeze(struct adapter_conn *conn, bool frozen)
         return;
     c->flags = (uint8_t)(frozen ? c->flags | COAP_FROZEN : c->flags & ~COAP_FROZEN);
     coap_exchanges_freeze(c, frozen);
+    coap_pipes_freeze(c, frozen);
     if (frozen)
         loop_timer_stop(c->target->env.loop, &c->timer);
     else if (period) // time stood still for it: the server gets another chance to answer
@@ -430,7 +462,9 @@ static void explain_silence(const struct coap_conn *c, struct error *err)
     const struct coap_target *t = c->target;
     char limit[32];
     duration_format(t->options.connect_timeout_us, limit, sizeof limit);
-    if (t->proto == COAP_PROTO_DTLS && c->heard_us >= c->since_us && c->pool->kind == POOL_PSK)
+    if (coap_route_gated(c))
+        error_set(err, ERR_TIMEOUT, "no answer within %s (a fault of the network)", limit);
+    else if (t->proto == COAP_PROTO_DTLS && c->heard_us >= c->since_us && c->pool->kind == POOL_PSK)
         // A server drops what it cannot decrypt without a word (RFC 6347, 4.1.2.7).
         error_set(err, ERR_TLS,
                   "the DTLS handshake did not end within %s although the server answers: is psk_key the "
@@ -478,10 +512,12 @@ static void on_timer(struct timer *timer, void *loop)
 size_t coap_conn_footprint(const struct adapter_conn *conn)
 {
     const struct coap_conn *c = (const void *)conn;
-    size_t n = sizeof *c + coap_exchanges_footprint(c) + coap_server_footprint(c);
+    size_t n = sizeof *c + coap_exchanges_footprint(c) + coap_server_footprint(c) + coap_pipes_footprint(c) +
+               coap_route_footprint(c);
     if (c->session)
         n += SESSION_BYTES + (c->target->transport ? SECURE_BYTES : 0);
     if (c->secret)
-        n += sizeof *c->secret + transport_memory_footprint(&c->secret->memory);
+        n += sizeof *c->secret + transport_memory_footprint(&c->secret->memory) +
+             transport_memory_footprint(&c->secret->serving);
     return n;
 }

@@ -16,6 +16,11 @@
 struct coap_exchange;
 struct coap_server;
 struct coap_directory;
+struct coap_pipe;
+struct coap_checked;
+struct coap_socket_t;
+struct coap_route;
+struct coap_arrival;
 
 enum coap_conn_state { COAP_OFFLINE, COAP_WAITING, COAP_CONNECTING, COAP_ONLINE, COAP_BACKOFF, COAP_CLOSING };
 
@@ -37,7 +42,8 @@ struct coap_exchanges {
 // What is known of a TLS or DTLS connection and not of others.
 struct coap_secret {
     struct transport_memory memory;
-    coap_bin_const_t served; // key of what it serves; its bytes stand in `key`
+    struct transport_memory serving; // of the side on which it serves
+    coap_bin_const_t served;         // key of what it serves; its bytes stand in `key`
     uint8_t key[64];
     char identity[129];
 };
@@ -60,8 +66,11 @@ struct coap_conn {
     struct coap_directory *directory;
     struct coap_secret *secret;
     struct coap_hook *hook;
-    struct coap_kept *kept; // datagrams to be read next (coap_conn_pass)
-    struct error *lost;     // noted, to be handled by the hook
+    struct coap_kept *kept;       // datagrams to be read next
+    struct coap_route *route;     // through the device's path (route.h); NULL: nothing has acted on it yet
+    struct coap_arrival *arrival; // of a client, to be read next
+    struct coap_pipe *pipes;      // over TCP: its own, and those of clients of what it serves
+    struct error *lost;           // noted, to be handled by the hook
     struct rng rng;
     int64_t since_us; // CONNECTING: when it began; ONLINE: when it became so
     int64_t heard_us; // last sign of the server
@@ -109,9 +118,11 @@ void coap_conn_heard(struct coap_conn *c);
 // secure.c: what a connection proves itself with.
 int coap_secure_session(struct coap_conn *c, const coap_address_t *to, const coap_address_t *from, struct error *err);
 void coap_secret_delete(struct coap_secret *secret);
-// What is served over DTLS or TLS takes the device's own pre-shared key: whether it has one; the key for a client that
-// names this identity, NULL: another one.
+// What is served over DTLS or TLS takes the device's own pre-shared key, or its certificate: which kind of context that
+// asks for, with what is needed set up; -1: it has neither. The key for a client that names this identity, NULL:
+// another one.
 int coap_secure_serves(struct coap_conn *c, struct error *err);
+void coap_secure_context(struct coap_pool *pool); // of that kind
 const coap_bin_const_t *coap_secure_served_key(struct coap_conn *c, coap_bin_const_t *identity);
 int coap_transport_credential(void *owner, enum transport_credential what, struct buf *out, struct error *err);
 
@@ -119,3 +130,19 @@ int coap_transport_credential(void *owner, enum transport_credential what, struc
 bool coap_io_known(void); // whether this libcoap's inside is known
 int coap_io_pass(struct coap_conn *c, bool down, const uint8_t *bytes, size_t n, struct error *err);
 void coap_io_forget(struct coap_conn *c);
+// Transmission parameters (RFC 7252, 4.8) that libcoap refuses: less than 1 s (in steps of 1/64 s), no retransmission.
+void coap_io_transmission(coap_session_t *session, int64_t ack_timeout_us, uint16_t max_retransmit);
+
+// pipe.c
+//
+// A session has ended; all of those that are (not) of clients have.
+void coap_pipe_delete(struct coap_conn *c, const coap_session_t *session);
+void coap_pipes_delete(struct coap_conn *c, bool served);
+size_t coap_pipes_footprint(const struct coap_conn *c);
+// Whether one more message may be sent: what the peer does not take waits here, 1 MB of it. Datagrams: always.
+bool coap_pipe_room(const struct coap_conn *c, const coap_session_t *session);
+void coap_pipes_freeze(struct coap_conn *c, bool frozen);
+void coap_pipes_work(struct coap_conn *c); // of the target's hook
+int coap_pipe_pass(struct coap_conn *c, bool down, const uint8_t *bytes, size_t n, struct error *err);
+// A socket can be written to.
+void coap_pipe_flush(struct coap_socket_t *sock);

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "adapter/coap/endpoint.h"
 #include "core/buf.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -349,12 +350,12 @@ static int listen_pair(struct echo *e, const char *host, uint16_t port, coap_pro
         at.addr.sin.sin_port = htons(port);
         if (inet_pton(AF_INET, host, &at.addr.sin.sin_addr) != 1)
             return error_set(err, ERR_INVALID, "expected an IPv4 address to listen on, got \"%.60s\"", host);
-        coap_endpoint_t *first = coap_new_endpoint(e->ctx, &at, datagram);
+        coap_endpoint_t *first = coap_endpoint_open(e->ctx, &at, datagram);
         if (!first)
             continue;
         *got = port_of(first);
         at.addr.sin.sin_port = htons(*got);
-        if (coap_new_endpoint(e->ctx, &at, stream))
+        if (coap_endpoint_open(e->ctx, &at, stream))
             return 0;
         coap_free_endpoint(first);
     }

@@ -221,6 +221,8 @@ int coap_exchange_send(struct coap_exchange *x, struct error *err)
     } else if (x->szx < 6 && x->szx != c->target->options.block_szx) {
         add_block(f, COAP_OPTION_BLOCK2, 0, false, x->szx); // early negotiation (RFC 7959, 2.4)
     }
+    if (!coap_pipe_room(c, c->session))
+        return error_set(err, ERR_LIMIT, "the server takes nothing: what was sent before still waits");
     if (f->n == COAP_FIELDS_MAX)
         return error_set(err, ERR_LIMIT, "a CoAP request has fewer than %u options here", COAP_FIELDS_MAX);
     if (x->observed && !got)
@@ -426,10 +428,14 @@ static void on_timer(struct timer *timer, void *loop)
 static void explain(const struct coap_exchange *x, struct error *err)
 {
     if (x->failure == ERR_TIMEOUT)
-        error_set(err, ERR_TIMEOUT, "no acknowledgement after %u retransmissions",
-                  x->conn->target->options.max_retransmit);
+        error_set(err, ERR_TIMEOUT, "no acknowledgement after %u retransmission%s",
+                  x->conn->target->options.max_retransmit, x->conn->target->options.max_retransmit == 1 ? "" : "s");
     else if (x->failure == ERR_REFUSED)
         error_set(err, ERR_REFUSED, "the server answered with a reset (RST)");
+    else if (x->unread && x->refused)
+        error_set(err, (enum error_code)x->failure, "the answer is not read: option %u is %s", x->refused, x->unread);
+    else if (x->unread)
+        error_set(err, (enum error_code)x->failure, "the answer is not read: %s", x->unread);
     else
         error_set(err, (enum error_code)x->failure, "libcoap could not send it");
 }
@@ -530,6 +536,8 @@ static int publish_plain(struct coap_conn *c, const struct adapter_message *m, s
 {
     struct coap_target *t = c->target;
     uint16_t token = c->next_token++;
+    if (!coap_pipe_room(c, c->session))
+        return error_set(err, ERR_LIMIT, "the server takes nothing: what was sent before still waits");
     coap_pdu_t *pdu = new_pdu(c, false, t->options.publish_code, (const uint8_t *)&token, sizeof token, err);
     if (!pdu)
         return -1;

@@ -35,13 +35,15 @@ struct coap_exchange {
     uint32_t wire;     // token of the message under way
     int mid;           // of the message under way
     uint8_t kind, state, code;
-    uint8_t szx;      // block size of both directions
-    bool con, flying; // flying: counted in conn->n_flying
-    bool renewing;    // a registration is sent again, notifications have come before
-    bool notifying;   // what is being received began with Observe
-    bool told;        // SUBSCRIBE: its on_done
-    uint8_t failure;  // FAILED: enum error_code
-    uint8_t restarts; // of a body that changed under way
+    uint8_t szx;        // block size of both directions
+    bool con, flying;   // flying: counted in conn->n_flying
+    bool renewing;      // a registration is sent again, notifications have come before
+    bool notifying;     // what is being received began with Observe
+    bool told;          // SUBSCRIBE: its on_done
+    uint8_t failure;    // FAILED: enum error_code
+    uint16_t refused;   // FAILED, not read: the option at fault, 0: none
+    const char *unread; // why an answer was not read, static; NULL: there was none
+    uint8_t restarts;   // of a body that changed under way
     unsigned attempts;
     // The request: n_fields times struct coap_field (bytes point behind them), then the body.
     struct coap_field *fields;
@@ -101,6 +103,9 @@ int coap_fill(coap_pdu_t *pdu, const struct coap_field *fields, unsigned n, cons
               struct error *err);
 
 // answer.c: from inside libcoap.
+//
+// An answer came whose options do not let it be read: the request of its token fails.
+void coap_answer_refused(struct coap_conn *c, const struct coap_checked *checked);
 void coap_on_pong(coap_session_t *session, const coap_pdu_t *received, const coap_mid_t mid);
 coap_response_t coap_on_response(coap_session_t *session, const coap_pdu_t *sent, const coap_pdu_t *received,
                                  const coap_mid_t mid);

@@ -46,10 +46,19 @@ void coap_log_line(int syslog_level, const char *text)
 {
     const char *words = behind_address(text);
     size_t n = strcspn(words, "\n");
-    // The first cause is the one to tell: what follows are its consequences.
-    if (syslog_level <= 4 && !bridge.words[0])
+    // The first cause is the one to tell: what follows are its consequences. A reset is nobody's cause: it may be of
+    // any session.
+    if (syslog_level <= 4 && !bridge.words[0] && strncmp(words, "got RST", 7) != 0)
         snprintf(bridge.words, sizeof bridge.words, "%.*s", (int)n, words);
     log_write(bridge.log, LOG_DEBUG, NULL, "libcoap: %.*s", (int)strcspn(text, "\n"), text);
+}
+
+void coap_log_malformed(const char *why, unsigned option)
+{
+    if (option)
+        log_write(bridge.log, LOG_DEBUG, NULL, "not read: option %u: %s", option, why);
+    else
+        log_write(bridge.log, LOG_DEBUG, NULL, "not read: %s", why);
 }
 
 const char *coap_log_take(char *dst, size_t size)

@@ -12,5 +12,7 @@ void coap_log_detach(struct log *log);
 bool coap_log_verbose(void);
 // A line of libcoap's handler: logged, and its words kept when it is a warning (syslog level 4 or lower).
 void coap_log_line(int syslog_level, const char *text);
+// Why a message of a peer was not read (core/log.h, debug level). option: the one at fault, 0: none.
+void coap_log_malformed(const char *why, unsigned option);
 // The last warning since the last call, without blanks and session addresses; "" for none. For error texts.
 const char *coap_log_take(char *dst, size_t size);

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "adapter/coap/format.h"
-#include "adapter/option.h"
+#include "core/option.h"
 #include "core/units.h"
 #include "link/url.h"
 
@@ -96,14 +96,14 @@ static int sub_table(const char *key, const json_t *v, const struct option *tabl
 DURATION(opt_timeout, timeout_us, 1000, DAY_US)
 DURATION(opt_connect_timeout, connect_timeout_us, 1000, 3600 * SECOND_US)
 DURATION(opt_serve_timeout, serve_timeout_us, 1000, DAY_US)
-DURATION(opt_ack_timeout, ack_timeout_us, SECOND_US, 3600 * SECOND_US) // below 1 s libcoap keeps its default
+DURATION(opt_ack_timeout, ack_timeout_us, 50000, 3600 * SECOND_US) // libcoap counts in 1/64 s
 DURATION(opt_initial, reconnect_initial_us, 1000, DAY_US)
 DURATION(opt_max, reconnect_max_us, 1000, DAY_US)
 NUMBER(opt_factor, reconnect_factor, 1, 100)
 BOOL(opt_jitter, reconnect_jitter)
 COUNT(opt_attempts, reconnect_attempts, 0, 65535)
 NUMBER(opt_ack_random_factor, ack_random_factor, 1, 10)
-COUNT(opt_max_retransmit, max_retransmit, 1, 20)
+COUNT(opt_max_retransmit, max_retransmit, 0, 20)
 COUNT(opt_nstart, nstart, 1, 1000)
 COUNT(opt_probing_rate, probing_rate, 1, 1000000)
 COUNT(opt_queue_max, queue_max, 1, 100000)
@@ -316,6 +316,7 @@ static int opt_tls(const char *key, const json_t *v, struct coap_options *o, str
 {
     (void)key, (void)err; // transport_new checks it
     o->tls = v;
+    o->mint = json_is_object(json_object_get(v, "mint"));
     return 0;
 }
 

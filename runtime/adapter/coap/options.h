@@ -41,6 +41,7 @@ struct coap_options {
     bool reregister;       // observations, when Max-Age has passed
     int64_t grace_us;      // and this time more; -1: 5 to 15 s
     struct link_addr listen;
+    bool mint; // tls.mint: each device has a certificate
     struct coap_directory_options directory;
     struct pacer_config pacer;
     const json_t *source, *tls; // of the object given; NULL: absent

@@ -84,14 +84,60 @@ static int on_event(coap_session_t *session, const coap_event_t event)
     return 0;
 }
 
+// What waits for an acknowledgement holds the session: it would be sent again for a minute and a half.
+static void give_up(struct coap_pool *pool, coap_session_t *session)
+{
+    coap_cancel_session_messages(pool->ctx, session, COAP_NACK_NOT_DELIVERABLE);
+    coap_session_release(session);
+}
+
+// libcoap keeps pointers to sessions while it goes through its events: none is freed meanwhile.
+static void run(struct coap_pool *pool, struct epoll_event *events, size_t n)
+{
+    pool->running++;
+    coap_io_do_epoll(pool->ctx, events, n); // looks at timeouts as well
+    if (--pool->running)
+        return;
+    for (unsigned i = 0; i < pool->n_released; i++)
+        give_up(pool, pool->released[i]);
+    pool->n_released = 0;
+}
+
+void coap_pool_read(struct coap_pool *pool, struct coap_socket_t *sock)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = sock};
+    run(pool, &event, 1);
+}
+
+void coap_pool_release(struct coap_pool *pool, coap_session_t *session)
+{
+    coap_session_set_app_data(session, NULL);
+    if (!pool->running) {
+        give_up(pool, session);
+        return;
+    }
+    if (pool->n_released == pool->room_released) {
+        unsigned room = pool->room_released ? 2 * pool->room_released : 16;
+        coap_session_t **more = realloc(pool->released, room * sizeof(coap_session_t *));
+        if (!more)
+            return; // it is freed with its context
+        pool->released = more;
+        pool->room_released = room;
+    }
+    pool->released[pool->n_released++] = session;
+}
+
 static void on_ready(struct ev_loop *ev, ev_io *io, int revents)
 {
     struct coap_pool *pool = container_of(io, struct coap_pool, io);
     struct epoll_event events[EVENTS_A_TURN];
     (void)ev, (void)revents;
     int n = epoll_wait(io->fd, events, EVENTS_A_TURN, 0);
+    for (int i = 0; i < n; i++)
+        if (events[i].events & EPOLLOUT && events[i].data.ptr)
+            coap_pipe_flush(events[i].data.ptr);
     if (n > 0)
-        coap_io_do_epoll(pool->ctx, events, (size_t)n); // looks at timeouts as well
+        run(pool, events, (size_t)n);
 }
 
 static void on_any_request(coap_resource_t *resource, coap_session_t *session, const coap_pdu_t *request,
@@ -143,6 +189,7 @@ static struct coap_pool *pool_new(struct coap_target *t, enum coap_pool_kind kin
     coap_context_set_block_mode(pool->ctx, 0); // blocks are answer.c's and serve.c's
     coap_context_set_max_idle_sessions(pool->ctx, 64);
     coap_context_set_session_timeout(pool->ctx, 300);
+    coap_context_set_csm_max_message_size(pool->ctx, coap_target_message_max(t));
     coap_context_set_csm_timeout(pool->ctx, (unsigned)(t->options.connect_timeout_us / 1000000) + 1);
     coap_register_response_handler(pool->ctx, coap_on_response);
     coap_register_nack_handler(pool->ctx, coap_on_nack);
@@ -178,6 +225,7 @@ void coap_pools_delete(struct coap_target *t)
         t->pools = pool->next;
         ev_io_stop(loop_ev(t->env.loop), &pool->io);
         coap_free_context(pool->ctx);
+        free(pool->released);
         free(pool);
     }
 }

@@ -8,6 +8,7 @@
 #include "adapter/coap/conn.h"
 #include "adapter/coap/exchange.h"
 #include "adapter/coap/log_bridge.h"
+#include "adapter/coap/serve.h"
 
 #define PSK_MAX 64u // bytes of a key; identities have 128
 
@@ -147,6 +148,7 @@ int coap_secure_session(struct coap_conn *c, const coap_address_t *to, const coa
     memset(psk.key, 0, sizeof psk.key);
     if (c->session)
         return 0;
+    coap_pipes_delete(c, false);
     coap_pool_give(c->pool);
     c->pool = NULL;
     if (c->lost) { // said by `equip`
@@ -160,24 +162,84 @@ int coap_secure_session(struct coap_conn *c, const coap_address_t *to, const coa
                      words[0] ? words : "libcoap does not say why");
 }
 
+static bool has_certificate(struct coap_conn *c)
+{
+    struct buf *text = &c->target->text;
+    struct error err;
+    buf_clear(text);
+    return c->target->options.mint || (c->identity->field(c->owner, FIELD_TLS_CERT, text, &err) == 0 && text->len > 0);
+}
+
 int coap_secure_serves(struct coap_conn *c, struct error *err)
 {
     struct psk psk = {.identity_len = 0};
     if (ask_psk(c, &psk, err) < 0)
         return -1;
-    if (!psk.identity_len)
-        return error_set(err, ERR_UNSUPPORTED,
-                         "what is served over %s needs a pre-shared key of the device "
-                         "(psk_identity, psk_key); certificates are the client's side only",
-                         c->target->url.scheme);
+    if (!psk.identity_len && !has_certificate(c))
+        return error_set(
+            err, ERR_UNSUPPORTED,
+            "what is served over %s needs a certificate of the device (tls.cert and tls.key, or tls.mint), "
+            "or its pre-shared key (tls.psk)",
+            c->target->url.scheme);
     if (!c->secret && !(c->secret = calloc(1, sizeof *c->secret)))
         return error_set(err, ERR_NO_MEMORY, "no memory for a key");
+    if (!psk.identity_len)
+        return POOL_CERT_SERVER;
     struct coap_secret *s = c->secret;
     memcpy(s->key, psk.key, psk.key_len);
     memcpy(s->identity, psk.identity, psk.identity_len);
     s->identity[psk.identity_len] = '\0';
     s->served = (coap_bin_const_t){psk.key_len, s->key};
     memset(psk.key, 0, sizeof psk.key);
+    return POOL_PSK_SERVER;
+}
+
+static const coap_bin_const_t *psk_of(coap_bin_const_t *identity, coap_session_t *session, void *arg)
+{
+    (void)arg;
+    struct coap_conn *c = coap_server_conn(session);
+    return c ? coap_secure_served_key(c, identity) : NULL;
+}
+
+void coap_secure_context(struct coap_pool *pool)
+{
+    static const uint8_t hint[] = "";
+    coap_dtls_spsk_t psk = {.version = COAP_DTLS_SPSK_SETUP_VERSION,
+                            .validate_id_call_back = psk_of,
+                            .psk_info = {.hint = {0, hint}, .key = {1, hint}}};
+    // Certificates are set up at SSL_accept.
+    coap_dtls_pki_t pki = {
+        .version = COAP_DTLS_PKI_SETUP_VERSION, .verify_peer_cert = 1, .pki_key.key_type = COAP_PKI_KEY_PEM};
+    if (pool->keyed)
+        return;
+    pool->keyed = true;
+    if (pool->kind == POOL_PSK_SERVER)
+        coap_context_set_psk2(pool->ctx, &psk);
+    else
+        coap_context_set_pki(pool->ctx, &pki);
+}
+
+// libcoap's own would put the certificate of its context in place of the device's.
+static int on_client_hello(SSL *ssl, int *alert, void *arg)
+{
+    (void)ssl, (void)alert, (void)arg;
+    return SSL_CLIENT_HELLO_SUCCESS;
+}
+
+int __real_SSL_accept(SSL *ssl);
+int __wrap_SSL_accept(SSL *ssl);
+int __wrap_SSL_accept(SSL *ssl)
+{
+    coap_session_t *session = SSL_get_app_data(ssl);
+    struct coap_pool *pool = session ? coap_pool_of(coap_session_get_context(session)) : NULL;
+    struct coap_conn *c = pool && pool->kind == POOL_CERT_SERVER ? coap_server_conn(session) : NULL;
+    struct error err;
+    if (!c || !c->secret)
+        return __real_SSL_accept(ssl);
+    SSL_CTX_set_client_hello_cb(SSL_get_SSL_CTX(ssl), on_client_hello, NULL);
+    if (transport_equip_server(c->target->transport, ssl, &c->secret->serving, c, &err) == 0)
+        return __real_SSL_accept(ssl);
+    coap_log_malformed(err.text, 0);
     return 0;
 }
 
@@ -194,5 +256,6 @@ void coap_secret_delete(struct coap_secret *secret)
     if (!secret)
         return;
     transport_forget(&secret->memory);
+    transport_forget(&secret->serving);
     free(secret);
 }

@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "adapter/coap/endpoint.h"
 #include "adapter/coap/log_bridge.h"
+#include "adapter/coap/route.h"
 #include "core/units.h"
 
 // --- tickets ------------------------------------------------------------------------------------------------------
@@ -72,7 +74,7 @@ static int code_of(unsigned status, unsigned method, struct error *err)
 
 static void remember(struct ticket *k, unsigned code, const struct coap_fields *f, const uint8_t *payload, size_t n)
 {
-    if (!k->recent || k->conn->target->proto != COAP_PROTO_UDP || n > 1024)
+    if (!k->recent || coap_target_reliable(k->conn->target) || n > 1024)
         return;
     free(k->recent->answer);
     k->recent->answer = stored_new(code, f->at, f->n, payload, n);
@@ -87,18 +89,14 @@ static int notification_fields(struct ticket *k, unsigned code, struct coap_fiel
     return coap_fields_add_uint(f, COAP_OPTION_OBSERVE, o->path->sequence & 0xffffff, err);
 }
 
-// Where acknowledgements cannot be seen (DTLS), a confirmable notification is taken as acknowledged after this time.
-#define CON_BLIND_US (3 * (int64_t)1000000)
-
 static bool notify_confirmed(struct ticket *k, unsigned code)
 {
     struct observer *o = k->observer;
-    bool seen = k->conn->target->proto == COAP_PROTO_UDP;
     if (!o)
         return k->con;
     if (o->path->confirmable || code >> 5 != 2)
         return true;
-    return ++o->since_con >= CON_EVERY && (seen || loop_now_us(k->conn->target->env.loop) - o->con_us > CON_BLIND_US);
+    return ++o->since_con >= CON_EVERY;
 }
 
 static coap_pdu_t *separate_pdu(struct ticket *k, bool con, struct error *err)
@@ -118,6 +116,9 @@ static int send_separate(struct ticket *k, unsigned code, struct coap_fields *f,
 {
     struct coap_conn *c = k->conn;
     bool con = k->notification ? notify_confirmed(k, code) : k->con;
+    if (!coap_pipe_room(c, k->session)) {
+        return error_set(err, ERR_CLOSED, "the client takes nothing");
+    }
     coap_pdu_t *pdu = separate_pdu(k, con, err);
     if (!pdu)
         return -1;
@@ -132,8 +133,7 @@ static int send_separate(struct ticket *k, unsigned code, struct coap_fields *f,
         k->observer->mid = mid;
         if (con) {
             k->observer->since_con = 0;
-            k->observer->con_pending = c->target->proto == COAP_PROTO_UDP;
-            k->observer->con_us = loop_now_us(c->target->env.loop);
+            k->observer->con_pending = !coap_target_reliable(c->target);
         }
     }
     return 0;
@@ -545,6 +545,8 @@ void coap_on_server_event(coap_session_t *session, coap_event_t event)
     for (unsigned i = 0; gone && i < c->server->n_clients; i++)
         if (c->server->clients[i] == session)
             c->server->clients[i--] = c->server->clients[--c->server->n_clients];
+    if (gone)
+        coap_pipe_delete(c, session);
     if (gone || event == COAP_EVENT_DTLS_CLOSED || event == COAP_EVENT_DTLS_ERROR || event == COAP_EVENT_TCP_CLOSED ||
         event == COAP_EVENT_SESSION_CLOSED)
         forget_session(c->server, session);
@@ -556,13 +558,6 @@ void coap_server_session_gone(struct coap_conn *c)
 }
 
 // --- the endpoint -------------------------------------------------------------------------------------------------
-
-static const coap_bin_const_t *psk_of(coap_bin_const_t *identity, coap_session_t *session, void *arg)
-{
-    (void)arg;
-    struct coap_conn *c = coap_server_conn(session);
-    return c ? coap_secure_served_key(c, identity) : NULL;
-}
 
 // "127.0.0.1:40123 UDP", "[::1]:40123 UDP": what libcoap shows of an endpoint is all it tells.
 static int address_of(coap_endpoint_t *endpoint, struct link_addr *out, struct error *err)
@@ -603,25 +598,17 @@ int coap_server_open(struct coap_conn *c, struct error *err)
     char words[200];
     if (!s || s->endpoint)
         return 0;
-    enum coap_pool_kind kind = t->transport ? POOL_PSK_SERVER : POOL_PLAIN;
-    if (t->transport && coap_secure_serves(c, err) < 0)
+    int kind = t->transport ? coap_secure_serves(c, err) : (int)POOL_PLAIN;
+    if (kind < 0 || !(s->pool = coap_pool_take(t, (enum coap_pool_kind)kind, err)))
         return -1;
-    if (!(s->pool = coap_pool_take(t, kind, err)))
-        return -1;
-    if (t->transport && !s->pool->keyed) {
-        s->pool->keyed = true;
-        static const uint8_t hint[] = "";
-        coap_dtls_spsk_t setup = {.version = COAP_DTLS_SPSK_SETUP_VERSION,
-                                  .validate_id_call_back = psk_of,
-                                  .psk_info = {.hint = {0, hint}, .key = {1, hint}}};
-        coap_context_set_psk2(s->pool->ctx, &setup);
-    }
+    if (t->transport)
+        coap_secure_context(s->pool);
     coap_address_init(&at);
     memcpy(&at.addr, &t->options.listen.addr, t->options.listen.len);
     at.size = t->options.listen.len;
     coap_log_take(words, sizeof words);
     errno = 0;
-    s->endpoint = coap_new_endpoint(s->pool->ctx, &at, t->proto);
+    s->endpoint = coap_endpoint_open(s->pool->ctx, &at, t->proto);
     if (!s->endpoint) {
         int why = errno;
         coap_pool_give(s->pool);
@@ -650,6 +637,8 @@ void coap_server_close(struct coap_conn *c)
         s->recent[i] = (struct recent){0};
     }
     bodies_clear(s);
+    coap_pipes_delete(c, true);
+    coap_route_serves_no_more(c);
     if (!s->endpoint)
         return;
     struct coap_server **at = &s->pool->servers;

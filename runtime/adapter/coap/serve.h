@@ -32,6 +32,7 @@ void coap_on_server_request(coap_resource_t *resource, coap_session_t *session, 
                             const coap_string_t *query, coap_pdu_t *response);
 void coap_on_server_nack(coap_session_t *session, const coap_pdu_t *sent, coap_nack_reason_t reason);
 void coap_on_server_event(coap_session_t *session, coap_event_t event);
+struct coap_conn *coap_server_conn(const coap_session_t *session); // who serves on this session; NULL: nobody
 // io.c: the connection whose endpoint this is; an acknowledgement or reset of a client has come.
 struct coap_conn *coap_server_of(struct coap_pool *pool, const void *endpoint);
 void coap_server_empty(struct coap_conn *c, const struct sockaddr *from, uint16_t mid, bool reset);

@@ -51,7 +51,6 @@ struct observer {
     struct served_path *path;
     char *asked; // path and query as they came
     uint64_t ticket;
-    int64_t con_us;
     int mid;
     unsigned since_con;
     uint8_t token[8], token_len, code, szx;
@@ -99,8 +98,6 @@ struct served_path *served_find(struct coap_server *s, const char *path, size_t 
 void ticket_close(struct coap_server *s, struct ticket *k);
 struct ticket *ticket_open(struct coap_conn *c, coap_session_t *session, struct error *err);
 void ticket_unanswered(struct ticket *k, unsigned code); // answered by the adapter itself
-
-struct coap_conn *coap_server_conn(const coap_session_t *session); // who serves on this session; NULL: nobody
 
 // observe.c
 struct observer *observer_add(struct coap_server *s, coap_session_t *session, struct served_path *path,

@@ -59,6 +59,7 @@ static int make_series(struct coap_target *t, struct error *err)
                                       {"coap_timeouts", &s->timeouts},
                                       {"coap_resets", &s->resets},
                                       {"coap_duplicates", &s->duplicates},
+                                      {"coap_malformed", &s->malformed},
                                       {"requests_served", &s->served},
                                       {"devices_online", &s->devices_online},
                                       {"connect_rate_limit", &s->connect_rate_limit}};
@@ -223,6 +224,22 @@ static int check_directory(const struct coap_target *t, struct error *err)
                      t->url.host, t->url.port);
 }
 
+// What is libcoap's own to do, and cannot be done otherwise.
+static int refuse_tls(const json_t *tls, struct error *err)
+{
+    static const struct {
+        const char *key, *why;
+    } all[] = {{"alpn", "the name of CoAP is \"coap\" and is sent over TLS by itself; over DTLS there is none"},
+               {"resume", "sessions are not resumed by this library"},
+               {"minVersion", "DTLS 1.2, and TLS 1.2 or 1.3, are what this library speaks"},
+               {"maxVersion", "DTLS 1.2, and TLS 1.2 or 1.3, are what this library speaks"},
+               {"ciphersuites", "those of TLS 1.3 are this library's own; `ciphers` names those of TLS 1.2 and DTLS"}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (json_object_get(tls, all[i].key))
+            return error_set(err, ERR_UNSUPPORTED, "coap option tls.%s: not for CoAP: %s", all[i].key, all[i].why);
+    return 0;
+}
+
 static int make_transport(struct coap_target *t, struct error *err)
 {
     struct transport_config config = {.loop = t->env.loop,
@@ -231,6 +248,8 @@ static int make_transport(struct coap_target *t, struct error *err)
                                       .port = t->url.port,
                                       .tls_options = t->options.tls,
                                       .credential = coap_transport_credential};
+    if (refuse_tls(t->options.tls, err) < 0)
+        return -1;
     if (!coap_target_secure(t))
         return t->options.tls && !json_is_null(t->options.tls)
                    ? error_set(err, ERR_INVALID, "coap option tls: %s:// is not secured; use coaps:// or coaps+tcp://",

@@ -19,6 +19,7 @@
 #define COAP_MAX_ADDRS 8u
 
 struct coap_conn;
+struct coap_socket_t; // libcoap's
 struct transport;
 
 struct coap_list { // of connections, linked through next and prev
@@ -27,7 +28,7 @@ struct coap_list { // of connections, linked through next and prev
 };
 
 // A context of libcoap has one kind of credential, and cannot be both sides of a pre-shared key.
-enum coap_pool_kind { POOL_PLAIN, POOL_CERT, POOL_PSK, POOL_PSK_SERVER };
+enum coap_pool_kind { POOL_PLAIN, POOL_CERT, POOL_PSK, POOL_PSK_SERVER, POOL_CERT_SERVER };
 struct coap_pool {
     const char *mark; // of pool.c: other contexts of the process (echo.c) have other data
     struct coap_pool *next;
@@ -37,8 +38,10 @@ struct coap_pool {
     struct coap_server *servers; // with an endpoint in this context
     struct coap_conn *opening;   // whose session is being made: libcoap has no other way to know it yet
     unsigned n_sessions;
+    coap_session_t **released; // while libcoap runs: to be freed when it has returned
+    unsigned n_released, room_released, running;
     uint8_t kind;
-    bool keyed; // POOL_PSK_SERVER: set up
+    bool keyed; // POOL_PSK_SERVER, POOL_CERT_SERVER: set up
     bool stale; // its next timeout is to be looked for
 };
 
@@ -48,11 +51,11 @@ struct coap_series {
     struct metric *tcp_latency, *tls_latency;
     struct metric *messages_sent, *messages_acked, *messages_received, *publish_errors, *publish_latency;
     struct metric *subscribe_latency;           // observation asked for to its first answer
-    struct metric *bytes_sent, *bytes_received; // UDP and DTLS: datagrams; over TCP not counted
+    struct metric *bytes_sent, *bytes_received; // datagrams; over TCP bytes, TLS included
     struct metric *requests, *request_errors, *request_latency;
-    struct metric *retransmissions, *timeouts, *resets, *duplicates; // coap_*
-    struct metric *served;                                           // requests of clients to devices
-    struct metric *responses[8];                                     // by class of the code: 2 is status:2xx
+    struct metric *retransmissions, *timeouts, *resets, *duplicates, *malformed; // coap_*
+    struct metric *served;                                                       // requests of clients to devices
+    struct metric *responses[8]; // by class of the code: 2 is status:2xx
     struct series_reasons reasons;
 };
 
@@ -96,6 +99,11 @@ static inline bool coap_target_secure(const struct coap_target *t)
 {
     return t->proto == COAP_PROTO_DTLS || t->proto == COAP_PROTO_TLS;
 }
+// Bytes of a message over TCP, as our CSM says (RFC 8323, 5.3.1): a body and what stands around it.
+static inline uint32_t coap_target_message_max(const struct coap_target *t)
+{
+    return (t->options.max_response > COAP_BODY_MAX ? t->options.max_response : COAP_BODY_MAX) + 4096;
+}
 // There is work for the hook.
 void coap_target_wake(struct coap_target *t);
 // c wants the hook to look at it at the end of this turn. Idempotent.
@@ -119,6 +127,10 @@ struct coap_pool *coap_pool_of(const coap_context_t *ctx);
 // A pool with room for one more session or endpoint. NULL: err.
 struct coap_pool *coap_pool_take(struct coap_target *t, enum coap_pool_kind kind, struct error *err);
 void coap_pool_give(struct coap_pool *pool);
+// Gives a session up: now, or when libcoap has returned.
+void coap_pool_release(struct coap_pool *pool, coap_session_t *session);
+// Has libcoap read from a socket as if it were readable.
+void coap_pool_read(struct coap_pool *pool, struct coap_socket_t *sock);
 void coap_pools_delete(struct coap_target *t);
 // Looks for the next timeouts of the pools in which sessions were made.
 void coap_pools_refresh(struct coap_target *t);

@@ -97,6 +97,27 @@ done:
     return rc;
 }
 
+int http_auth_check(const struct http_target *t, uint32_t fields, struct error *err)
+{
+    if (t->options.auth == HTTP_AUTH_BEARER && !(fields & 1u << FIELD_TOKEN))
+        return error_set(err, ERR_INVALID,
+                         "auth is \"bearer\" and its devices have no token: give token or jwt, or leave auth out");
+    if (t->options.auth == HTTP_AUTH_BASIC && !(fields & 1u << FIELD_USERNAME) && !t->url.user[0])
+        return error_set(
+            err, ERR_INVALID,
+            "auth is \"basic\" and its devices have no username: give username and password, or leave auth "
+            "out");
+    return 0;
+}
+
+int http_auth_begin(struct adapter_conn *c, struct error *err)
+{
+    bool failed = false;
+    if (c->target->options.auth == HTTP_AUTH_BEARER || c->target->options.auth == HTTP_AUTH_BASIC)
+        (void)http_auth_line(c, false, &failed, err);
+    return failed ? -1 : 0;
+}
+
 const char *http_auth_line(struct adapter_conn *c, bool force, bool *failed, struct error *err)
 {
     enum http_auth kind = c->target->options.auth;
@@ -113,6 +134,9 @@ const char *http_auth_line(struct adapter_conn *c, bool force, bool *failed, str
     int rc = kind == HTTP_AUTH_BASIC || kind == HTTP_AUTH_NONE ? 0 : ask_bearer(c, &line, &field, err);
     if (rc == 0 && !line.len && (kind == HTTP_AUTH_BASIC || kind == HTTP_AUTH_DEFAULT))
         rc = ask_basic(c, &line, &field, err);
+    if (rc == 0 && !line.len && (kind == HTTP_AUTH_BASIC || kind == HTTP_AUTH_BEARER))
+        rc = error_set(err, ERR_INVALID, "auth is \"%s\" and this device has no %s",
+                       kind == HTTP_AUTH_BASIC ? "basic" : "bearer", kind == HTTP_AUTH_BASIC ? "username" : "token");
     if (rc == 0 && line.len && !(c->authorization = strdup(buf_cstr(&line))))
         rc = error_set(err, ERR_NO_MEMORY, "no memory for credentials");
     if (rc == 0) {

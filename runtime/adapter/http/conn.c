@@ -197,6 +197,8 @@ int http_conn_open(struct adapter_conn *c, struct error *err)
         return error_set(err, ERR_STATE, c->state == HTTP_ONLINE ? "already online" : "already connecting");
     http_auth_forget(c);
     c->own_tls = HTTP_CREDENTIAL_UNKNOWN;
+    if (http_auth_begin(c, err) < 0)
+        return -1;
     if (c->target->options.probe) {
         if (probe(c, err) < 0)
             return -1;

@@ -82,7 +82,11 @@ size_t http_conn_footprint(const struct adapter_conn *c);
         alive_;                                                                                                        \
     })
 
-// auth.c: the Authorization line of the device, asked for when it is not known or has become old. force: anew.
+// auth.c: whether devices with these fields (bits 1u << FIELD_…) have what the option auth asks for.
+int http_auth_check(const struct http_target *t, uint32_t fields, struct error *err);
+// When a device goes online: -1: it has not.
+int http_auth_begin(struct adapter_conn *c, struct error *err);
+// The Authorization line of the device, asked for when it is not known or has become old. force: anew.
 // Returns it (NULL: none), *failed set with err when it cannot be made.
 const char *http_auth_line(struct adapter_conn *c, bool force, bool *failed, struct error *err);
 void http_auth_forget(struct adapter_conn *c);

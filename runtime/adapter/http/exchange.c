@@ -440,6 +440,8 @@ static void count(struct http_exchange *x, const struct error *why, int64_t late
         rate_add(s->request_errors, failed);
         if (!why)
             trend_add(s->request_latency, latency);
+        else
+            http_count_unanswered(x->conn->target, why->code);
     }
 }
 
@@ -657,10 +659,7 @@ static void failed(struct http_exchange *x, CURLcode rc)
 {
     struct http_target *t = x->conn->target;
     struct error why;
-    if (x->err.code)
-        why = x->err;
-    else
-        http_explain(x, rc, &why);
+    http_explain(x, rc, &why);
     if (x->connect_us && !x->connected) {
         rate_add(t->series.connect_errors, true);
         http_count_failure(t, why.code);
@@ -671,6 +670,14 @@ static void failed(struct http_exchange *x, CURLcode rc)
     if (x->connect_us && !x->connected && x->foreign && x->more_addrs) {
         x->n_tried++; // the host has another address
         http_exchange_resolve(x);
+        return;
+    }
+    // A kept connection that the server closed just when it was used again. libcurl sees to that, but 7.88 counts how
+    // often over the whole life of a handle, and gives up at the sixth time.
+    bool late = rc == CURLE_SEND_ERROR || rc == CURLE_RECV_ERROR || rc == CURLE_GOT_NOTHING;
+    if (late && !x->connect_us && !x->head_bytes && !x->err.code && !x->late) {
+        x->late = true;
+        again(x, HTTP_QUEUED);
         return;
     }
     bool hopeless = why.code == ERR_LIMIT || why.code == ERR_TLS || why.code == ERR_INVALID;

@@ -28,7 +28,7 @@ struct http_exchange {
     uint32_t token;
     uint8_t kind, state, qos;
     unsigned n_header_lines, attempts, redirects, tries; // redirects: left; tries: retries so far
-    bool no_auth, foreign, auth_fresh, paced, connected, body_begun, http_version_2, follow;
+    bool no_auth, foreign, auth_fresh, paced, connected, body_begun, http_version_2, follow, late;
     int64_t asked_us, deadline_us, retry_us, connect_us;
     uint64_t ticket;       // RESOLVE
     struct link_addr addr; // foreign: of the origin

@@ -18,6 +18,16 @@ static int notify(struct adapter_conn *c, const char *path, struct error *err)
     return error_set(err, ERR_UNSUPPORTED, "HTTP cannot notify: its clients ask");
 }
 
+static int target_check(const struct adapter_target *target, uint32_t fields, struct error *err)
+{
+    const struct http_target *t = (const struct http_target *)target;
+    if (fields & (1u << FIELD_PSK_IDENTITY | 1u << FIELD_PSK_KEY))
+        return error_set(err, ERR_UNSUPPORTED,
+                         "tls.psk: HTTP has no pre-shared keys here (libcurl knows none): give a certificate, tls.cert "
+                         "and tls.key or tls.mint; MQTT and CoAP have them");
+    return http_auth_check(t, fields, err);
+}
+
 const struct adapter_ops http_adapter = {
     .abi = ADAPTER_ABI,
     .size = sizeof(struct adapter_ops),
@@ -43,4 +53,5 @@ const struct adapter_ops http_adapter = {
     .respond = http_respond,
     .notify = notify,
     .served_at = http_served_at,
+    .target_check = target_check,
 };

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-#include "adapter/option.h"
+#include "core/option.h"
 #include "core/units.h"
 
 #define S ((int64_t)1000000)

@@ -15,6 +15,7 @@
 #define PATH_BYTES 4096u
 #define ERROR_DELAY_US 1000000
 #define ERROR_DELAY_MAX_US 60000000
+#define COMPLAIN_US 10000000
 
 static void poll_now(struct http_sub *sub);
 
@@ -91,6 +92,20 @@ static void poll_now(struct http_sub *sub)
     http_exchange_queue(x);
 }
 
+// Once when it begins, and not from each of thousands of devices whose server has gone.
+static void complain(const struct http_sub *sub, const struct http_exchange *x)
+{
+    struct http_target *t = sub->conn->target;
+    int64_t now = loop_now_us(t->env.loop);
+    enum log_level level = sub->failures || now - t->complained_us < COMPLAIN_US ? LOG_DEBUG : LOG_WARN;
+    if (level == LOG_WARN)
+        t->complained_us = now;
+    if (x->err.code)
+        log_write(t->env.log, level, NULL, "commands of %s: %s", t->origin, x->err.text);
+    else
+        log_write(t->env.log, level, NULL, "commands of %s: HTTP status %u", t->origin, x->status);
+}
+
 void http_polled(struct http_sub *sub, struct http_exchange *x)
 {
     struct adapter_conn *c = sub->conn;
@@ -98,12 +113,7 @@ void http_polled(struct http_sub *sub, struct http_exchange *x)
     const char *topic = http_exchange_find(x, "x-topic");
     sub->exchange = NULL;
     if (x->err.code ? x->err.code != ERR_TIMEOUT : x->status != 304 && (x->status < 200 || x->status > 299)) {
-        if (x->err.code)
-            log_write(t->env.log, sub->failures ? LOG_DEBUG : LOG_WARN, NULL, "commands of %s: %s", t->origin,
-                      x->err.text);
-        else
-            log_write(t->env.log, sub->failures ? LOG_DEBUG : LOG_WARN, NULL, "commands of %s: HTTP status %u",
-                      t->origin, x->status);
+        complain(sub, x);
         back_off(sub);
         return;
     }

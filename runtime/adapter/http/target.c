@@ -67,6 +67,12 @@ void http_count_failure(struct http_target *t, enum error_code reason)
     series_count_reason(t->env.metrics, t->tags, &t->series.reasons, IOTIX_CONNECT_FAILURE, reason);
 }
 
+void http_count_unanswered(struct http_target *t, enum error_code reason)
+{
+    series_count_tagged(t->env.metrics, t->tags, &t->series.request_failures[reason], "request_failures", "reason",
+                        error_code_name(reason));
+}
+
 void http_count_status(struct http_target *t, unsigned status)
 {
     static const char *const classes[] = {NULL, "1xx", "2xx", "3xx", "4xx", "5xx"};
@@ -281,6 +287,7 @@ struct adapter_target *http_target_new(const struct adapter_env *env, const char
         return NULL;
     }
     t->env = *env;
+    t->complained_us = INT64_MIN / 2;
     t->next_id = 16; // below: addresses with a meaning of their own
     t->shared.id = t->next_id++;
     http_list_create(&t->due);

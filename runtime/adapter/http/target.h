@@ -53,6 +53,7 @@ struct http_series { // tags "group:NAME,protocol:http"; see docs/reference/http
     struct metric *http_retries, *http_connections, *credential_refreshes, *connect_rate_limit;
     struct metric *responses[6]; // by class, tag status:2xx; made when first needed
     struct series_reasons reasons;
+    struct metric *request_failures[ERR_CODE_MAX]; // tag reason; made when first needed
 };
 
 struct http_multi {
@@ -91,6 +92,7 @@ struct http_target {
     unsigned n_sockets_max, n_sockets;
     unsigned active, n_conns;
     uint32_t next_id;
+    int64_t complained_us;   // of polls that fail, in the log
     struct http_lane shared; // maxConnections: of all devices
     enum { HTTP_UNRESOLVED, HTTP_RESOLVING, HTTP_RESOLVED } resolve;
     uint64_t ticket;
@@ -118,6 +120,8 @@ void http_multi_run(struct http_multi *m, curl_socket_t fd, int events);
 CURL *http_easy_take(struct http_target *t);
 void http_easy_give(struct http_target *t, CURL *easy);
 void http_count_failure(struct http_target *t, enum error_code reason);
+// A request of the author's that got no answer.
+void http_count_unanswered(struct http_target *t, enum error_code reason);
 void http_count_status(struct http_target *t, unsigned status);
 // exchange.c
 void http_exchange_free_spares(struct http_target *t);

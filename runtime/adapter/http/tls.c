@@ -11,12 +11,13 @@
 
 static int credential(void *owner, enum transport_credential what, struct buf *out, struct error *err)
 {
-    static const enum adapter_field fields[] = {[TRANSPORT_CERT] = FIELD_TLS_CERT,
-                                                [TRANSPORT_KEY] = FIELD_TLS_KEY,
-                                                [TRANSPORT_NAME] = FIELD_TLS_NAME,
-                                                [TRANSPORT_PSK_IDENTITY] = FIELD_PSK_IDENTITY,
-                                                [TRANSPORT_PSK_KEY] = FIELD_PSK_KEY};
+    static const enum adapter_field fields[] = {
+        [TRANSPORT_CERT] = FIELD_TLS_CERT, [TRANSPORT_KEY] = FIELD_TLS_KEY, [TRANSPORT_NAME] = FIELD_TLS_NAME};
     const struct adapter_conn *c = owner;
+    // libcurl has no pre-shared keys; one of the device's other connections stands for nothing here, least of all for
+    // the server's certificate.
+    if (what == TRANSPORT_PSK_IDENTITY || what == TRANSPORT_PSK_KEY)
+        return 0;
     return c->identity && c->identity->field ? c->identity->field(c->owner, fields[what], out, err) : 0;
 }
 
@@ -50,9 +51,24 @@ static int on_certificate(int ok, X509_STORE_CTX *store)
     return ok;
 }
 
+// The head of the first record that a server sends says whether it speaks TLS at all. OpenSSL shows it before it looks.
+static void on_record(int writing, int version, int type, const void *bytes, size_t n, SSL *ssl, void *arg)
+{
+    struct http_tls_holder *h = arg;
+    const uint8_t *head = bytes;
+    (void)version;
+    if (writing || type != SSL3_RT_HEADER)
+        return;
+    SSL_set_msg_callback(ssl, NULL);
+    if (n && head[0] != SSL3_RT_ALERT && head[0] != SSL3_RT_HANDSHAKE && h->exchange && !h->exchange->err.code)
+        transport_explain_answer(head, n, &h->exchange->err);
+}
+
 static void begin(SSL *ssl, struct http_tls_holder *h)
 {
     struct adapter_conn *c = h->conn;
+    SSL_set_msg_callback(ssl, on_record);
+    SSL_set_msg_callback_arg(ssl, h);
     if (transport_equip(c->target->transport, ssl, &c->tls, c, on_certificate, &h->exchange->err) < 0) {
         // No protocol version is both: the handshake ends before it sent anything.
         SSL_set_min_proto_version(ssl, TLS1_3_VERSION);
@@ -66,7 +82,10 @@ static void begin(SSL *ssl, struct http_tls_holder *h)
 static void on_info(const SSL *ssl, int where, int value)
 {
     struct http_tls_holder *h = holder_of(ssl);
-    (void)value;
+    const int fatal = SSL3_AL_FATAL << 8;
+    // TLS 1.3 servers look at the device's certificate when its handshake is over: then the alert comes in its place.
+    if (h->exchange && (where & SSL_CB_READ_ALERT) == SSL_CB_READ_ALERT && (value & fatal) && !h->exchange->err.code)
+        transport_explain_alert(value, &h->exchange->err);
     if (!h->exchange || h->exchange->connected) // messages behind the handshake have a begin and an end too
         return;
     if (where & SSL_CB_HANDSHAKE_START && h->state == HTTP_TLS_NEW) {

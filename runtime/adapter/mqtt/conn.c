@@ -3,7 +3,9 @@
 #include "adapter/mqtt/conn.h"
 #include "adapter/mqtt/exchange.h"
 #include "core/units.h"
+#include "link/path.h"
 
+#define KEEP_ALIVE_MARGIN_US 1000000
 #define REDIRECTS_MAX 5u                         // in a row
 #define REDIRECT_CALM_US (60 * (int64_t)1000000) // online so long: the row has ended
 
@@ -150,6 +152,7 @@ static void conn_free(struct mqtt_conn *c)
 {
     mqtt_session_destroy(&c->session);
     mqtt_extra_delete(c->extra);
+    path_release(c->path);
     c->target->n_conns--;
     free(c);
 }
@@ -211,12 +214,34 @@ int mqtt_conn_open(struct adapter_conn *conn, struct error *err)
     return 0;
 }
 
+static int attach_path(struct mqtt_conn *c, struct error *err)
+{
+    const struct mqtt_site *site = mqtt_conn_site(c);
+    const struct path_peer peer = {
+        .protocol = "mqtt", .host = site->host, .addr = site->addrs[c->addr], .tls = c->target->tls};
+    return path_attach_link(c->path, &c->link, &peer, err);
+}
+
+void mqtt_conn_path(struct adapter_conn *conn, struct path *path)
+{
+    struct mqtt_conn *c = mqtt_conn_of(conn);
+    struct path *former = c->path;
+    c->path = path && !(c->flags & MQTT_DOOMED) ? path_ref(path) : NULL;
+    path_release(former);
+    // Without memory it goes on without faults until it connects anew.
+    if (c->path && c->link.state != LINK_CLOSED)
+        (void)!attach_path(c, NULL);
+}
+
 static int open_link(struct mqtt_conn *c, struct mqtt_site *site, const struct link_addr *to,
                      const struct link_addr *source, struct error *err)
 {
     error_clear(err);
     if (site->transport && transport_push(site->transport, &c->link, &c->extra->memory, c, err) < 0)
         return -1;
+    // Without memory it connects without faults, which is better than not at all.
+    if (c->path)
+        (void)!attach_path(c, NULL);
     return link_open(&c->link, to, source, err);
 }
 
@@ -471,15 +496,25 @@ void mqtt_conn_closed(struct mqtt_conn *c)
 void mqtt_conn_dropped(struct mqtt_conn *c, struct mqtt_out *out)
 {
     struct error why;
-    error_set(&why, ERR_LIMIT, "dropped: the queue was full and a newer message took its place");
+    if (out->expired)
+        error_set(&why, ERR_TIMEOUT, "dropped: its expiry of %u s passed before it could be sent", out->expiry_s);
+    else
+        error_set(&why, ERR_LIMIT, "dropped: the queue was full and a newer message took its place");
     mqtt_conn_enter(c);
     mqtt_conn_told(c, out, &why);
     mqtt_conn_leave(c);
 }
 
-static void keep_alive(struct mqtt_conn *c)
+// The longest that nothing is sent: before the keep-alive is over, whatever delays the timer (MQTT 3.1.2.10).
+static int64_t silence_us(const struct mqtt_conn *c)
 {
     int64_t period = mqtt_conn_keep_alive(c) * (int64_t)1000000;
+    return period - (period > KEEP_ALIVE_MARGIN_US * 10 ? KEEP_ALIVE_MARGIN_US : period / 10);
+}
+
+static void keep_alive(struct mqtt_conn *c)
+{
+    int64_t period = silence_us(c);
     int64_t idle = loop_now_us(c->target->env.loop) - c->since_us;
     struct error err;
     if (c->flags & MQTT_PING_SENT) {
@@ -493,7 +528,7 @@ static void keep_alive(struct mqtt_conn *c)
         mqtt_conn_fail(c, &err, true);
     } else {
         c->flags |= MQTT_PING_SENT;
-        timer_in(c, period / 2);
+        timer_in(c, mqtt_conn_keep_alive(c) * (int64_t)500000);
     }
 }
 
@@ -502,7 +537,7 @@ void mqtt_conn_pong(struct mqtt_conn *c)
     if (!(c->flags & MQTT_PING_SENT))
         return;
     c->flags &= (uint8_t)~MQTT_PING_SENT;
-    timer_in(c, mqtt_conn_keep_alive(c) * (int64_t)1000000);
+    timer_in(c, silence_us(c) - (loop_now_us(c->target->env.loop) - c->since_us));
 }
 
 // What a deadline that has passed waited for.
@@ -590,7 +625,7 @@ void mqtt_conn_online(struct mqtt_conn *c, bool session_present)
         c->extra->online_us = now;
     timer_off(c);
     if (mqtt_conn_keep_alive(c))
-        timer_in(c, mqtt_conn_keep_alive(c) * (int64_t)1000000);
+        timer_in(c, silence_us(c));
     if (mqtt_conn_keep_alive(c) != t->options.keep_alive) // the server's: on_open knew only ours
         link_dead_after(&c->link, mqtt_conn_keep_alive(c) * (int64_t)1500000);
     if (!session_present) {

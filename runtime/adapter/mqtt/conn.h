@@ -46,6 +46,7 @@ struct mqtt_conn {
     void *owner;
     struct mqtt_conn *next, *prev; // WAITING, CLOSING: in a list of the site, of the target
     struct mqtt_extra *extra;      // NULL: 3.1.1 over plain TCP
+    struct path *path;             // of the device, a reference; NULL: nothing acts on its network
     struct mqtt_session session;
     struct mqtt_parser parser;
     struct rng rng;    // backoff
@@ -71,6 +72,7 @@ int mqtt_conn_open(struct adapter_conn *conn, struct error *err);
 void mqtt_conn_close(struct adapter_conn *conn, enum adapter_close mode);
 void mqtt_conn_freeze(struct adapter_conn *conn, bool frozen);
 int mqtt_conn_renew(struct adapter_conn *conn, struct error *err);
+void mqtt_conn_path(struct adapter_conn *conn, struct path *path);
 // Starts the handshake on a connected stream descriptor, without resolver and window (test harnesses, fuzzing).
 int mqtt_conn_attach(struct mqtt_conn *c, int fd, struct error *err);
 // The target's hook: the connection at the head of `waiting` starts; cannot start; the one at the head of `closing` is
@@ -161,6 +163,9 @@ int mqtt_server_takes(const struct mqtt_conn *c, uint8_t qos, bool retain, size_
 int mqtt_send_publish5(struct mqtt_conn *c, const struct mqtt_publish *m, const struct mqtt5_properties *properties,
                        bool alias, struct error *err);
 bool mqtt_send_out5(struct mqtt_conn *c, const struct mqtt_out *o);
+// What is left of a message expiry; 1 when nothing is, for what has to be sent all the same: brokers take 0 for
+// "never".
+uint32_t mqtt_expiry_left(uint32_t expiry_s, int64_t waited_us);
 // Messages of the queue that this server does not take are told and dropped. The caller is inside mqtt_conn_enter.
 void mqtt_drop_untakable(struct mqtt_conn *c);
 

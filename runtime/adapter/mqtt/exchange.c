@@ -343,9 +343,16 @@ static int publish_held(struct mqtt_conn *c, struct mqtt_exchange *e, struct err
                                    .qos = e->qos};
     const uint8_t *at = e->bytes + e->topic_len;
     uint8_t reason;
+    int64_t waited_us = loop_now_us(c->target->env.loop) - e->since_us;
     e->held = false;
     if (mqtt5_properties_decode(MQTT_PUBLISH, false, &at, at + e->properties_len, &p, &reason, err) < 0)
         return -1;
+    if (mqtt5_has(&p, MQTT5_MESSAGE_EXPIRY)) {
+        if (waited_us > 0 && waited_us >= p.message_expiry * (int64_t)1000000)
+            return error_set(err, ERR_TIMEOUT, "its expiry of %u s passed before the response topic was subscribed",
+                             p.message_expiry);
+        p.message_expiry = mqtt_expiry_left(p.message_expiry, waited_us);
+    }
     return publish_wish(c, &m, &p, e->number, err);
 }
 

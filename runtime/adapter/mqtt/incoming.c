@@ -120,6 +120,20 @@ static int message_done(struct mqtt_conn *c, struct mqtt_out *out, const struct 
     return mqtt_conn_up(c) ? 0 : 1;
 }
 
+// Not what a message of this QoS is answered with. It would wait for ever: it ends here, so that a broker that
+// downgrades QoS 2 without saying so does not get it again on every connection.
+static int wrong_ack(struct mqtt_conn *c, enum mqtt_type type, struct mqtt_out *out, struct error *err)
+{
+    bool early = out->qos == 2 && type == MQTT_PUBCOMP;
+    error_set(err, ERR_PROTOCOL, "the broker answered %s to a message of QoS %u%s (MQTT %s)%s", mqtt_type_name(type),
+              out->qos, early ? " before its PUBREL" : "", out->qos == 1 ? "4.3.2" : "4.3.3",
+              type == MQTT_PUBACK ? ": it seems to have QoS 1 at most" : "");
+    if (mqtt_conn_is5(c))
+        c->extra->reason = MQTT5_PROTOCOL_ERROR;
+    mqtt_conn_lost(c, out, err);
+    return mqtt_conn_up(c) ? -1 : 1;
+}
+
 // PUBACK, PUBREC, PUBCOMP: of what we published.
 static int on_ack(struct mqtt_conn *c, enum mqtt_type type, const uint8_t *body, size_t n, struct error *err)
 {
@@ -139,6 +153,8 @@ static int on_ack(struct mqtt_conn *c, enum mqtt_type type, const uint8_t *body,
         return type == MQTT_PUBREC && !failed ? mqtt_send_ack(c, MQTT_PUBREL, ack.packet_id, 0x92, err) : 0;
     case MQTT_ACK_RELEASE:
         return mqtt_send_ack(c, MQTT_PUBREL, ack.packet_id, 0, err);
+    case MQTT_ACK_WRONG:
+        return wrong_ack(c, type, out, err);
     case MQTT_ACK_DONE:
         break;
     }

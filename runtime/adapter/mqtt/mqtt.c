@@ -56,4 +56,5 @@ const struct adapter_ops mqtt_adapter = {
     .request = mqtt_exchange,
     .request_cancel = request_cancel,
     .conn_renew = mqtt_conn_renew,
+    .conn_path = mqtt_conn_path,
 };

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "adapter/mqtt/options.h"
-#include "adapter/option.h"
+#include "core/option.h"
 #include "core/units.h"
 
 int mqtt_option_seconds(const char *key, const json_t *v, uint32_t max, uint32_t *out, struct error *err)

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "adapter/mqtt/options.h"
-#include "adapter/option.h"
+#include "core/option.h"
 #include "adapter/mqtt/topic.h"
 
 #define MAX_USER 64u // user properties of one packet

@@ -167,11 +167,41 @@ static bool send_message(struct mqtt_conn *c, const struct mqtt_out *o)
     return true;
 }
 
+// Messages that the queue gave up: counted, and told at the end of the turn.
+static void dropped(struct mqtt_conn *c, struct mqtt_out *list)
+{
+    struct mqtt_target *t = c->target;
+    for (struct mqtt_out *o = list, *next; o; o = next) {
+        next = o->next;
+        mqtt_count_reason(t, MQTT_MESSAGES_DROPPED, o->expired ? ERR_TIMEOUT : ERR_LIMIT);
+        rate_add(t->series.publish_errors, true);
+        if (!o->token) {
+            free(o);
+            continue;
+        }
+        o->next = NULL;
+        o->conn = c;
+        *t->dropped_end = o;
+        t->dropped_end = &o->next;
+        c->flags |= MQTT_DROPPED;
+    }
+    mqtt_target_wake(t);
+}
+
 void mqtt_send_waiting(struct mqtt_conn *c)
 {
     struct mqtt_out *o;
-    while ((o = mqtt_session_next(&c->session, mqtt_conn_window(c))) && send_message(c, o))
-        mqtt_session_sent(&c->session);
+    while ((o = mqtt_session_next(&c->session, mqtt_conn_window(c)))) {
+        if (o->expires && mqtt_out_expired(o, loop_now_us(c->target->env.loop))) {
+            o = mqtt_session_skip(&c->session);
+            o->expired = true;
+            dropped(c, o);
+        } else if (send_message(c, o)) {
+            mqtt_session_sent(&c->session);
+        } else {
+            break;
+        }
+    }
 }
 
 static int refuse(struct mqtt_conn *c)
@@ -203,27 +233,6 @@ static int publish_now(struct mqtt_conn *c, const struct mqtt_publish *m, const 
     return 0;
 }
 
-// Victims of drop_oldest: counted, and told at the end of the turn.
-static void dropped(struct mqtt_conn *c, struct mqtt_out *list)
-{
-    struct mqtt_target *t = c->target;
-    for (struct mqtt_out *o = list, *next; o; o = next) {
-        next = o->next;
-        mqtt_count_reason(t, MQTT_MESSAGES_DROPPED, ERR_LIMIT);
-        rate_add(t->series.publish_errors, true);
-        if (!o->token) {
-            free(o);
-            continue;
-        }
-        o->next = NULL;
-        o->conn = c;
-        *t->dropped_end = o;
-        t->dropped_end = &o->next;
-        c->flags |= MQTT_DROPPED;
-    }
-    mqtt_target_wake(t);
-}
-
 static int publish_kept(struct mqtt_conn *c, const struct mqtt_publish *m, const struct mqtt_more *more, uint32_t token,
                         struct error *err)
 {
@@ -235,11 +244,12 @@ static int publish_kept(struct mqtt_conn *c, const struct mqtt_publish *m, const
         error_set(err, ERR_STATE, "not connected");
         return refuse(c);
     }
-    if (mqtt_session_queue(&c->session, &limits, m, more, token, loop_fresh_us(t->env.loop), c->state == MQTT_ONLINE,
-                           &victims, err) < 0)
-        return refuse(c);
+    int rc = mqtt_session_queue(&c->session, &limits, m, more, token, loop_fresh_us(t->env.loop),
+                                c->state == MQTT_ONLINE, &victims, err);
     if (victims)
         dropped(c, victims);
+    if (rc < 0)
+        return refuse(c);
     if (c->state == MQTT_ONLINE)
         mqtt_send_waiting(c);
     return 0;

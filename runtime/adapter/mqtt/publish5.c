@@ -142,6 +142,14 @@ static struct mqtt_publish publish_of(const struct mqtt_out *o)
                                  .dup = o->resend};
 }
 
+uint32_t mqtt_expiry_left(uint32_t expiry_s, int64_t waited_us)
+{
+    int64_t waited_s = waited_us / 1000000;
+    if (waited_s <= 0)
+        return expiry_s;
+    return waited_s < expiry_s ? expiry_s - (uint32_t)waited_s : 1;
+}
+
 bool mqtt_send_out5(struct mqtt_conn *c, const struct mqtt_out *o)
 {
     const struct mqtt_publish m = publish_of(o);
@@ -153,6 +161,8 @@ bool mqtt_send_out5(struct mqtt_conn *c, const struct mqtt_out *o)
         struct mqtt5_properties p;
         if (!stored_properties(o, &p, user))
             return false;
+        if (o->expires)
+            p.message_expiry = mqtt_expiry_left(o->expiry_s, loop_now_us(c->target->env.loop) - o->accepted_us);
         rc = alias ? mqtt_send_publish5(c, &m, &p, true, NULL) : send_plain(c, &m, &p, NULL);
     } else {
         rc = alias ? mqtt_send_publish5(c, &m, NULL, true, NULL) : send_plain(c, &m, NULL, NULL);

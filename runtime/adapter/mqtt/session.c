@@ -95,6 +95,11 @@ static struct mqtt_out *take(struct mqtt_state *st, struct mqtt_out **at, bool s
     return o;
 }
 
+static bool fits(const struct mqtt_queue_limits *limits, uint32_t n, uint32_t queued, uint32_t bytes)
+{
+    return n < limits->max_messages && queued <= limits->max_bytes && bytes <= limits->max_bytes - queued;
+}
+
 // Is there room, after dropping so many of the oldest that were never sent?
 static bool room(const struct mqtt_state *st, const struct mqtt_queue_limits *limits, uint32_t bytes, uint32_t *drops)
 {
@@ -103,7 +108,7 @@ static bool room(const struct mqtt_state *st, const struct mqtt_queue_limits *li
     *drops = 0;
     while (o && o->packet_id)
         o = o->next;
-    while (n >= limits->max_messages || queued > limits->max_bytes || bytes > limits->max_bytes - queued) {
+    while (!fits(limits, n, queued, bytes)) {
         if (!limits->drop_oldest || !o)
             return false;
         n--;
@@ -125,6 +130,23 @@ static void drop(struct mqtt_state *st, uint32_t n, struct mqtt_out **dropped)
     }
 }
 
+// Takes out those without a packet id that have expired; returns the end of the list.
+static struct mqtt_out **drop_expired(struct mqtt_state *st, int64_t now_us, struct mqtt_out **dropped)
+{
+    struct mqtt_out **at = &st->head;
+    while (*at && (*at)->packet_id)
+        at = &(*at)->next;
+    while (*at)
+        if (mqtt_out_expired(*at, now_us)) {
+            *dropped = take(st, at, false);
+            (*dropped)->expired = true;
+            dropped = &(*dropped)->next;
+        } else {
+            at = &(*at)->next;
+        }
+    return dropped;
+}
+
 int mqtt_session_queue(struct mqtt_session *s, const struct mqtt_queue_limits *limits, const struct mqtt_publish *m,
                        const struct mqtt_more *more, uint32_t token, int64_t now_us, bool sendable,
                        struct mqtt_out **dropped, struct error *err)
@@ -143,6 +165,8 @@ int mqtt_session_queue(struct mqtt_session *s, const struct mqtt_queue_limits *l
         return error_set(err, ERR_LIMIT, "a payload of %zu bytes does not fit into a packet", m->payload_len);
     bool direct = sendable && !*st->cursor && st->n_sent < limits->window;
     uint32_t bytes = (uint32_t)(m->topic_len + properties_len + m->payload_len);
+    if (!direct && !fits(limits, st->n_out - st->n_ids, st->queued_bytes, bytes))
+        dropped = drop_expired(st, now_us, dropped);
     if (!direct && !room(st, limits, bytes, &drops)) {
         error_set(err, ERR_LIMIT, "the queue is full: %u messages, %u bytes wait (at most %u and %u)",
                   st->n_out - st->n_ids, st->queued_bytes, limits->max_messages, limits->max_bytes);
@@ -160,9 +184,12 @@ int mqtt_session_queue(struct mqtt_session *s, const struct mqtt_queue_limits *l
                            .properties_len = (uint32_t)properties_len,
                            .alias = more && more->alias,
                            .exchange = more && more->exchange,
+                           .expires = properties && mqtt5_has(properties, MQTT5_MESSAGE_EXPIRY),
                            .topic_len = (uint16_t)m->topic_len,
                            .qos = m->qos,
                            .retain = m->retain};
+    if (o->expires)
+        o->expiry_s = properties->message_expiry;
     memcpy(o->bytes, m->topic, m->topic_len);
     if (properties)
         mqtt5_properties_encode(o->bytes + m->topic_len, properties);
@@ -189,6 +216,11 @@ struct mqtt_out *mqtt_session_next(struct mqtt_session *s, uint32_t window)
         st->queued_bytes -= content_bytes(o);
     }
     return o;
+}
+
+struct mqtt_out *mqtt_session_skip(struct mqtt_session *s)
+{
+    return take(s->state, s->state->cursor, false);
 }
 
 void mqtt_session_sent(struct mqtt_session *s)
@@ -254,16 +286,17 @@ enum mqtt_acked mqtt_session_ack(struct mqtt_session *s, enum mqtt_type type, ui
             break;
     }
     struct mqtt_out *o = *at;
-    if (!o || o->packet_id != packet_id || (type == MQTT_PUBACK) != (o->qos == 1))
+    if (!o || o->packet_id != packet_id)
         return MQTT_ACK_UNKNOWN;
-    if (type == MQTT_PUBREC && !failed) {
+    bool wrong = (type == MQTT_PUBACK) != (o->qos == 1) || (type == MQTT_PUBCOMP && !o->released);
+    if (wrong && !sent)
+        return MQTT_ACK_UNKNOWN; // meant for whoever had the id before
+    if (!wrong && type == MQTT_PUBREC && !failed) {
         o->released = true;
         return MQTT_ACK_RELEASE;
     }
-    if (type == MQTT_PUBCOMP && !o->released)
-        return MQTT_ACK_UNKNOWN;
     *out = take(st, at, sent);
-    return MQTT_ACK_DONE;
+    return wrong ? MQTT_ACK_WRONG : MQTT_ACK_DONE;
 }
 
 struct mqtt_out *mqtt_session_pop(struct mqtt_session *s)

@@ -1,6 +1,6 @@
 // A client's session state (MQTT 3.1.1 and 5 sections 4.1 and 4.4): messages of QoS 1 and 2 on their way out, requests
-// that wait for SUBACK or UNSUBACK, subscriptions, packet ids of received QoS 2 messages. No sockets, no callbacks, no
-// clock.
+// that wait for SUBACK or UNSUBACK, subscriptions, packet ids of received QoS 2 messages. No sockets, no callbacks; the
+// time is an argument.
 //
 // Outgoing messages are one list in the order of publishing, cut by a cursor: before it what was sent on this
 // connection, behind it what is still to be sent. Those that have a packet id (sent once, on this connection or an
@@ -23,6 +23,7 @@ struct mqtt_out { // a message on its way out; bytes: topic, encoded properties 
     uint32_t token;
     uint32_t payload_len;
     uint32_t properties_len; // with their length field; 0: none
+    uint32_t expiry_s;       // with `expires`: message expiry interval (MQTT 5, 3.3.2.3.3), from accepted_us
     uint16_t topic_len;
     uint16_t packet_id; // 0: never sent
     uint8_t qos;
@@ -32,6 +33,8 @@ struct mqtt_out { // a message on its way out; bytes: topic, encoded properties 
     bool released; // QoS 2: PUBREC came, PUBREL is due or was sent
     bool alias;    // a topic alias is wished for
     bool exchange; // a request: token is its number (exchange.h)
+    bool expires;
+    bool expired; // once it was dropped: because of that
     uint8_t bytes[];
 };
 
@@ -103,14 +106,22 @@ struct mqtt_more {
     bool exchange;                             // the token is the number of a request (exchange.h)
 };
 // Appends a message. more: may be NULL. sendable: it would go out at once if the window and the queue in front of it
-// are open, then the limits of the queue do not count. Under drop_oldest, messages that were never sent are taken out
-// to make room and returned through *dropped (linked, oldest first; the caller frees them). -1: ERR_LIMIT or
-// ERR_NO_MEMORY, nothing was changed.
+// are open, then the limits of the queue do not count. Where there is no room, messages that have expired make some,
+// and under drop_oldest the oldest that were never sent; they are returned through *dropped, also on failure (linked,
+// the expired first; the caller frees them). -1: ERR_LIMIT or ERR_NO_MEMORY.
 int mqtt_session_queue(struct mqtt_session *s, const struct mqtt_queue_limits *limits, const struct mqtt_publish *m,
                        const struct mqtt_more *more, uint32_t token, int64_t now_us, bool sendable,
                        struct mqtt_out **dropped, struct error *err) WARN_UNUSED_RESULT;
 // The next message to send, with a packet id; NULL: none, or the window is full.
 struct mqtt_out *mqtt_session_next(struct mqtt_session *s, uint32_t window);
+// Has it waited for longer than it may? What the broker's session may have (MQTT 5, 4.3.3 and 4.4) does not expire.
+static inline bool mqtt_out_expired(const struct mqtt_out *o, int64_t now_us)
+{
+    return o->expires && !o->resend && now_us > o->accepted_us &&
+           now_us - o->accepted_us >= o->expiry_s * (int64_t)1000000;
+}
+// Takes out the one of mqtt_session_next instead of sending it.
+struct mqtt_out *mqtt_session_skip(struct mqtt_session *s);
 // The one of mqtt_session_next was sent.
 void mqtt_session_sent(struct mqtt_session *s);
 // The connection is lost: all is to be sent again, as far as the broker may know of it.
@@ -121,9 +132,10 @@ struct mqtt_out *mqtt_session_reject(struct mqtt_session *s, bool (*fn)(void *ar
 // The broker has no session: what was sent before is sent as new, received QoS 2 ids are forgotten.
 void mqtt_session_renew(struct mqtt_session *s);
 
-enum mqtt_acked { MQTT_ACK_UNKNOWN, MQTT_ACK_RELEASE, MQTT_ACK_DONE };
-// PUBACK, PUBREC, PUBCOMP. DONE: *out was taken out, the caller frees it. RELEASE: answer with PUBREL. failed: the
-// reason is an error: a PUBREC ends the message then (MQTT 5 4.3.3).
+enum mqtt_acked { MQTT_ACK_UNKNOWN, MQTT_ACK_RELEASE, MQTT_ACK_DONE, MQTT_ACK_WRONG };
+// PUBACK, PUBREC, PUBCOMP. DONE: *out was taken out, the caller frees it. RELEASE: answer with PUBREL. WRONG: as DONE,
+// but it is not the answer that the message's QoS asks for at this point (4.3.2, 4.3.3). failed: the reason is an
+// error: a PUBREC ends the message then (MQTT 5 4.3.3).
 enum mqtt_acked mqtt_session_ack(struct mqtt_session *s, enum mqtt_type type, uint16_t packet_id, bool failed,
                                  struct mqtt_out **out);
 // Takes out the oldest message of all, or NULL.

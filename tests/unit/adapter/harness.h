@@ -42,6 +42,7 @@ struct packet { // what the broker got
     size_t correlation_len;
     unsigned n_user;
     bool has_expiry;
+    uint32_t expiry;
 };
 
 struct peer {
@@ -233,6 +234,7 @@ static void record_properties(struct packet *r, const struct mqtt5_properties *p
     }
     r->n_user = mqtt5_has(p, MQTT5_USER_PROPERTY) ? p->n_user : 0;
     r->has_expiry = mqtt5_has(p, MQTT5_MESSAGE_EXPIRY);
+    r->expiry = r->has_expiry ? p->message_expiry : 0;
 }
 
 // The same as broker_packet for version 5.

@@ -119,6 +119,103 @@ static void certificates_are_minted(void **state)
     }
 }
 
+// ---- what a device serves
+
+static void answer_request(struct client *cl, const struct record *r)
+{
+    struct error err;
+    struct adapter_response response = {.status = 205, .payload = (const uint8_t *)"served", .payload_len = 6};
+    assert_int_equal(OPS->respond(cl->conn, r->ticket, &response, &err), 0);
+}
+
+// Another device that asks the one of w, with this certificate. True: it was answered.
+static bool asks_with(struct world *w, const char *options, const struct cert *cert)
+{
+    struct client asker = {0};
+    struct adapter_target *first = w->target;
+    struct error err;
+    struct buf at;
+    buf_create(&at, 200);
+    assert_int_equal(OPS->served_at(w->client.conn, &at, &err), 0);
+    w->target = make_target(w, buf_cstr(&at), options);
+    buf_destroy(&at);
+    client_create(w, &asker);
+    asker.fields[FIELD_TLS_CERT] = cert ? cert->pem : NULL;
+    asker.fields[FIELD_TLS_KEY] = cert ? cert->key_pem : NULL;
+    assert_int_equal(OPS->conn_open(asker.conn, &err), 0);
+    WAIT(w, asker.online || asker.offline);
+    bool answered = asker.online;
+    if (answered) { // TLS 1.3 tells of a refused certificate only now
+        assert_int_equal(ask_only(&asker, "GET", "/x", 1, &err), 0);
+        WAIT(w, asker.responses.n == 1);
+        answered = !asker.responses.at[0].failed;
+        assert_true(!answered || strcmp((char *)asker.responses.at[0].payload, "served") == 0);
+    } else {
+        assert_true(asker.why.code == ERR_TLS || asker.why.code == ERR_CLOSED);
+    }
+    client_destroy(&asker);
+    OPS->target_delete(w->target);
+    w->target = first;
+    return answered;
+}
+
+static void a_device_serves_with_its_certificate(void **state)
+{
+    struct pki *p = *state;
+    struct error err;
+    struct cert stranger = cert_make((struct cert_spec){.cn = "stranger", .issuer = &p->other_ca});
+    for (unsigned i = 0; i < 2; i++) {
+        struct world w;
+        struct coap_echo_config config = {.cert = p->cert_path, .key = p->key_path};
+        char options[200];
+        snprintf(options, sizeof options, "{\"tls\": {\"ca\": \"%s\"}, \"reconnect\": false}", p->ca_path);
+        for (int ca = 0; ca < 2; ca++) {
+            secure_world(&w, schemes[i], config, ca ? options : "{\"tls\": {\"verify\": false}}", "");
+            w.client.fields[FIELD_TLS_CERT] = p->server.pem;
+            w.client.fields[FIELD_TLS_KEY] = p->server.key_pem;
+            w.client.on_request = answer_request;
+            client_connect(&w, &w.client);
+            assert_int_equal(OPS->serve(w.client.conn, "/x", NULL, &err), 0);
+            assert_true(asks_with(&w, options, &p->device));
+            // A CA in its options: clients have to show a certificate of it. Without one nobody is asked.
+            assert_true(asks_with(&w, options, NULL) == !ca);
+            assert_true(asks_with(&w, options, &stranger) == !ca);
+            assert_true(asks_with(&w, options, &p->device));
+            assert_true(w.client.online == 1 && w.client.offline == 0);
+            world_destroy(&w);
+        }
+        secure_world(&w, schemes[i], config, options, "");
+        client_connect(&w, &w.client); // the server asks for no certificate
+        assert_int_equal(OPS->serve(w.client.conn, "/x", NULL, &err), -1);
+        assert_non_null(strstr(err.text, "needs a certificate of the device"));
+        world_destroy(&w);
+    }
+    cert_free(&stranger);
+}
+
+static void a_device_serves_with_a_minted_certificate(void **state)
+{
+    struct pki *p = *state;
+    struct error err;
+    for (unsigned i = 0; i < 2; i++) {
+        struct world w;
+        struct coap_echo_config config = {.cert = p->cert_path, .key = p->key_path};
+        char options[400];
+        snprintf(options, sizeof options,
+                 "{\"tls\": {\"ca\": \"%%s\", \"mint\": {\"ca\": \"%s\", \"caKey\": \"%s/ca.key\"}}}", p->ca_path,
+                 p->dir);
+        secure_world(&w, schemes[i], config, options, p->ca_path);
+        w.client.fields[FIELD_TLS_NAME] = "dev-1";
+        w.client.on_request = answer_request;
+        client_connect(&w, &w.client);
+        assert_int_equal(OPS->serve(w.client.conn, "/x", NULL, &err), 0);
+        snprintf(options, sizeof options,
+                 "{\"tls\": {\"ca\": \"%s\", \"serverName\": \"dev-1\"}, \"reconnect\": false}", p->ca_path);
+        assert_true(asks_with(&w, options, &p->device));
+        world_destroy(&w);
+    }
+}
+
 static void bad_certificates_are_refused_with_a_reason(void **state)
 {
     struct pki *p = *state;
@@ -216,6 +313,8 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(certificates_of_both_sides_are_checked),
         cmocka_unit_test(certificates_are_minted),
+        cmocka_unit_test(a_device_serves_with_its_certificate),
+        cmocka_unit_test(a_device_serves_with_a_minted_certificate),
         cmocka_unit_test(bad_certificates_are_refused_with_a_reason),
         cmocka_unit_test(pre_shared_keys_must_be_right),
         cmocka_unit_test(a_server_that_stalls_in_the_handshake_is_given_up),

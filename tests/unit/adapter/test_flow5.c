@@ -75,6 +75,92 @@ static void properties_go_out_with_every_qos(void **state)
     world_destroy(&w);
 }
 
+static struct mqtt_session *session_of(struct world *w)
+{
+    return &((struct mqtt_conn *)(void *)w->client.conn)->session;
+}
+
+// So much time passes for all messages that are under way.
+static void age(struct world *w, int64_t seconds)
+{
+    for (struct mqtt_out *o = session_of(w)->state->head; o; o = o->next)
+        o->accepted_us -= seconds * 1000000;
+}
+
+static int publish_expiring(struct world *w, const char *payload, uint32_t expiry_s, uint32_t token)
+{
+    struct error err;
+    const struct adapter_meta meta = {.has_expiry = true, .expiry_s = expiry_s};
+    struct adapter_message m = message("t", 1, &meta);
+    m.payload = (const uint8_t *)payload;
+    m.payload_len = strlen(payload);
+    return OPS->publish(w->client.conn, &m, token, &err);
+}
+
+static void message_expiry_counts_down_in_the_queue(void **state)
+{
+    (void)state;
+    struct world w;
+    struct error err;
+    world5(&w, V5(QUICK ",\"inflight\":1"), NULL, 0);
+    client_connect(&w);
+    w.broker.no_puback = true;
+    assert_int_equal(client_publish(&w.client, "t", "first", 1, 1, &err), 0);
+    assert_int_equal(publish_expiring(&w, "expires", 20, 2), 0);
+    assert_int_equal(publish_expiring(&w, "stays", 31, 3), 0);
+    assert_int_equal(publish_expiring(&w, "of no token", 5, 0), 0);
+    assert_int_equal(client_publish(&w.client, "t", "last", 1, 4, &err), 0);
+    WAIT(&w, broker_count(&w.broker, MQTT_PUBLISH) == 1);
+    age(&w, 20);
+    w.broker.no_puback = false;
+    peer_ack5(last_peer(&w), MQTT_PUBACK, broker_got(&w.broker, MQTT_PUBLISH, 0)->id, 0);
+    WAIT(&w, w.client.n_done == 4);
+    assert_int_equal(broker_count(&w.broker, MQTT_PUBLISH), 3);
+    assert_string_equal(broker_got(&w.broker, MQTT_PUBLISH, 1)->payload, "stays");
+    assert_int_equal(broker_got(&w.broker, MQTT_PUBLISH, 1)->expiry, 11);
+    assert_string_equal(broker_got(&w.broker, MQTT_PUBLISH, 2)->payload, "last");
+    assert_false(broker_got(&w.broker, MQTT_PUBLISH, 2)->has_expiry);
+    unsigned expired = 0;
+    for (unsigned i = 0; i < 4; i++)
+        expired += w.client.done[i].token == 2 && w.client.done[i].code == ERR_TIMEOUT;
+    assert_int_equal(expired, 1);
+    assert_int_equal(metric(&w, "messages_dropped", "reason:timeout").count, 2);
+    assert_int_equal(metric(&w, "publish_errors", NULL).hits, 2);
+    assert_int_equal(OPS->pending(w.client.conn), 0);
+    world_destroy(&w);
+}
+
+// What the server may have goes again however late (4.4.0-1), with what is left; without its session it is as if never
+// sent.
+static void message_expiry_of_what_is_sent_again(void **state)
+{
+    (void)state;
+    struct world w;
+    world5(&w, V5(QUICK ",\"cleanSession\":false"), NULL, 0);
+    client_connect(&w);
+    w.broker.no_puback = w.broker.session_present = true;
+    assert_int_equal(publish_expiring(&w, "x", 60, 1), 0);
+    WAIT(&w, broker_count(&w.broker, MQTT_PUBLISH) == 1);
+    assert_int_equal(broker_got(&w.broker, MQTT_PUBLISH, 0)->expiry, 60);
+    static const uint32_t left[] = {50, 1};
+    for (unsigned i = 0; i < 2; i++) {
+        age(&w, i ? 100 : 10);
+        peer_close(last_peer(&w), true);
+        WAIT(&w, broker_count(&w.broker, MQTT_PUBLISH) == i + 2);
+        const struct packet *p = broker_got(&w.broker, MQTT_PUBLISH, i + 1);
+        assert_int_equal(p->expiry, left[i]);
+        assert_true(p->first & 8); // DUP
+    }
+    w.broker.session_present = false;
+    peer_close(last_peer(&w), true);
+    WAIT(&w, w.client.n_done == 1);
+    assert_int_equal(w.client.done[0].code, ERR_TIMEOUT);
+    assert_non_null(strstr(w.client.done_text, "its expiry of 60 s passed"));
+    SETTLE(&w);
+    assert_int_equal(broker_count(&w.broker, MQTT_PUBLISH), 3);
+    world_destroy(&w);
+}
+
 static void bad_properties_are_refused(void **state)
 {
     (void)state;
@@ -455,6 +541,32 @@ static void requests_and_responses(void **state)
     world_destroy(&w);
 }
 
+static void an_expiry_counts_while_the_response_topic_is_subscribed(void **state)
+{
+    (void)state;
+    struct world w;
+    struct error err;
+    world5(&w, V5(QUICK), NULL, 0);
+    client_connect(&w);
+    w.broker.no_suback = true;
+    for (uint32_t i = 1; i < 3; i++) {
+        json_t *options = json_pack("{s:i}", "expiry", i == 1 ? 1 : 5);
+        const struct adapter_request r = {.method = "PUBLISH", .path = "q", .path_len = 1, .options = options};
+        assert_int_equal(OPS->request(w.client.conn, &r, i, &err), 0);
+        json_decref(options);
+    }
+    WAIT(&w, broker_count(&w.broker, MQTT_SUBSCRIBE) == 1);
+    int64_t until = loop_fresh_us(w.loop) + 1050000;
+    WAIT(&w, loop_fresh_us(w.loop) > until);
+    const struct packet *s = broker_got(&w.broker, MQTT_SUBSCRIBE, 0);
+    peer_write(last_peer(&w), (uint8_t[]){0x90, 4, (uint8_t)(s->id >> 8), (uint8_t)s->id, 0, 1}, 6);
+    WAIT(&w, broker_count(&w.broker, MQTT_PUBLISH) == 1 && w.client.n_answers == 1);
+    assert_int_equal(broker_got(&w.broker, MQTT_PUBLISH, 0)->expiry, 4);
+    assert_int_equal(w.client.answers[0].token, 1);
+    assert_non_null(strstr(w.client.answers[0].why.text, "its expiry of 1 s passed"));
+    world_destroy(&w);
+}
+
 static void requests_that_get_no_response(void **state)
 {
     (void)state;
@@ -575,6 +687,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(properties_go_out_with_every_qos),
+        cmocka_unit_test(message_expiry_counts_down_in_the_queue),
+        cmocka_unit_test(message_expiry_of_what_is_sent_again),
         cmocka_unit_test(bad_properties_are_refused),
         cmocka_unit_test(version_311_names_what_it_lacks),
         cmocka_unit_test(properties_come_in),
@@ -585,6 +699,7 @@ int main(void)
         cmocka_unit_test(shared_subscriptions_are_weighed),
         cmocka_unit_test(requests_and_responses),
         cmocka_unit_test(requests_that_get_no_response),
+        cmocka_unit_test(an_expiry_counts_while_the_response_topic_is_subscribed),
         cmocka_unit_test(bad_requests),
         cmocka_unit_test(deletion_inside_responses),
     };

@@ -290,6 +290,39 @@ static void bad_options(void **state)
     world_destroy(&w);
 }
 
+// Known before anybody connects: what the option auth asks for and nobody has, and what libcurl cannot.
+static void what_devices_need(void **state)
+{
+    const uint32_t user = 1u << FIELD_USERNAME, token = 1u << FIELD_TOKEN, psk = 1u << FIELD_PSK_IDENTITY;
+    const struct {
+        const char *url, *auth;
+        uint32_t fields;
+        const char *text; // NULL: nothing stands against it
+    } cases[] = {{"http://h", NULL, 0, NULL},
+                 {"http://h", "none", 0, NULL},
+                 {"http://h", "bearer", token, NULL},
+                 {"http://h", "bearer", user, "auth is \"bearer\" and its devices have no token"},
+                 {"http://h", "basic", user, NULL},
+                 {"http://u:p@h", "basic", 0, NULL},
+                 {"http://h", "basic", token, "auth is \"basic\" and its devices have no username"},
+                 {"https://h", NULL, psk, "HTTP has no pre-shared keys"}};
+    struct world w;
+    (void)state;
+    world_create(&w);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct error err = {0};
+        json_t *o = cases[i].auth ? json_pack("{s:s}", "auth", cases[i].auth) : NULL;
+        struct adapter_target *t = OPS->target_new(&w.env, cases[i].url, o, "g", &err);
+        json_decref(o);
+        assert_non_null(t);
+        int rc = OPS->target_check(t, cases[i].fields, &err);
+        if (rc != (cases[i].text ? -1 : 0) || (cases[i].text && !strstr(err.text, cases[i].text)))
+            fail_msg("case %zu: %d \"%s\"", i, rc, err.text);
+        OPS->target_delete(t);
+    }
+    world_destroy(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -300,6 +333,7 @@ int main(void)
         cmocka_unit_test(sessions_are_resumed),
         cmocka_unit_test(what_an_idle_device_holds),
         cmocka_unit_test(bad_options),
+        cmocka_unit_test(what_devices_need),
     };
     return cmocka_run_group_tests(tests, make_certs, free_certs);
 }

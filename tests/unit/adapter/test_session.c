@@ -30,6 +30,7 @@ static void a_random_walk(void **state)
         bool online = true;
         uint32_t accepted = 0, ended = 0, refused = 0, last_sent = 0;
         uint16_t sent_ids[64];
+        uint8_t sent_qos[64];
         unsigned n_sent = 0;
         static uint8_t seen[200001];
         memset(seen, 0, sizeof seen);
@@ -65,6 +66,7 @@ static void a_random_walk(void **state)
                     last_sent = out->token;
                     for (unsigned i = 0; i < n_sent; i++)
                         assert_true(sent_ids[i] != out->packet_id);
+                    sent_qos[n_sent] = out->qos;
                     sent_ids[n_sent++] = out->packet_id;
                     mqtt_session_sent(&s);
                     assert_true(n_sent <= limits.window);
@@ -74,7 +76,12 @@ static void a_random_walk(void **state)
             case 6: // an acknowledgement, of any of those sent
                 if (n_sent) {
                     unsigned i = (unsigned)rng_below(&rng, n_sent);
-                    if (mqtt_session_ack(&s, MQTT_PUBACK, sent_ids[i], false, &out) == MQTT_ACK_UNKNOWN) {
+                    if (rng_below(&rng, 20) == 0) { // that of the other QoS
+                        enum mqtt_type wrong = sent_qos[i] == 1 ? MQTT_PUBREC : MQTT_PUBACK;
+                        assert_int_equal(mqtt_session_ack(&s, wrong, sent_ids[i], false, &out), MQTT_ACK_WRONG);
+                    } else if (sent_qos[i] == 1) {
+                        assert_int_equal(mqtt_session_ack(&s, MQTT_PUBACK, sent_ids[i], false, &out), MQTT_ACK_DONE);
+                    } else {
                         assert_int_equal(mqtt_session_ack(&s, MQTT_PUBREC, sent_ids[i], false, &out), MQTT_ACK_RELEASE);
                         if (rng_below(&rng, 2))
                             break;
@@ -83,7 +90,8 @@ static void a_random_walk(void **state)
                     assert_int_equal(seen[out->token]++, 0);
                     ended++;
                     free(out);
-                    sent_ids[i] = sent_ids[--n_sent];
+                    sent_qos[i] = sent_qos[--n_sent];
+                    sent_ids[i] = sent_ids[n_sent];
                     mqtt_session_trim(&s);
                 }
                 break;
@@ -111,6 +119,56 @@ static void a_random_walk(void **state)
         assert_true(accepted > 10000 && (drop_oldest || refused > 100));
         mqtt_session_trim(&s);
         assert_null(s.state);
+    }
+}
+
+static int queue_expiring(struct mqtt_session *s, const struct mqtt_queue_limits *limits, uint32_t expiry_s,
+                          uint32_t token, int64_t now_s, struct mqtt_out **victims)
+{
+    struct mqtt_publish m = message(1);
+    struct mqtt5_properties p = {.message_expiry = expiry_s};
+    const struct mqtt_more more = {.properties = expiry_s ? &p : NULL};
+    mqtt5_set(&p, MQTT5_MESSAGE_EXPIRY);
+    return mqtt_session_queue(s, limits, &m, &more, token, now_s * 1000000, false, victims, NULL);
+}
+
+static void the_expired_make_room_first(void **state)
+{
+    (void)state;
+    for (int drop_oldest = 0; drop_oldest < 2; drop_oldest++) {
+        const struct mqtt_queue_limits limits = {
+            .max_messages = 3, .max_bytes = 1000, .window = 5, .drop_oldest = drop_oldest};
+        struct mqtt_session s = {NULL, 0};
+        struct mqtt_out *victims;
+        assert_int_equal(queue_expiring(&s, &limits, 0, 1, 0, &victims), 0);
+        assert_int_equal(queue_expiring(&s, &limits, 2, 2, 0, &victims), 0);
+        assert_int_equal(queue_expiring(&s, &limits, 2, 3, 1, &victims), 0);
+        assert_null(victims);
+        if (!drop_oldest) {
+            assert_int_equal(queue_expiring(&s, &limits, 9, 4, 1, &victims), -1);
+            assert_null(victims);
+        }
+        assert_int_equal(queue_expiring(&s, &limits, 9, 4, 2, &victims), 0); // the second has expired, the third not
+        assert_int_equal(victims->token, 2);
+        assert_true(victims->expired);
+        assert_null(victims->next);
+        free(victims);
+        assert_int_equal(mqtt_session_count(&s), 3);
+        for (uint32_t token = 1; token < 5; token += token == 1 ? 2 : 1) {
+            struct mqtt_out *o = mqtt_session_next(&s, 5);
+            assert_int_equal(o->token, token);
+            assert_int_equal(mqtt_out_expired(o, 20000000), token != 1);
+            if (token == 3)
+                free(mqtt_session_skip(&s));
+            else
+                mqtt_session_sent(&s);
+        }
+        mqtt_session_rewind(&s); // what the broker may have does not expire, what it has lost does
+        assert_false(mqtt_out_expired(s.state->head->next, 20000000));
+        mqtt_session_renew(&s);
+        assert_true(mqtt_out_expired(s.state->head->next, 20000000));
+        assert_int_equal(mqtt_session_count(&s), 2);
+        mqtt_session_destroy(&s);
     }
 }
 
@@ -352,6 +410,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_random_walk),
+        cmocka_unit_test(the_expired_make_room_first),
         cmocka_unit_test(packet_ids_are_unique_and_never_zero),
         cmocka_unit_test(an_id_in_flight_is_not_taken_again),
         cmocka_unit_test(received_ids),

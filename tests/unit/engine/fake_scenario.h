@@ -30,6 +30,14 @@ struct scenario {
     const struct test_env *env;
     struct test_env env_storage;
     struct timer test_timer;
+    unsigned asked, told; // of x.asks
+    struct timer custom_timer;
+    uint64_t custom; // the experiment whose function runs, 0: none
+};
+
+struct fake_ask { // one request of the test
+    struct scenario *s;
+    unsigned number;
 };
 
 struct fake_behaviour {
@@ -195,6 +203,7 @@ static const struct device_ops fake_device_ops = {.start = fake_start,
 static void fake_close(struct scenario *s)
 {
     loop_timer_stop(s->config.loop, &s->test_timer);
+    loop_timer_stop(s->config.loop, &s->custom_timer);
     json_decref(s->x);
     free(s);
 }
@@ -248,6 +257,35 @@ static int fake_attach(struct scenario *s, struct fleet *fleet, const json_t *pl
     return 0;
 }
 
+static void fake_answered(void *arg, const json_t *answer, const struct error *err)
+{
+    struct fake_ask *ask = arg;
+    char *text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
+    if (err)
+        log_write(ask->s->config.log, LOG_INFO, NULL, "answer %u: error %s: %s", ask->number,
+                  error_code_name(err->code), err->text);
+    else
+        log_write(ask->s->config.log, LOG_INFO, NULL, "answer %u: %s", ask->number, text ? text : "?");
+    ask->s->told++;
+    free(text);
+    free(ask);
+}
+
+// x.asks: [{"at_us", "change"}, …]: each is asked at its time; whether all have been answered.
+static bool fake_asks(struct scenario *s)
+{
+    const json_t *asks = json_object_get(s->x, "asks");
+    for (; s->asked < json_array_size(asks); s->asked++) {
+        const json_t *one = json_array_get(asks, s->asked);
+        if (s->env->elapsed_us(s->env->arg) < json_integer_value(json_object_get(one, "at_us")))
+            break;
+        struct fake_ask *ask = malloc(sizeof(*ask));
+        *ask = (struct fake_ask){s, s->asked};
+        s->env->change(s->env->arg, json_deep_copy(json_object_get(one, "change")), 5000000, fake_answered, ask);
+    }
+    return s->told == json_array_size(asks);
+}
+
 static void fake_test(struct timer *t, void *loop)
 {
     (void)loop;
@@ -257,6 +295,10 @@ static void fake_test(struct timer *t, void *loop)
     json_int_t online = json_integer_value(json_object_get(json_object_get(groups, "g"), "online"));
     if (strcmp(test, "online") == 0 && online < fake_int(s, "expect_online", 1)) {
         loop_timer_start(s->config.loop, t, 10000, fake_test);
+    } else if (strcmp(test, "ask") == 0 && !fake_asks(s)) {
+        loop_timer_start(s->config.loop, t, 10000, fake_test);
+    } else if (strcmp(test, "ask") == 0) {
+        s->env->done(s->env->arg, 0, NULL);
     } else if (strcmp(test, "never") == 0) {
         loop_timer_start(s->config.loop, t, 10000, fake_test);
     } else if (strcmp(test, "bad") == 0) {
@@ -283,10 +325,51 @@ static int fake_test_start(struct scenario *s, const struct test_env *env, struc
     return 0;
 }
 
+// --- functions of the timeline: x.custom_us, how long one takes; x.custom_error: it raises
+
+static int fake_direct(struct scenario *s, const struct test_env *env, struct error *err)
+{
+    (void)err;
+    s->env_storage = *env;
+    s->env = &s->env_storage;
+    return 0;
+}
+
+static void fake_custom_over(struct timer *t, void *loop)
+{
+    (void)loop;
+    struct scenario *s = container_of(t, struct scenario, custom_timer);
+    uint64_t number = s->custom;
+    s->custom = 0;
+    s->env->custom_done(s->env->arg, number, *fake_str(s, "custom_error") ? fake_str(s, "custom_error") : NULL);
+}
+
+static int fake_custom_start(struct scenario *s, unsigned function, uint64_t number, struct error *err)
+{
+    if (function > 1)
+        return error_set(err, ERR_NOT_FOUND, "there is no function %u", function);
+    if (strcmp(fake_str(s, "custom_how"), "") != 0)
+        fake_misbehave(s, fake_str(s, "custom_how"), 0, 0);
+    log_write(s->config.log, LOG_INFO, NULL, "function %u begins for %llu", function, (unsigned long long)number);
+    s->custom = number;
+    loop_timer_start(s->config.loop, &s->custom_timer, fake_int(s, "custom_us", 100000), fake_custom_over);
+    return 0;
+}
+
+static void fake_custom_stop(struct scenario *s, uint64_t number)
+{
+    if (s->custom != number)
+        return;
+    log_write(s->config.log, LOG_INFO, NULL, "function is cut off for %llu", (unsigned long long)number);
+    s->custom = 0;
+    loop_timer_stop(s->config.loop, &s->custom_timer);
+}
+
 static void fake_stop(struct scenario *s)
 {
     (*(s->config.director ? &fake_shared->director_stops : &fake_shared->shard_stops))++;
     loop_timer_stop(s->config.loop, &s->test_timer);
+    loop_timer_stop(s->config.loop, &s->custom_timer);
     const char *how = fake_str(s, s->config.director ? "test_stop" : "stop");
     if (*how)
         fake_misbehave(s, how, 0, 0);
@@ -298,6 +381,9 @@ static const struct scenario_ops fake_ops = {
     .device_ops = fake_ops_of,
     .attach = fake_attach,
     .test_start = fake_test_start,
+    .direct = fake_direct,
+    .custom_start = fake_custom_start,
+    .custom_stop = fake_custom_stop,
     .stop = fake_stop,
     .close = fake_close,
 };

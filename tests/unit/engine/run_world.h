@@ -71,7 +71,7 @@ static unsigned open_descriptors(void)
 }
 
 // Children of this process but mosquitto, in the order of /proc.
-static unsigned children(pid_t parent, pid_t *out, unsigned max, bool brokers)
+static inline unsigned children(pid_t parent, pid_t *out, unsigned max, bool brokers)
 {
     unsigned n = 0;
     DIR *d = opendir("/proc");

@@ -7,6 +7,7 @@
 
 #include "core/jsonx.h"
 #include "engine/plan.h"
+#include "engine/plan_timeline.h"
 
 static const char fleet[] =
     "{\"name\":\"fleet\",\"file\":\"fleet.lua\",\"sha256\":\"ab\",\"duration\":60000000,\"adapter\":{\"keepAlive\":30,"
@@ -23,6 +24,11 @@ static const char fleet[] =
     "\"thresholds\":[{\"metric\":\"publish_latency\",\"expr\":\"p95 < 200ms\",\"line\":40},"
     "{\"metric\":\"publish_latency{group:gateways}\",\"expr\":\"p99 < 2s\",\"abort\":true,\"delay_abort\":5000000,"
     "\"no_data\":\"pass\",\"line\":41}],"
+    "\"timeline\":[{\"kind\":\"storm\",\"group\":\"gateways\",\"line\":50,\"jitter_us\":5},"
+    "{\"kind\":\"link\",\"groups\":[\"sensors\",\"gateways\"],\"percentage\":10,\"from_us\":1000000,\"to_us\":2000000,"
+    "\"every_us\":3000000,\"fault\":{\"latency\":\"1s\"},\"profile\":{\"name\":\"slow\",\"version\":1}},"
+    "{\"kind\":\"storm\",\"count\":3},{\"kind\":\"broker\",\"action\":\"kill\"},"
+    "{\"kind\":\"clock\",\"devices\":[1],\"offset_us\":-7,\"drift\":0.5}],"
     "\"from_a_later_version\":{\"x\":1}}";
 
 static struct plan *parse(const char *text, struct error *err)
@@ -230,6 +236,36 @@ static void test_override_devices(void **state)
     plan_delete(p);
 }
 
+static void test_timeline(void **state)
+{
+    (void)state;
+    struct error err;
+    struct plan *p = parse_fleet();
+    static const char *const names[] = {"storm", "slow", "storm-2", "broker", "clock"};
+    assert_int_equal(p->n_experiments, 5);
+    for (unsigned i = 0; i < 5; i++)
+        assert_string_equal(p->experiments[i].name, names[i]);
+    assert_false(p->directs); // no test, no functions
+    assert_int_equal(plan_check_timeline(p, false, &err), 0);
+    assert_int_equal(plan_check_timeline(p, true, &err), -1);
+    assert_non_null(strstr(err.text, "fleet.lua: experiment \"slow\": a link experiment needs a network"));
+    plan_delete(p);
+    // What is about groups that are left out goes; names stay as they were.
+    static const char *const only[] = {"probes", "sensors"};
+    p = overridden(&(struct plan_overrides){.only = only, .n_only = 2});
+    assert_int_equal(p->n_experiments, 4);
+    assert_string_equal(p->experiments[0].name, "slow");
+    assert_int_equal(p->experiments[0].n_groups, 1);
+    assert_string_equal(p->experiments[0].groups[0], "sensors");
+    assert_string_equal(p->experiments[1].name, "storm-2");
+    plan_delete(p);
+    // A broker that is somebody else's.
+    p = overridden(&(struct plan_overrides){.broker = "mqtt://h", .broker_from = "flag -b"});
+    assert_int_equal(plan_check_timeline(p, false, &err), -1);
+    assert_non_null(strstr(err.text, "experiment \"broker\": only a broker that the run started itself"));
+    plan_delete(p);
+}
+
 static void test_override_only(void **state)
 {
     (void)state;
@@ -379,15 +415,11 @@ static void test_wrong_types_everywhere(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_all_members),
-        cmocka_unit_test(test_broker_of_the_run),
-        cmocka_unit_test(test_bad_plans),
-        cmocka_unit_test(test_override_devices),
-        cmocka_unit_test(test_override_only),
-        cmocka_unit_test(test_override_scale),
-        cmocka_unit_test(test_override_the_rest),
-        cmocka_unit_test(test_models),
-        cmocka_unit_test(test_wrong_types_everywhere),
+        cmocka_unit_test(test_all_members),    cmocka_unit_test(test_broker_of_the_run),
+        cmocka_unit_test(test_bad_plans),      cmocka_unit_test(test_override_devices),
+        cmocka_unit_test(test_timeline),       cmocka_unit_test(test_override_only),
+        cmocka_unit_test(test_override_scale), cmocka_unit_test(test_override_the_rest),
+        cmocka_unit_test(test_models),         cmocka_unit_test(test_wrong_types_everywhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -94,14 +94,50 @@ static void side_connections_and_tests_are_counted(void **state)
     struct plan *p =
         parse(PLAN("\"embedded\":[\"wss\",\"coap+tcp\"],\"has_test\":true,", GROUP("a", "\"model\":\"h\"")));
     assert_int_equal(plan_embedded(p), TARGET_WSS | TARGET_COAP_TCP | TARGET_HTTP); // no broker for a test without MQTT
-    plan_delete(p);
-    p = parse(PLAN("\"has_test\":true,", GROUP("a", "\"behaviour\":true,\"broker\":\"mqtt://10.0.0.1\"")));
-    assert_int_equal(plan_embedded(p), TARGET_MQTT); // the test may look there
+    assert_string_equal(plan_target(p), "embedded");                                // where the side connections go
     plan_delete(p);
     fails(PLAN("\"embedded\":[\"amqp\"],", GROUP("a", "\"model\":\"h\"")), "nothing embedded speaks \"amqp\"");
     fails(PLAN("\"http\":\"coap://x\",", GROUP("a", "\"model\":\"h\"")), "http: expected a URL such as http://host");
     fails(PLAN("\"coap\":7,", GROUP("a", "\"model\":\"h\"")), "coap");
     fails(PLAN("\"http\":\"http://:0\",", GROUP("a", "\"model\":\"h\"")), "http: ");
+}
+
+#define OWN(name, url) GROUP(name, "\"behaviour\":true,\"broker\":\"" url "\"")
+
+// A test that names no broker looks at the one that groups speak to, and does not choose between two.
+static void a_test_looks_where_the_groups_are(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *plan, *target;
+        unsigned embedded;
+        bool clear;
+    } cases[] = {
+        {PLAN("\"has_test\":true,", OWN("a", "mqtt://10.0.0.1")), "mqtt://10.0.0.1", 0, true},
+        {PLAN("\"has_test\":true,", GROUP("a", "\"model\":\"h\"") "," OWN("b", "wss://10.0.0.1")), "wss://10.0.0.1",
+         TARGET_HTTP, true},
+        {PLAN("\"has_test\":true,", OWN("a", "mqtt://10.0.0.1") "," OWN("b", "mqtt://10.0.0.1")), "mqtt://10.0.0.1", 0,
+         true},
+        {PLAN("\"has_test\":true,", OWN("a", "mqtt://10.0.0.1") "," OWN("b", "mqtt://10.0.0.2")), "mqtt://10.0.0.1", 0,
+         false},
+        {PLAN("\"has_test\":true,", OWN("a", "wss://embedded") "," OWN("b", "mqtts://embedded")), "wss://embedded",
+         TARGET_WSS | TARGET_MQTTS, true},
+        {PLAN("\"has_test\":true,\"broker\":\"mqtt://h\",", OWN("a", "mqtt://10.0.0.1")), "mqtt://h", 0, true},
+        {PLAN("\"has_test\":true,\"broker\":\"embedded\",", OWN("a", "mqtt://10.0.0.1")), "embedded", TARGET_MQTT,
+         true},
+        {PLAN("\"has_test\":true,", OWN("a", "mqtt://10.0.0.1") "," GROUP("b", "\"behaviour\":true")), "embedded",
+         TARGET_MQTT, true},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct plan *p = parse(cases[i].plan);
+        struct error err;
+        assert_string_equal(plan_target(p), cases[i].target);
+        assert_int_equal(plan_embedded(p), cases[i].embedded);
+        assert_int_equal(plan_target_clear(p, &err), cases[i].clear ? 0 : -1);
+        if (!cases[i].clear)
+            assert_non_null(strstr(err.text, "several brokers (mqtt://10.0.0.1, mqtt://10.0.0.2 "));
+        plan_delete(p);
+    }
 }
 
 static void a_shard_gets_addresses_and_the_runs_ca(void **state)
@@ -207,6 +243,7 @@ int main(void)
         cmocka_unit_test(the_protocol_of_a_model_chooses),
         cmocka_unit_test(a_url_of_its_own_comes_first_then_the_scenarios_then_the_models),
         cmocka_unit_test(side_connections_and_tests_are_counted),
+        cmocka_unit_test(a_test_looks_where_the_groups_are),
         cmocka_unit_test(a_shard_gets_addresses_and_the_runs_ca),
         cmocka_unit_test(options_are_those_of_the_protocol),
         cmocka_unit_test(the_command_line_replaces_the_target_of_a_protocol),

@@ -99,6 +99,42 @@ static void shards_follow_descriptors_and_load(void **state)
     assert_int_equal(a.p.fds_needed, 167 + 64);
 }
 
+static struct plan *plan_with_connections(uint64_t count, unsigned connections, const char *group)
+{
+    struct plan *plan = plan_of(count, group, 0, "");
+    struct error err;
+    json_t *json = json_deep_copy(plan->json);
+    plan_delete(plan);
+    json_object_set_new(json, "connections", json_integer(connections));
+    plan = plan_parse(json, &err);
+    if (!plan)
+        fail_msg("%s", err.text);
+    return plan;
+}
+
+// They make for more shards; where the number of shards is the user's, they are a warning.
+static void what_behaviours_may_open_counts(void **state)
+{
+    (void)state;
+    char text[300];
+    struct answer a = ask(plan_with_connections(2000, 2, ""), 0, 0, 0, false, 512, 512);
+    assert_int_equal(a.rc, 0);
+    assert_int_equal(a.p.sockets, 6000);
+    assert_int_equal(a.p.shards, 16); // 6,000 / (512 - 128)
+    assert_int_equal(a.p.fds_needed, 125 * 3 + 64);
+    assert_int_equal(a.p.fds_further, 250);
+    assert_null(preflight_warning(&a.p, text, sizeof(text)));
+    a = ask(plan_with_connections(300, 2, ""), 1, 0, 0, false, 512, 512);
+    assert_int_equal(a.rc, 0);
+    assert_non_null(preflight_warning(&a.p, text, sizeof(text)));
+    assert_non_null(strstr(text, "need 964 descriptors in one process, the limit is 512"));
+    assert_non_null(strstr(text, "--shards 3"));
+    a = ask(plan_with_connections(500, 2, ""), 1, 0, 0, false, 512, 512); // their own are too many already
+    assert_int_equal(a.rc, -1);
+    a = ask(plan_with_connections(10, 99, ""), 0, 0, 0, false, 512, 512); // a device has 16 at most
+    assert_int_equal(a.p.sockets, 170);
+}
+
 static void what_does_not_fit_says_numbers_and_remedy(void **state)
 {
     (void)state;
@@ -210,6 +246,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_small_plan_fits),
+        cmocka_unit_test(what_behaviours_may_open_counts),
         cmocka_unit_test_setup(shards_follow_descriptors_and_load, needs_descriptors),
         cmocka_unit_test_setup(what_does_not_fit_says_numbers_and_remedy, needs_descriptors),
         cmocka_unit_test_setup(ports_are_counted_per_path, needs_descriptors),

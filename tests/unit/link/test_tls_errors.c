@@ -223,6 +223,40 @@ static void credentials_that_are_none(void **state)
     assert_null(w->end.link.top); // nothing stays behind
 }
 
+// What is said of a certificate and its key before anybody connects: which file, and what is wrong with it.
+static void pairs_before_anybody_connects(void **state)
+{
+    struct world *w = *state;
+    struct error err;
+    char path[] = "/tmp/iotix-pair-XXXXXX", text[200];
+    int fd = mkstemp(path);
+    assert_true(fd >= 0 && write(fd, w->leaf.key_pem, strlen(w->leaf.key_pem)) > 0);
+    close(fd);
+    error_clear(&err);
+    assert_int_equal(transport_check_pair(w->leaf.pem, w->leaf.key_pem, &err), 0);
+    assert_int_equal(transport_check_pair(w->leaf.pem, path, &err), 0);
+    const struct {
+        const char *cert, *key;
+        enum error_code code;
+        const char *text;
+    } cases[] = {{w->ca.pem, path, ERR_INVALID, "%s: the key does not belong to the certificate in tls.cert"},
+                 {path, path, ERR_INVALID, "tls.cert: %s: there is no certificate in it, but a private key"},
+                 {w->leaf.pem, w->leaf.pem, ERR_INVALID, "tls.key: there is no private key in it"},
+                 {"/no/such.pem", path, ERR_NOT_FOUND, "tls.cert: cannot open /no/such.pem"},
+                 {w->leaf.pem, "/tmp", ERR_INVALID, "/tmp"},
+                 {w->leaf.pem, "", ERR_INVALID, "tls.key: expected the path of a PEM file"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *at = strstr(cases[i].text, "%s");
+        int head = at ? (int)(at - cases[i].text) : 0;
+        snprintf(text, sizeof text, "%.*s%s%s", head, cases[i].text, at ? path : "",
+                 cases[i].text + (at ? head + 2 : 0));
+        assert_int_equal(transport_check_pair(cases[i].cert, cases[i].key, &err), -1);
+        if (err.code != cases[i].code || !strstr(err.text, text))
+            fail_msg("expected \"%s\", got \"%s\" (%s)", text, err.text, error_code_name(err.code));
+    }
+    unlink(path);
+}
+
 static void options_that_are_wrong(void **state)
 {
     static const struct {
@@ -343,6 +377,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_no_tls, world_up, world_down),
         cmocka_unit_test_setup_teardown(a_damaged_record, world_up, world_down),
         cmocka_unit_test_setup_teardown(credentials_that_are_none, world_up, world_down),
+        cmocka_unit_test_setup_teardown(pairs_before_anybody_connects, world_up, world_down),
         cmocka_unit_test_setup_teardown(options_that_are_wrong, world_up, world_down),
         cmocka_unit_test_setup_teardown(a_directory_of_certificates, world_up, world_down),
     };

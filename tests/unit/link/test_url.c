@@ -18,12 +18,13 @@ static void good_urls(void **state)
         {"10.0.0.1:99", "mqtt", "10.0.0.1", "", "", "", "mqtt://10.0.0.1:99", 99},
         {"[::1]:77", "mqtt", "::1", "", "", "", "mqtt://[::1]:77", 77},
         {"mqtt://[fe80::1%25eth0]", "mqtt", "fe80::1%25eth0", "", "", "", "mqtt://[fe80::1%25eth0]:1883", 1883},
-        {"http://h/a?b#c", "http", "h", "", "", "/a?b#c", "http://h:80/a?b#c", 80},
+        {"http://h/a?b#c", "http", "h", "", "", "/a?b#c", "http://h:80/a?***", 80},
         {"wss://u:p@h:1/x", "wss", "h", "u", "p", "/x", "wss://h:1/x", 1},
         {"mqtt://a%40b:c%3a%2F@h", "mqtt", "h", "a@b", "c:/", "", "mqtt://h:1883", 1883},
         {"mqtt://u@v:p@h", "mqtt", "h", "u@v", "p", "", "mqtt://h:1883", 1883}, // the last @ counts
         {"mqtt://u:p:q@h", "mqtt", "h", "u", "p:q", "", "mqtt://h:1883", 1883},
         {"x+y-z.1://h:5", "x+y-z.1", "h", "", "", "", "x+y-z.1://h:5", 5},
+        {"ws://h/mqtt?sig=SECRET", "ws", "h", "", "", "/mqtt?sig=SECRET", "ws://h:80/mqtt?***", 80},
         {"coaps://h:65535/%zz", "coaps", "h", "", "", "/%zz", "coaps://h:65535/%zz", 65535}, // the path is kept
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -119,6 +120,9 @@ static void no_error_shows_a_password(void **state)
     assert_string_equal(url_redact("mqtt://u:p@h:1/x", shown, sizeof shown), "mqtt://***@h:1/x");
     assert_string_equal(url_redact("mqtt://h:1/x", shown, sizeof shown), "mqtt://h:1/x");
     assert_string_equal(url_redact("u:p@h", shown, sizeof shown), "***@h");
+    assert_string_equal(url_redact("ws://u:p@h/x?token=1", shown, sizeof shown), "ws://***@h/x?***");
+    assert_string_equal(url_redact("ws://h/?a@b", shown, sizeof shown),
+                        "ws://***@b"); // rather too much than too little
     memset(longer, 'p', sizeof longer);
     memcpy(longer + sizeof longer - 6, "@h:0x", 6);
     struct url u;

@@ -6,7 +6,7 @@ struct fix {
     double lat, lon, alt, speed, heading;
 };
 
-static struct path *try_new(struct place *p, const char *text, struct error *err)
+static struct route *try_new(struct place *p, const char *text, struct error *err)
 {
     const char *dirs[] = {p->dir};
     const struct gen_env env = {.dirs = dirs, .n_dirs = 1, .datasets = p->all};
@@ -14,15 +14,15 @@ static struct path *try_new(struct place *p, const char *text, struct error *err
     json_t *g = json_loads(text, 0, &problem);
     assert_non_null(g);
     error_clear(err);
-    struct path *path = path_new(g, VALUE_JSON, NULL, NULL, &env, err);
+    struct route *path = route_new(g, VALUE_JSON, NULL, NULL, &env, err);
     json_decref(g);
     return path;
 }
 
-static struct path *new_ok(struct place *p, const char *text)
+static struct route *new_ok(struct place *p, const char *text)
 {
     struct error err;
-    struct path *path = try_new(p, text, &err);
+    struct route *path = try_new(p, text, &err);
     if (!path)
         fail_msg("%s: %s", text, err.text);
     return path;
@@ -34,13 +34,13 @@ static double member(const json_t *o, const char *key)
     return json_is_number(v) ? json_number_value(v) : NAN;
 }
 
-static struct fix next(struct place *p, const struct path *path, struct gen_state *state, struct rng *rng,
+static struct fix next(struct place *p, const struct route *path, struct gen_state *state, struct rng *rng,
                        double seconds)
 {
     struct value v;
     scratch_clear(&p->scratch);
     const struct gen_context context = {.time_us = (int64_t)llround(seconds * 1e6), .index = 1, .scratch = &p->scratch};
-    path_next(path, state, rng, &context, &v);
+    route_next(path, state, rng, &context, &v);
     assert_int_equal(v.type, VALUE_JSON);
     json_t *o = json_loadb(v.str.s, v.str.n, 0, NULL);
     assert_non_null(o);
@@ -49,12 +49,12 @@ static struct fix next(struct place *p, const struct path *path, struct gen_stat
     return f;
 }
 
-static struct fix at(struct place *p, const struct path *path, double seconds)
+static struct fix at(struct place *p, const struct route *path, double seconds)
 {
     struct gen_state state;
     struct rng rng;
     rng_seed(&rng, 1);
-    path_init(path, &state, &rng, &(struct gen_context){.index = 1});
+    route_init(path, &state, &rng, &(struct gen_context){.index = 1});
     return next(p, path, &state, &rng, seconds);
 }
 
@@ -71,7 +71,7 @@ static void along_a_meridian(void **state)
 {
     struct place *p = *state;
     // 1 degree north, then 1 degree back east of it; 111.195 km/h is a degree an hour.
-    struct path *path = new_ok(p, "{\"route\":[[50,10,100],[51,10,200]],\"speedKmh\":111.19508,\"loop\":false}");
+    struct route *path = new_ok(p, "{\"route\":[[50,10,100],[51,10,200]],\"speedKmh\":111.19508,\"loop\":false}");
     struct fix f = at(p, path, 0);
     NEAR(f.lat, 50, 1e-6);
     NEAR(f.lon, 10, 1e-6);
@@ -84,7 +84,7 @@ static void along_a_meridian(void **state)
     f = at(p, path, 3601);
     NEAR(f.lat, 51, 1e-6);
     NEAR(f.speed, 0, 0); // it has arrived
-    path_delete(path);
+    route_delete(path);
 }
 
 // Frankfurt to New York: 6,203 km on a sphere of that radius, first heading 294.5 degrees, far north of either on its
@@ -92,7 +92,8 @@ static void along_a_meridian(void **state)
 static void along_a_great_circle(void **state)
 {
     struct place *p = *state;
-    struct path *path = new_ok(p, "{\"route\":[[50.0333,8.5706],[40.6398,-73.7789]],\"speedKmh\":1000,\"loop\":false}");
+    struct route *path =
+        new_ok(p, "{\"route\":[[50.0333,8.5706],[40.6398,-73.7789]],\"speedKmh\":1000,\"loop\":false}");
     struct fix f = at(p, path, 0);
     NEAR(f.heading, 294.6, 0.3);
     double hours = 6.0;
@@ -102,14 +103,14 @@ static void along_a_great_circle(void **state)
     f = at(p, path, hours / 2 * 3600);
     assert_true(f.lat > 52 && f.lat < 54.5);
     assert_true(isnan(f.alt));
-    path_delete(path);
+    route_delete(path);
 }
 
 static void round_and_round(void **state)
 {
     struct place *p = *state;
     // A square of about 1 degree at the equator, 4 hours round.
-    struct path *path = new_ok(p, "{\"route\":[[0,0],[0,1],[1,1],[1,0]],\"speedKmh\":111.19508}");
+    struct route *path = new_ok(p, "{\"route\":[[0,0],[0,1],[1,1],[1,0]],\"speedKmh\":111.19508}");
     struct fix f = at(p, path, 1800);
     NEAR(f.lon, 0.5, 1e-5);
     NEAR(f.heading, 90, 0.01);
@@ -125,13 +126,13 @@ static void round_and_round(void **state)
     f = at(p, path, round * 1000 + 1800);
     NEAR(f.lat, 0, 1e-3);
     NEAR(f.lon, 0.5, 1e-3);
-    path_delete(path);
+    route_delete(path);
 }
 
 static void to_and_fro(void **state)
 {
     struct place *p = *state;
-    struct path *path = new_ok(p, "{\"route\":[[0,0],[0,1]],\"speedKmh\":111.19508,\"loop\":\"pingpong\"}");
+    struct route *path = new_ok(p, "{\"route\":[[0,0],[0,1]],\"speedKmh\":111.19508,\"loop\":\"pingpong\"}");
     struct fix f = at(p, path, 1.25 * 3600);
     NEAR(f.lon, 0.75, 1e-5);
     NEAR(f.heading, 270, 0.01);
@@ -139,19 +140,19 @@ static void to_and_fro(void **state)
     NEAR(f.lon, 0.25, 1e-5);
     NEAR(f.heading, 90, 0.01);
     assert_true(f.speed > 0);
-    path_delete(path);
+    route_delete(path);
 }
 
 static void across_the_date_line(void **state)
 {
     struct place *p = *state;
-    struct path *path = new_ok(p, "{\"route\":[[0,179.5],[0,-179.5]],\"speedKmh\":111.19508,\"loop\":false}");
+    struct route *path = new_ok(p, "{\"route\":[[0,179.5],[0,-179.5]],\"speedKmh\":111.19508,\"loop\":false}");
     struct fix f = at(p, path, 900);
     NEAR(f.lon, 179.75, 1e-5);
     f = at(p, path, 2700);
     NEAR(f.lon, -179.75, 1e-5);
     NEAR(f.heading, 90, 0.01);
-    path_delete(path);
+    route_delete(path);
     path = new_ok(p, "{\"route\":[[89,0],[89,180]],\"speedKmh\":111.19508,\"loop\":false}"); // over the pole
     f = at(p, path, 1800);
     NEAR(f.lat, 89.5, 1e-5);
@@ -160,67 +161,67 @@ static void across_the_date_line(void **state)
     NEAR(f.lat, 89.5, 1e-5);
     NEAR(fabs(f.lon), 180, 1e-5);
     NEAR(f.heading, 180, 0.01);
-    path_delete(path);
+    route_delete(path);
 }
 
 static void degenerate_routes(void **state)
 {
     struct place *p = *state;
-    struct path *path = new_ok(p, "{\"route\":[[1,2,3]],\"speedKmh\":50}");
+    struct route *path = new_ok(p, "{\"route\":[[1,2,3]],\"speedKmh\":50}");
     struct fix f = at(p, path, 1000);
     NEAR(f.lat, 1, 0);
     NEAR(f.alt, 3, 0);
     NEAR(f.speed, 0, 0);
-    path_delete(path);
+    route_delete(path);
     path = new_ok(p, "{\"route\":[[1,2],[1,2],[1,2]],\"speedKmh\":50}");
     f = at(p, path, 1000);
     NEAR(f.lon, 2, 1e-7);
     NEAR(f.speed, 0, 0);
-    path_delete(path);
+    route_delete(path);
     path = new_ok(p, "{\"route\":[[0,0],[0,0],[0,1],[0,1]],\"speedKmh\":111.19508,\"loop\":false}");
     f = at(p, path, 1800);
     NEAR(f.lon, 0.5, 1e-5);
-    path_delete(path);
+    route_delete(path);
     path = new_ok(p, "{\"route\":[[0,0],[0,1]],\"speedKmh\":0}");
     f = at(p, path, 1e9);
     NEAR(f.lon, 0, 1e-7);
     NEAR(f.speed, 0, 0);
-    path_delete(path);
+    route_delete(path);
 }
 
 static void offsets(void **state)
 {
     struct place *p = *state;
-    struct path *path = new_ok(p, "{\"route\":[[0,0],[0,1],[0,2]],\"speedKmh\":10,\"offset\":\"index\"}");
+    struct route *path = new_ok(p, "{\"route\":[[0,0],[0,1],[0,2]],\"speedKmh\":10,\"offset\":\"index\"}");
     for (uint64_t index = 1; index <= 7; index++) {
         struct gen_state s;
-        path_init(path, &s, NULL, &(struct gen_context){.index = index});
+        route_init(path, &s, NULL, &(struct gen_context){.index = index});
         NEAR(next(p, path, &s, NULL, 0).lon, (double)((index - 1) % 3), 1e-6);
     }
-    path_delete(path);
+    route_delete(path);
     path = new_ok(p, "{\"route\":[[0,0],[0,1]],\"speedKmh\":10,\"offset\":\"random\"}");
     double sum = 0;
     struct rng rng;
     rng_seed(&rng, 7);
     for (int i = 0; i < 1000; i++) {
         struct gen_state s;
-        path_init(path, &s, &rng, &(struct gen_context){.index = 1});
+        route_init(path, &s, &rng, &(struct gen_context){.index = 1});
         sum += next(p, path, &s, &rng, 0).lon;
     }
     NEAR(sum / 1000, 0.5, 4 * 0.2887 / sqrt(1000)); // there and back: uniform on the way
-    path_delete(path);
+    route_delete(path);
 }
 
 static void noise(void **state)
 {
     struct place *p = *state;
-    struct path *path = new_ok(p, "{\"route\":[[60,10]],\"speedKmh\":0,\"noiseMeters\":100}");
+    struct route *path = new_ok(p, "{\"route\":[[60,10]],\"speedKmh\":0,\"noiseMeters\":100}");
     double north = 0, east = 0, mean = 0;
     struct gen_state s;
     struct rng rng;
     enum { N = 20000 };
     rng_seed(&rng, 3);
-    path_init(path, &s, &rng, &(struct gen_context){.index = 1});
+    route_init(path, &s, &rng, &(struct gen_context){.index = 1});
     for (int i = 0; i < N; i++) {
         struct fix f = next(p, path, &s, &rng, i);
         double y = (f.lat - 60) * DEGREE, x = (f.lon - 10) * DEGREE * 0.5; // cos 60
@@ -229,13 +230,13 @@ static void noise(void **state)
     NEAR(sqrt(north / N), 100, 3);
     NEAR(sqrt(east / N), 100, 3);
     NEAR(mean / N, 0, 4);
-    path_delete(path);
+    route_delete(path);
     path = new_ok(p, "{\"route\":[[90,0]],\"speedKmh\":0,\"noiseMeters\":100000}"); // stays on the globe
     for (int i = 0; i < 1000; i++) {
         struct fix f = next(p, path, &s, &rng, i);
         assert_true(f.lat <= 90 && f.lat >= 80 && f.lon >= -180 && f.lon <= 180);
     }
-    path_delete(path);
+    route_delete(path);
 }
 
 static void from_files(void **state)
@@ -252,7 +253,7 @@ static void from_files(void **state)
     for (size_t i = 0; i < 4; i++) {
         char text[100];
         snprintf(text, sizeof text, "{\"routeFile\":\"%s\",\"speedKmh\":100,\"loop\":false}", names[i]);
-        struct path *path = new_ok(p, text);
+        struct route *path = new_ok(p, text);
         struct fix f = at(p, path, 0);
         NEAR(f.lat, 1, 1e-6);
         NEAR(f.lon, 2, 1e-6);
@@ -261,24 +262,24 @@ static void from_files(void **state)
         NEAR(f.lat, 4, 1e-6);
         NEAR(f.lon, 5, 1e-6);
         NEAR(f.alt, 6, 1e-6);
-        path_delete(path);
+        route_delete(path);
     }
     put(p, "rte.gpx", "<gpx><rte><rtept lat=\"1\" lon=\"2\"/><rtept lat=\"3\" lon=\"4\"/></rte></gpx>");
-    struct path *path = new_ok(p, "{\"routeFile\":\"rte.gpx\",\"speedKmh\":100,\"loop\":false}");
+    struct route *path = new_ok(p, "{\"routeFile\":\"rte.gpx\",\"speedKmh\":100,\"loop\":false}");
     NEAR(at(p, path, 1e6).lat, 3, 1e-6);
-    path_delete(path);
+    route_delete(path);
 }
 
 static void no_room(void **state)
 {
     struct place *p = *state;
-    struct path *path = new_ok(p, "{\"route\":[[-89.9999999,-179.9999999,-12345678.25]],\"speedKmh\":50}");
+    struct route *path = new_ok(p, "{\"route\":[[-89.9999999,-179.9999999,-12345678.25]],\"speedKmh\":50}");
     struct value v;
     struct gen_state s = {0};
-    path_next(path, &s, NULL, &(struct gen_context){.index = 1}, &v);
+    route_next(path, &s, NULL, &(struct gen_context){.index = 1}, &v);
     assert_int_equal(v.type, VALUE_NULL);
     NEAR(at(p, path, 0).alt, -12345678.25, 0);
-    path_delete(path);
+    route_delete(path);
 }
 
 static void errors(void **state)
@@ -320,16 +321,16 @@ static void errors(void **state)
     put(p, "text.gpx", "hello");
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct error err;
-        struct path *path = try_new(p, cases[i].generator, &err);
+        struct route *path = try_new(p, cases[i].generator, &err);
         if (path || !strstr(err.text, cases[i].said))
             fail_msg("%s: expected \"%s\", got \"%s\"", cases[i].generator, cases[i].said, path ? "a path" : err.text);
     }
     struct error err;
     json_t *g = json_pack("{s:[[i,i]],s:i}", "route", 1, 2, "speedKmh", 1);
-    assert_null(path_new(g, VALUE_NUMBER, NULL, NULL, NULL, &err));
-    struct path *path = path_new(g, VALUE_NULL, NULL, NULL, NULL, &err); // a route in the model needs nobody
+    assert_null(route_new(g, VALUE_NUMBER, NULL, NULL, NULL, &err));
+    struct route *path = route_new(g, VALUE_NULL, NULL, NULL, NULL, &err); // a route in the model needs nobody
     assert_non_null(path);
-    path_delete(path);
+    route_delete(path);
     json_decref(g);
 }
 
