@@ -55,8 +55,8 @@ static const char *const help_examples[] = {"iotix-run help run", "the options o
 const struct command_spec command_specs[CMD_MAX] = {
     [CMD_RUN] = {"run", "[run] SCENARIO.lua [options] [-- args...]", "Run a scenario (the word `run` is optional)", 1,
                  run_examples},
-    [CMD_CHECK] = {"check", "check SCENARIO.lua [options]", "Validate a scenario, its models and connections; no network", 1,
-                   check_examples},
+    [CMD_CHECK] = {"check", "check SCENARIO.lua [options]",
+                   "Validate a scenario, its models and connections; no network", 1, check_examples},
     [CMD_INSPECT] = {"inspect", "inspect SCENARIO.lua [options]", "Print the resolved plan and what it needs, as JSON",
                      1, inspect_examples},
     [CMD_MODEL] = {"model", "model check FILE... | show MODEL | list [options]",

@@ -107,7 +107,8 @@ describe("the annotations", function()
 
   it("name what is callable in a running scenario", function()
     local lists = { iotix = {}, gen = {}, json = {}, payload = {}, expect = {}, dev = {}, task = {}, run = {}, group = {}, fsm = {},
-      machine = {}, behaviour = {}, conn = {}, response = {}, observation = {}, links = {}, link = {}, adapterconn = {}, chaos = {}, experiment = {} }
+      machine = {}, behaviour = {}, conn = {}, response = {}, observation = {}, links = {}, link = {}, adapterconn = {},
+      chaos = {}, experiment = {} }
     for full in pairs(declared()) do
       local owner, name = full:match("(%w+)%.([%w_]+)")
       table.insert(assert(lists[owner], owner), string.format("%q", name))
