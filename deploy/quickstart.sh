@@ -31,6 +31,7 @@ cd "$(dirname "$0")/.."
 iotix_install $IOTIX_BUILD_PACKAGES
 [ "$deps_only" = 1 ] && { echo "packages are there"; exit 0; }
 
+echo "building build/release/bin/iotix-run (the first time takes about a minute)"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 if ! { cmake --preset release && cmake --build --preset release --target iotix-run; } >"$log" 2>&1; then
@@ -38,7 +39,6 @@ if ! { cmake --preset release && cmake --build --preset release --target iotix-r
   echo "quickstart.sh: the build failed (above)" >&2
   exit 1
 fi
-echo "built build/release/bin/iotix-run"
 [ "$run" = 1 ] || exit 0
 
 echo "\$ iotix-run scenarios/quickstart.lua"

@@ -1,7 +1,7 @@
 -- Prints docs/reference/scenario-api.md from the annotations in lua/iotix/_meta:
 --   luajit docs/generate.lua > docs/reference/scenario-api.md
 local source = ""
-for _, name in ipairs { "iotix", "chaos", "device", "values", "test" } do
+for _, name in ipairs { "iotix", "chaos", "device", "values", "sink", "test" } do
   local text = assert(io.open("lua/iotix/_meta/" .. name .. ".lua")):read("*a")
   source = source .. text:gsub("\nreturn iotix\n$", "\n") .. "\n"
 end
@@ -35,8 +35,9 @@ end
 local names = {
   adapterconn = "conn", links = "iotix.link", link = "link",
   dev = "dev", conn = "conn", response = "response", observation = "observation", task = "task", gen = "iotix.gen",
+  metrics = "iotix.metrics", metric = "metric",
   json = "iotix.json", payload = "iotix.payload", run = "run", group = "group",
-  chaos = "iotix.chaos", experiment = "experiment",
+  sink = "iotix.sink", chaos = "iotix.chaos", experiment = "experiment",
   fsm = "fsm", machine = "machine", behaviour = "iotix.behaviour",
   expect = "iotix.expect", iotix = "iotix",
 }

@@ -28,10 +28,10 @@ local line = iotix.adapter {
         local text, why, reason = link:read_line()
         if not text then return conn:offline(why, reason) end
         local topic, payload = text:match("^MSG (%S+) ?(.*)$")
-        if topic then
-          conn:message(topic, payload)
-        else
+        if not topic then
           conn:wake(text) -- an acknowledgement
+        elseif not conn:wake("MSG " .. topic, payload) then -- no request waited for it
+          conn:message(topic, payload)
         end
       end
     end)
@@ -50,6 +50,14 @@ local line = iotix.adapter {
     return conn:wait("ACK " .. conn.number, "5s")
   end,
 
+  -- dev:request, dev:get and the like: each call is a task of its own. Here PUB X/ask is answered by MSG X/answer.
+  request = function(conn, request)
+    local topic = request.path:sub(2)
+    local ok, why, code = conn.link:write("PUB " .. topic .. "/ask " .. request.payload .. "\n")
+    if not ok then return nil, why, code end
+    return conn:wait("MSG " .. topic .. "/answer")
+  end,
+
   disconnect = function(conn) conn.link:flush("500ms") end,
 }
 
@@ -65,6 +73,8 @@ return iotix.scenario {
         assert(dev:connect())
         dev:on("message", function(message) print("got " .. message.topic .. " " .. message.payload) end)
         dev:publish("meters/" .. dev.id .. "/ask", "reading", { qos = 1, wait = true })
+        local answer, why = dev:request { path = "clock/" .. dev.id, payload = "time", timeout = "5s" }
+        print(answer and "asked, and heard " .. answer.body or "asked, but " .. why)
         for i in dev:every("500ms", { jitter = "100ms" }) do
           dev:publish("meters/" .. dev.id, tostring(i), { qos = i % 2 })
         end

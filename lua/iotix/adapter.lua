@@ -1,6 +1,8 @@
 -- iotix.adapter{…}: a protocol in Lua. Each connection of a device runs one task, which calls `connect` and then works off what
--- the device publishes and subscribes, in order. What goes wrong in it ends the connection, which is made anew after a while.
+-- the device publishes and subscribes, in order; requests and observations get a task each. What goes wrong in it ends the connection,
+-- which is made anew after a while.
 local connection = require "iotix._core.connection"
+local json = require "iotix._core.json"
 local mqtt = require "iotix.mqtt"
 local native = require "iotix._core.native"
 local options = require "iotix._core.options"
@@ -39,6 +41,11 @@ local adapter_spec = {
   subscribe = { "function" },
   unsubscribe = { "function" },
   disconnect = { "function" },
+  request = { "function" },
+  observe = { "function" },
+  serve = { "function" },
+  unserve = { "function" },
+  notify = { "function" },
 }
 
 -- A connection as its author sees it.
@@ -76,6 +83,33 @@ end
 function Conn:message(topic, payload, o)
   local h = handle(self, "message")
   return native.adapter_message(h, topic, payload, o and o.qos, o and o.retain)
+end
+
+local ask_spec = {
+  method = { "string", default = "GET" },
+  path = { "string", required = true },
+  payload = { "string" },
+  headers = { "table" },
+  timeout = { "duration" },
+}
+
+--- Somebody asks what the device serves (dev:serve). Waits for its answer: { status, body, headers } | nil, message, code.
+function Conn:ask(request)
+  local h = handle(self, "ask")
+  local r = options.check(request, ask_spec, "conn:ask", 2)
+  if not r.path:find("^/") or #r.path > 8192 or r.path:find("%z") then
+    error('conn:ask: path: expected a path such as "/temperature" of at most 8192 bytes without NUL', 2)
+  end
+  local status, body, headers = native.adapter_ask(h, r.timeout or 10000000, r.method, r.path, r.payload, r.headers)
+  if not status then return nil, body, headers end
+  return { status = status, body = body, headers = headers }
+end
+
+--- Where others reach what the device serves: what dev:served_at() returns.
+function Conn:serves_at(url)
+  local h = handle(self, "serves_at")
+  if type(url) ~= "string" or #url > 1024 then error("conn:serves_at: expected a URL of at most 1024 bytes", 2) end
+  native.adapter_serves(h, url)
 end
 
 --- The connection is lost: the device is told, its tasks end, it is made anew.
@@ -122,11 +156,46 @@ function Conn:spawn(fn, ...)
   return native.spawn(fn, ...)
 end
 
+-- status, body, headers of what `request` returns, or tells: a text, or { status =, body =, headers = }.
+local response_spec = { status = { "count", default = 200 }, body = { "string", default = "" }, headers = { "table" } }
+local function response_of(what, answer)
+  if type(answer) == "string" then return 200, answer end
+  if type(answer) ~= "table" then error(what .. ": expected a text or { status =, body =, headers = }, got a " .. type(answer), 0) end
+  local r = options.check(answer, response_spec, what, function(text) error(text, 0) end)
+  return r.status, r.body, r.headers
+end
+
+-- The task of a request.
+local function answer(h, spec, conn, number, request)
+  if not native.adapter_work(h, number) then return end
+  local response, message, code = spec.request(conn, request)
+  if response == nil or response == false then
+    native.adapter_refuse(h, number, message, code)
+  else
+    native.adapter_answer(h, number, false, response_of("request", response))
+  end
+end
+
+-- The task of an observation. It ends with the function, and when it is cancelled.
+local function observe(h, spec, conn, number, request)
+  if not native.adapter_work(h, number) then return end
+  local ok, message, code = spec.observe(conn, request, function(response)
+    return native.adapter_answer(h, number, true, response_of("observe: tell", response))
+  end)
+  if ok then message, code = "the observation has ended", "closed" end
+  native.adapter_refuse(h, number, message, code)
+end
+
+local exchanges = { request = answer, observe = observe }
+
 local function perform(spec, conn, kind, topic, payload, qos, retain)
   if kind == "publish" then
     return spec.publish(conn, { topic = topic, payload = payload, qos = qos, retain = retain })
   end
   if kind == "subscribe" then return spec.subscribe(conn, topic, qos) end
+  if kind == "serve" then return spec.serve(conn, topic, payload ~= "" and json.decode(payload) or {}) end
+  if kind == "unserve" then return spec.unserve(conn, topic) end
+  if kind == "notify" then return spec.notify(conn, topic) end
   if not spec.unsubscribe then return true end
   return spec.unsubscribe(conn, topic)
 end
@@ -138,7 +207,10 @@ local function work(spec, conn, h)
       spec.disconnect(conn)
       return
     end
-    if kind then
+    if exchanges[kind] then
+      local task, message = native.spawn(exchanges[kind], h, spec, conn, topic, payload) -- number, request
+      if not task then native.adapter_refuse(h, topic, message, "limit") end
+    elseif kind then
       local ok, message, code = perform(spec, conn, kind, topic, payload, qos, retain)
       native.adapter_done(h, ok, message, code)
     end
@@ -214,7 +286,7 @@ function M.adapter(t)
   local a = options.check(t, adapter_spec, "iotix.adapter", 2)
   a.schemes = a.schemes or { a.name }
   local own_spec = option_specs(a.options)
-  local ok, message = native.adapter_new(a.name, a.schemes, a.default_port, run, a, a.subscribe ~= nil, a.disconnect ~= nil)
+  local ok, message = native.adapter_new(a.name, a.schemes, a.default_port, run, a)
   if not ok then error("iotix.adapter: " .. message, 2) end
   local valid = {}
   for i, word in ipairs(a.schemes) do

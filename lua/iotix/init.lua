@@ -19,6 +19,7 @@ local M = {}
 
 M.version = "0.1.0"
 M.gen = require "iotix.gen"
+M.metrics = require "iotix.metrics"
 M.mqtt = mqtt.connection
 M.http = require("iotix.http").connection
 M.coap = require("iotix.coap").connection
@@ -27,6 +28,7 @@ M.params = params.declare
 M.adapter = adapter.adapter
 M.connection = adapter.connection
 M.link = require "iotix.link"
+M.sink = require "iotix.sink"
 M.sleep = native.sleep
 M.spawn = native.spawn
 M.now = native.now
@@ -58,6 +60,15 @@ function M.abort(reason)
   local message = tostring(reason or "iotix.abort was called")
   native.test_over(108, message)
   error({ iotix_abort = true, message = message }, 0)
+end
+
+local function check_stamp(v)
+  if v == "property" or v == "topic" then return v end
+  if type(v) == "table" and type(v.payload) == "string" and next(v, next(v)) == nil
+    and v.payload:find("^[%w_-]+$") and #v.payload <= 32 then
+    return { payload = v.payload }
+  end
+  return nil, "\"property\", \"topic\" or { payload = \"NAME\" }, a name of at most 32 letters, digits, _ and -"
 end
 
 -- A function, or a file beside the scenario that returns one.
@@ -107,6 +118,7 @@ local group_spec = {
   tags = { "table" },
   data = { data.is_data },
   handlers = { handlers.check },
+  stamp = { check_stamp },
 }
 
 --- A group of devices of one kind.
@@ -156,6 +168,8 @@ local scenario_spec = {
   stop_timeout = { "duration", default = 30000000 },
   on_shard_lost = { options.choice("restart", "fail"), default = "restart" },
   options = { "table", default = {} },
+  stamp = { check_stamp },
+  sinks = { require("iotix._core.sinks").check },
 }
 
 local function check_groups(groups)

@@ -71,6 +71,9 @@ struct iotix_series {
     struct metric *requests;                                           // counter
     struct metric *request_errors;                                     // rate
     struct metric *request_latency;                                    // trend
+    // With IOTIX_HAS(host, due_us). The three above count from when an operation was meant to begin, these from when it
+    // began; connect_wait is what lies between for a connect.
+    struct metric *connect_latency_raw, *connect_wait, *publish_latency_raw, *request_latency_raw; // trends
 };
 // When to connect again: option `reconnect`, false or { initial, max, factor, jitter, attempts }.
 struct iotix_backoff {
@@ -165,6 +168,11 @@ struct iotix_host {
     // What adapter_ops.conn_path says of the connection that the flow is of: from here on faults of the device's
     // network act on it. Whatever state it is in; NULL: no more.
     void (*flow_path)(struct flow *f, struct path *path);
+
+    // When what the plugin is asked for now was meant to begin, as now_us counts: before now when the host is late with
+    // it. Asked for inside publish, request and conn_open, it is where publish_latency, request_latency and
+    // connect_latency begin.
+    int64_t (*due_us)(const struct adapter_env *env);
 };
 #define IOTIX_HAS(host, member) ((host)->size >= offsetof(struct iotix_host, member) + sizeof((host)->member))
 

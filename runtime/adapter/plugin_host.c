@@ -61,6 +61,14 @@ static int64_t host_now_us(const struct adapter_env *env)
     return loop_fresh_us(env->loop);
 }
 
+static int64_t host_due_us(const struct adapter_env *env)
+{
+    int64_t now_us = loop_fresh_us(env->loop);
+    struct lag lag;
+    loop_lag(env->loop, now_us, &lag);
+    return now_us - lag.late_us;
+}
+
 static int64_t host_wall_us(const struct adapter_env *env)
 {
     return loop_wall_us(env->loop);
@@ -289,6 +297,7 @@ const struct iotix_host *plugin_host(void)
         .flow_unsent = flow_unsent,
         .flow_footprint = flow_footprint,
         .flow_path = flow_path,
+        .due_us = host_due_us,
     };
     return &host;
 }

@@ -21,7 +21,9 @@ static const struct kind {
     {"connack_latency", METRIC_TREND, UNIT_TIME_US},
     {"connect_errors", METRIC_RATE, UNIT_NONE},
     {"connect_latency", METRIC_TREND, UNIT_TIME_US},
+    {"connect_latency_raw", METRIC_TREND, UNIT_TIME_US},
     {"connect_rate_limit", METRIC_GAUGE, UNIT_NONE},
+    {"connect_wait", METRIC_TREND, UNIT_TIME_US},
     {"connects", METRIC_COUNTER, UNIT_NONE},
     {"credential_refreshes", METRIC_COUNTER, UNIT_NONE},
     {"devices_online", METRIC_GAUGE, UNIT_NONE},
@@ -33,10 +35,12 @@ static const struct kind {
     {"messages_sent", METRIC_COUNTER, UNIT_NONE},
     {"publish_errors", METRIC_RATE, UNIT_NONE},
     {"publish_latency", METRIC_TREND, UNIT_TIME_US},
+    {"publish_latency_raw", METRIC_TREND, UNIT_TIME_US},
     {"reconnects", METRIC_COUNTER, UNIT_NONE},
     {"redirects", METRIC_COUNTER, UNIT_NONE},
     {"request_errors", METRIC_RATE, UNIT_NONE},
     {"request_latency", METRIC_TREND, UNIT_TIME_US},
+    {"request_latency_raw", METRIC_TREND, UNIT_TIME_US},
     {"requests", METRIC_COUNTER, UNIT_NONE},
     {"requests_served", METRIC_COUNTER, UNIT_NONE},
     {"responses_unknown", METRIC_COUNTER, UNIT_NONE},
@@ -133,7 +137,11 @@ struct iotix_series *series_new(const struct adapter_env *env, const char *proto
                                          {"bytes_received", &s->bytes_received},
                                          {"requests", &s->requests},
                                          {"request_errors", &s->request_errors},
-                                         {"request_latency", &s->request_latency}};
+                                         {"request_latency", &s->request_latency},
+                                         {"connect_latency_raw", &s->connect_latency_raw},
+                                         {"connect_wait", &s->connect_wait},
+                                         {"publish_latency_raw", &s->publish_latency_raw},
+                                         {"request_latency_raw", &s->request_latency_raw}};
     all->metrics = env->metrics;
     if (series_tags(all->tags, protocol, group, err) == 0 &&
         series_make(env->metrics, all->tags, wanted, sizeof wanted / sizeof *wanted, err) == 0)

@@ -16,6 +16,17 @@ struct series_wish {
 int series_make(struct metrics *m, const char *tags, const struct series_wish *all, size_t n,
                 struct error *err) WARN_UNUSED_RESULT;
 
+// An attempt that was meant to begin at due_us, began at begun_us and ends well at now_us: connect_latency,
+// connect_latency_raw and connect_wait. due_us 0: as it began.
+static inline void series_connected(struct metric *latency, struct metric *raw, struct metric *wait, int64_t due_us,
+                                    int64_t begun_us, int64_t now_us)
+{
+    int64_t wait_us = due_us && begun_us - due_us > LAG_RESOLUTION_US ? begun_us - due_us : 0;
+    trend_add(raw, now_us - begun_us);
+    trend_add(wait, wait_us);
+    trend_add(latency, now_us - begun_us + wait_us);
+}
+
 // Counts one in a series that has the tag "key:value" besides and is made when first needed; *at, NULL at first, keeps
 // it. Without memory it is not counted. value: at most 48 bytes count.
 void series_count_tagged(struct metrics *m, const char *tags, struct metric **at, const char *name, const char *key,

@@ -33,7 +33,8 @@ struct acting {
     struct acting *next;
     uint64_t number;
     struct fault_spec *spec; // NULL: a clock
-    int64_t offset_us, since_us;
+    int64_t offset_us;
+    int64_t since_us; // loop time at which it began in the run, or was last retuned
     double drift;
     unsigned n_targets;
     struct target targets[];
@@ -45,6 +46,7 @@ struct job {
     uint64_t number;
     struct acting *fresh;    // OP_FAULT, OP_CLOCK: not acting yet
     struct fault_spec *spec; // OP_RETUNE
+    int64_t since_us;        // of that
     struct acting *acting;   // once begun; NULL: none of that number
     unsigned target;         // where it is
     uint64_t local;
@@ -100,7 +102,7 @@ unsigned chaos_acting(const struct chaos *c)
 
 static int begin_on(const struct acting *a, struct device *d, struct error *err)
 {
-    return a->spec ? device_fault(d, a->number, a->spec, err)
+    return a->spec ? device_fault(d, a->number, a->spec, a->since_us, err)
                    : device_skew(d, a->number, a->offset_us, a->drift, a->since_us, err);
 }
 
@@ -242,13 +244,22 @@ static int take_all(struct chaos *c, struct acting *a, const json_t *change, str
     return -1;
 }
 
+// "at_us" in loop time; without one: now.
+static int since_of(const struct chaos *c, const json_t *change, int64_t *since_us, struct error *err)
+{
+    int64_t at_us, now_us = fleet_elapsed_us(c->fleet);
+    if (json_get_int(change, "at_us", now_us, &at_us, err))
+        return -1;
+    *since_us = loop_now_us(c->config.loop) - now_us + at_us;
+    return 0;
+}
+
 static struct acting *read_acting(struct chaos *c, enum chaos_op op, uint64_t number, const json_t *change,
                                   struct error *err)
 {
     const json_t *list = json_object_get(change, "groups");
     size_t room = list ? json_array_size(list) : fleet_group_count(c->fleet);
     struct acting *a = calloc(1, sizeof(*a) + (room + 1) * sizeof(a->targets[0]));
-    int64_t at_us = 0;
     int rc = a ? 0 : error_set(err, ERR_NO_MEMORY, "no memory for a fault");
     if (a)
         a->number = number;
@@ -257,9 +268,10 @@ static struct acting *read_acting(struct chaos *c, enum chaos_op op, uint64_t nu
         rc = a->spec ? 0 : -1;
     } else if (a) {
         rc = json_get_int(change, "offset_us", 0, &a->offset_us, err) ||
-             json_get_num(change, "drift", 0, &a->drift, err) || json_get_int(change, "at_us", 0, &at_us, err);
-        a->since_us = loop_now_us(c->config.loop) - fleet_elapsed_us(c->fleet) + at_us;
+             json_get_num(change, "drift", 0, &a->drift, err);
     }
+    if (!rc)
+        rc = since_of(c, change, &a->since_us, err);
     if (!rc)
         rc = list || json_object_get(change, "group") ? take_named(c, a, change, list, err)
                                                       : take_all(c, a, change, err);
@@ -301,7 +313,8 @@ static struct job *read_job(struct chaos *c, const json_t *change, struct error 
     if (job->op == OP_FAULT || job->op == OP_CLOCK)
         good = (job->fresh = read_acting(c, job->op, job->number, change, err)) != NULL;
     else if (job->op == OP_RETUNE)
-        good = (job->spec = fault_spec_parse(json_object_get(change, "spec"), err)) != NULL;
+        good = (job->spec = fault_spec_parse(json_object_get(change, "spec"), err)) != NULL &&
+               since_of(c, change, &job->since_us, err) == 0;
     if (good)
         return job;
     free_job(job);
@@ -326,6 +339,7 @@ static int begin_job(struct chaos *c, struct job *job, struct error *err)
             return error_set(err, ERR_NOT_FOUND, "no fault %llu acts on a network", (unsigned long long)job->number);
         fault_spec_release(a->spec);
         a->spec = fault_spec_ref(job->spec);
+        a->since_us = job->since_us;
     }
     return 0;
 }
@@ -404,18 +418,13 @@ static bool run_job(struct chaos *c, struct job *job, unsigned *acts, unsigned *
     return false;
 }
 
-static void work(struct timer *t, void *arg)
+// true: there is more to do, in the next turn.
+static bool run_jobs(struct chaos *c, unsigned acts, unsigned looks)
 {
-    struct chaos *c = container_of(t, struct chaos, timer);
-    struct loop *loop = arg;
-    bool all = loop_simulating(loop); // an instant of virtual time is done as a whole
-    unsigned acts = all ? UINT_MAX : A_TURN, looks = all ? UINT_MAX : LOOKS_A_TURN;
     while (c->jobs) {
         struct job *job = c->jobs;
-        if (run_job(c, job, &acts, &looks)) {
-            loop_timer_start(loop, t, 0, work);
-            return;
-        }
+        if (run_job(c, job, &acts, &looks))
+            return true;
         c->jobs = job->next;
         if (!c->jobs)
             c->last = &c->jobs;
@@ -423,6 +432,22 @@ static void work(struct timer *t, void *arg)
         answer(job);
         free_job(job);
     }
+    return false;
+}
+
+static void work(struct timer *t, void *arg)
+{
+    struct chaos *c = container_of(t, struct chaos, timer);
+    struct loop *loop = arg;
+    bool all = loop_simulating(loop); // an instant of virtual time is done as a whole
+    if (run_jobs(c, all ? UINT_MAX : A_TURN, all ? UINT_MAX : LOOKS_A_TURN))
+        loop_timer_start(loop, t, 0, work);
+}
+
+void chaos_settle(struct chaos *c)
+{
+    loop_timer_stop(c->config.loop, &c->timer);
+    run_jobs(c, UINT_MAX, UINT_MAX);
 }
 
 int chaos_change(struct chaos *c, const json_t *change, chaos_done_fn *fn, void *arg, struct error *err)

@@ -2,10 +2,13 @@
 // run; each answers for its own devices, and all of them mean the same ones (device/selection.h):
 //
 //   {"op": "fault", "fault": n, "experiment": NAME, "group": NAME | "groups": [NAME …] | neither: all, SELECTION,
-//    "spec": {link/fault_spec.h}}                                      begins, on the network of the devices
-//   {"op": "retune", "fault": n, "spec": {…}}                          another spec in its place
+//    "spec": {link/fault_spec.h}, "at_us": since when}                 begins, on the network of the devices
+//   {"op": "retune", "fault": n, "spec": {…}, "at_us"}                 another spec in its place
 //   {"op": "clock", "fault": n, "experiment", …, SELECTION, "offset_us", "drift", "at_us": since when}
 //   {"op": "heal", "fault": n}                                         ends; nothing happens if it does not act
+//
+// "at_us" is a time of the run, default now: a device that comes later, or a process in place of a lost one, has the
+// ramps, traces and windows of a fault where all others have them.
 //
 // Where all groups are meant, those whose devices have no network of their own are left out. Devices that are made
 // while a fault acts and that fall into its selection get it; those that are removed let go of it. Metrics, from the
@@ -43,6 +46,8 @@ int chaos_change(struct chaos *c, const json_t *change, chaos_done_fn *fn, void 
                  struct error *err) WARN_UNUSED_RESULT;
 // The same at once: in place of a process that was lost, before its devices start.
 int chaos_change_now(struct chaos *c, const json_t *change, struct error *err) WARN_UNUSED_RESULT;
+// What waits is carried out now, and its fn called: what acts from the run's beginning does so before a device starts.
+void chaos_settle(struct chaos *c);
 // Everything heals now, and nothing begins any more: the run is stopping. What waits is answered ERR_CANCELLED.
 void chaos_end(struct chaos *c);
 unsigned chaos_acting(const struct chaos *c); // faults

@@ -51,7 +51,7 @@ static const struct {
     {"groups", ~(1u << EXPERIMENT_BROKER | 1u << EXPERIMENT_CUSTOM)},
     {"count", ~(1u << EXPERIMENT_BROKER | 1u << EXPERIMENT_CUSTOM)},
     {"percentage", ~(1u << EXPERIMENT_BROKER | 1u << EXPERIMENT_CUSTOM)},
-    {"devices", 1u << EXPERIMENT_LINK | 1u << EXPERIMENT_PARTITION | 1u << EXPERIMENT_CLOCK},
+    {"devices", ~(1u << EXPERIMENT_BROKER | 1u << EXPERIMENT_CUSTOM)},
     {"fault", 1u << EXPERIMENT_LINK | 1u << EXPERIMENT_PARTITION},
     {"profile", 1u << EXPERIMENT_LINK | 1u << EXPERIMENT_PARTITION},
     {"dropout", 1u << EXPERIMENT_DISCONNECT},
@@ -203,10 +203,7 @@ static struct fault_spec *parse_fault(enum experiment_kind kind, const json_t *f
         error_set(err, ERR_INVALID, "fault: expected {\"partition\": …} of a partition");
         return NULL;
     }
-    struct fault_spec *spec = fault_spec_parse(fault, err);
-    if (!spec)
-        error_prefix(err, "fault");
-    return spec;
+    return fault_spec_parse(fault, err);
 }
 
 static int read_fault(struct experiment *e, struct error *err)
@@ -215,11 +212,12 @@ static int read_fault(struct experiment *e, struct error *err)
     return e->fault ? 0 : -1;
 }
 
-// The dropout's JSON with the experiment's selection in it; NULL: err.
+// The dropout's JSON with the experiment's selection in it, but for a list of devices, which goes beside it: then it is
+// about all of those. NULL: err.
 static json_t *dropout_json(const struct experiment *e, struct error *err)
 {
     const json_t *own = json_object_get(e->json, "dropout"), *count = json_object_get(e->json, "count"),
-                 *percentage = json_object_get(e->json, "percentage");
+                 *percentage = json_object_get(e->json, "percentage"), *devices = json_object_get(e->json, "devices");
     json_t *d = json_is_object(own) ? json_copy((json_t *)(uintptr_t)own) : NULL;
     if (!d) {
         error_set(err, own && json_is_object(own) ? ERR_NO_MEMORY : ERR_INVALID,
@@ -230,7 +228,7 @@ static json_t *dropout_json(const struct experiment *e, struct error *err)
     int rc = 0;
     if (json_object_get(d, "at") || json_object_get(d, "atMs"))
         rc = error_set(err, ERR_INVALID, "dropout: at: its window says when");
-    else if (sized && (count || percentage))
+    else if (sized && (count || percentage || devices))
         rc = error_set(err, ERR_INVALID, "how many drop out is said twice: here and in the dropout");
     else if (count)
         rc = json_object_set(d, "count", (json_t *)(uintptr_t)count);

@@ -14,8 +14,7 @@
 //    clock       "offset_us", "drift": seconds a second
 //    custom      "custom": number of a function of the scenario}
 //
-// All times are of the run, in microseconds. broker and custom have neither groups nor SELECTION; disconnect and storm
-// have no "devices".
+// All times are of the run, in microseconds. broker and custom have neither groups nor SELECTION.
 #pragma once
 #include <jansson.h>
 #include <stdbool.h>

@@ -35,8 +35,8 @@ json_t *experiment_begin_change(const struct experiment *e, uint64_t number, uin
 {
     static const char *const whom[] = {"group", "groups", "devices", "count", "percentage", NULL};
     if (experiment_by_group(e))
-        return json_pack("{s:s, s:s, s:O, s:I}", "op", "dropout", "group", group, "dropout", e->dropout_json, "key",
-                         dropout_key(number, window));
+        return json_pack("{s:s, s:s, s:O, s:I, s:O*}", "op", "dropout", "group", group, "dropout", e->dropout_json,
+                         "key", dropout_key(number, window), "devices", json_object_get(e->json, "devices"));
     bool network = experiment_on_network(e);
     json_t *change = json_pack("{s:s, s:I, s:s}", "op", network ? "fault" : "clock", "fault", (json_int_t)number,
                                "experiment", e->name);
@@ -62,7 +62,10 @@ static void describe_dropout(const struct experiment *e, char *dst, size_t size)
 {
     const struct dropout *d = &e->dropout;
     char who[48], jitter[32];
-    if (d->count)
+    size_t listed = json_array_size(json_object_get(e->json, "devices"));
+    if (listed)
+        snprintf(who, sizeof(who), "%zu device%s", listed, listed == 1 ? "" : "s");
+    else if (d->count)
         snprintf(who, sizeof(who), "%llu devices", (unsigned long long)d->count);
     else
         snprintf(who, sizeof(who), "%.3g %% of the devices", d->percentage);

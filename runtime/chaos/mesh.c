@@ -600,7 +600,8 @@ int mesh_export(const struct mesh_config *c, const struct experiment *list, unsi
     buf_create(&x.notes, 65536);
     buf_create(&x.body, 1u << 20);
     x.failed = !x.used;
-    note(&x, "The timeline of %s for Chaos Mesh (chaos-mesh.org/v1alpha1).", c->scenario);
+    note(&x, "The timeline of %.*s for Chaos Mesh (chaos-mesh.org/v1alpha1).", (int)strcspn(c->scenario, "\r\n"),
+         c->scenario);
     if (!n)
         note(&x, "It has no experiments.");
     flush(&x);

@@ -51,7 +51,7 @@ static int read_members(struct profile *p, struct error *err)
     if (!json_object_get(p->json, "fault"))
         return error_set(err, ERR_INVALID, "fault: expected an object such as {\"latency\": \"200ms\"}");
     p->fault = fault_spec_parse(json_object_get(p->json, "fault"), err);
-    return p->fault ? 0 : error_prefix(err, "fault");
+    return p->fault ? 0 : -1;
 }
 
 int profile_parse(struct profile *p, json_t *json, struct error *err)

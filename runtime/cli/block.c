@@ -54,6 +54,17 @@ static void label(struct block *b, const char *name)
     line_cell(&b->l, DIM, name, 10, false);
 }
 
+// What goes wrong on purpose now, as far as there is room for it; the keys give way.
+static void acting(struct block *b, const char *names)
+{
+    static const char before[] = "   chaos ";
+    unsigned used = b->l.col + (unsigned)sizeof(before) - 1, n = text_width(&b->clipped, names);
+    if (used + 4 > b->clipped.width)
+        return;
+    line_put(&b->l, DIM, before);
+    line_cell(&b->l, YELLOW, names, n < b->clipped.width - used ? n : b->clipped.width - used, false);
+}
+
 static void phase_line(struct block *b, const struct run_status *s)
 {
     char name[16], now[32], total[32], bar[3 * 20 + 1];
@@ -72,6 +83,8 @@ static void phase_line(struct block *b, const struct run_status *s)
     } else {
         line_put(&b->l, PLAIN, now);
     }
+    if (s->acting && *s->acting)
+        acting(b, s->acting);
     unsigned n = (unsigned)strlen(keys);
     if (b->l.col + 2 + n <= b->clipped.width) {
         line_pad(&b->l, b->clipped.width - n);

@@ -69,7 +69,9 @@ static int read_options(struct session *s, int argc, char **argv, struct error *
     options_create(&scratch);
     int rc = args_parse(argc, argv, &scratch, &s->args, err);
     // Help must not depend on a broken configuration file.
-    bool all = (loads(s->args.command) || s->args.command == CMD_MODEL || s->args.command == CMD_CHAOS) && s->args.word;
+    bool all =
+        ((loads(s->args.command) || s->args.command == CMD_MODEL || s->args.command == CMD_CHAOS) && s->args.word) ||
+        s->args.command == CMD_COLLECT;
     options_destroy(&scratch);
     if (rc)
         return -1;
@@ -85,10 +87,9 @@ static int read_options(struct session *s, int argc, char **argv, struct error *
 static int dispatch(struct session *s)
 {
     static int (*const commands[CMD_MAX])(struct session *) = {
-        [CMD_RUN] = command_run,         [CMD_CHECK] = command_check,
-        [CMD_INSPECT] = command_inspect, [CMD_MODEL] = command_model,
-        [CMD_CHAOS] = command_chaos,     [CMD_NEW] = command_new,
-        [CMD_DOCTOR] = command_doctor,   [CMD_VERSION] = command_version,
+        [CMD_RUN] = command_run,         [CMD_CHECK] = command_check,           [CMD_INSPECT] = command_inspect,
+        [CMD_MODEL] = command_model,     [CMD_CHAOS] = command_chaos,           [CMD_NEW] = command_new,
+        [CMD_COLLECT] = command_collect, [CMD_DOCTOR] = command_doctor,         [CMD_VERSION] = command_version,
         [CMD_HELP] = command_help,       [CMD_COMPLETION] = command_completion,
     };
     if (option_yes(&s->options, OPT_HELP))

@@ -17,6 +17,7 @@ int command_check(struct session *s);
 int command_inspect(struct session *s);
 int command_model(struct session *s);
 int command_chaos(struct session *s);
+int command_collect(struct session *s);
 int command_new(struct session *s);
 int command_doctor(struct session *s);
 int command_version(struct session *s);

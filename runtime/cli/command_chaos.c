@@ -173,6 +173,19 @@ static int check(struct session *s)
 
 // ------------------------------------------------------------------------------------------------------------------
 
+// Options of the command that only an export has a use for.
+static int refuse_others(struct session *s, const char *verb, bool json)
+{
+    for (int id = 0; id < OPT_MAX; id++) {
+        const struct option_spec *spec = &option_specs[id];
+        if (s->options.of[id].layer != LAYER_FLAG || spec->commands == (1u << CMD_MAX) - 1 || (json && id == OPT_JSON))
+            continue;
+        complain(s, "chaos %s: --%s has no effect here", verb, spec->name);
+        return EXIT_USAGE;
+    }
+    return 0;
+}
+
 int command_chaos(struct session *s)
 {
     static const char *const verbs[] = {"export", "profiles", "check", NULL};
@@ -195,5 +208,7 @@ int command_chaos(struct session *s)
                  command_specs[CMD_CHAOS].synopsis);
         return EXIT_USAGE;
     }
+    if (does[i] != export_timeline && refuse_others(s, verbs[i], does[i] == profiles))
+        return EXIT_USAGE;
     return does[i](s);
 }

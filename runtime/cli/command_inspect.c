@@ -121,7 +121,7 @@ static json_t *origins(const struct options *o)
         json_t *values = json_array();
         for (unsigned i = 0; i < v->n; i++) {
             const char *item = v->items[i];
-            if (spec->type == TYPE_URL)
+            if (spec->type == TYPE_URL || id == OPT_SINK)
                 strip_userinfo(item, text, sizeof(text));
             else if (spec->type == TYPE_KEY_VALUE) // may be a secret: the key only
                 snprintf(text, sizeof(text), "%.*s=…", (int)strcspn(item, "="), item);

@@ -7,11 +7,10 @@
 #include <unistd.h>
 
 #include "cli/display.h"
+#include "cli/finish.h"
 #include "cli/launch.h"
 #include "core/file.h"
 #include "core/units.h"
-
-#define SUMMARY_MAX (4u << 20)
 
 struct running {
     struct session *session;
@@ -61,7 +60,7 @@ static int prepare_outputs(struct running *r)
     int bad = json && strcmp(json, "-") != 0 ? check_output("summary-json", json, &err) : 0;
     for (unsigned i = 0; i < r->launch.n_outputs && !bad; i++)
         if (!output_is_stdout(&r->launch.outputs[i]))
-            bad = check_output("out", r->launch.outputs[i].path, &err);
+            bad = check_output("sink", r->launch.outputs[i].path, &err);
     if (bad || open_log_file(r, &err)) {
         complain(r->session, "%s", err.text);
         return EXIT_USAGE;
@@ -125,98 +124,12 @@ static int open_view(struct running *r)
 
 // ── results ──
 
-static int exit_code_of(const struct session *s, int verdict)
-{
-    static const int forgiven[] = {EXIT_THRESHOLDS, EXIT_ABORTED, EXIT_MARKED_FAILED, EXIT_UNREACHABLE,
-                                   EXIT_OVERLOADED};
-    for (size_t i = 0; option_yes(&s->options, OPT_EXIT_ZERO) && i < sizeof(forgiven) / sizeof(forgiven[0]); i++)
-        if (verdict == forgiven[i])
-            return 0;
-    return verdict;
-}
-
-// Returns 0, or EXIT_OUTPUT after saying what could not be written.
-static int write_json(struct running *r, const char *path)
-{
-    struct error err;
-    json_t *v = run_result_json(&r->result, &err);
-    if (v && strcmp(path, "-") == 0)
-        return launch_print_json(r->session, v);
-    char *text = v ? json_dumps(v, JSON_INDENT(2)) : NULL;
-    int rc = text ? file_write_atomic(path, text, strlen(text), &err)
-             : v  ? error_set(&err, ERR_NO_MEMORY, "out of memory")
-                  : -1;
-    if (rc)
-        complain(r->session, "the summary could not be written: %s", err.text);
-    free(text);
-    json_decref(v);
-    return rc ? EXIT_OUTPUT : 0;
-}
-
-static void write_github(struct running *r, int exit_code)
-{
-    const char *on = getenv("GITHUB_ACTIONS"), *page = getenv("GITHUB_STEP_SUMMARY");
-    if (!on || strcmp(on, "true") != 0)
-        return;
-    struct buf b;
-    buf_create(&b, 1u << 20); // GitHub's own limit of a step's page
-    if (!github_annotations(&b, &r->result))
-        (void)!write(STDERR_FILENO, b.data, b.len);
-    buf_clear(&b);
-    int fd = page && *page ? open(page, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644) : -1;
-    if (fd >= 0 && !github_summary(&b, &r->result, exit_code) && write(fd, b.data, b.len) != (ssize_t)b.len)
-        complain(r->session, "GITHUB_STEP_SUMMARY: cannot write %s: %s", page, strerror(errno));
-    if (fd >= 0)
-        close(fd);
-    buf_destroy(&b);
-}
-
-static int show_summary(struct running *r, const char *const *wrote, bool on_stderr, int exit_code)
-{
-    const struct options *o = &r->session->options;
-    uint64_t how = option_given(o, OPT_SUMMARY) ? o->of[OPT_SUMMARY].count : 0;
-    struct buf b;
-    int rc = 0;
-    if (how == 2)
-        return 0;
-    buf_create(&b, SUMMARY_MAX);
-    struct summary_info info = {.result = &r->result, .full = how == 1, .exit_code = exit_code, .wrote = wrote};
-    const struct terminal *t = &r->session->terminal;
-    if (summary_render(&b, on_stderr ? &t->err : &t->out, &info)) {
-        buf_clear(&b); // more names than fit: the verdict at least
-        if (verdict_render(&b, on_stderr ? &t->err : &t->out, &r->result, exit_code))
-            rc = EXIT_MACHINE;
-    }
-    if (on_stderr)
-        (void)!write(STDERR_FILENO, b.data, b.len);
-    else if (!rc)
-        rc = print_result(r->session, b.data, b.len);
-    buf_destroy(&b);
-    return rc;
-}
-
 static int finish(struct running *r)
 {
-    struct session *s = r->session;
-    const char *json = option_text(&s->options, OPT_SUMMARY_JSON);
-    const char *wrote[3] = {0};
-    unsigned n = 0;
-    int verdict = r->result.exit_code, code = exit_code_of(s, verdict), failed = 0;
-    bool json_to_stdout = json && strcmp(json, "-") == 0, to_stdout = json_to_stdout;
+    bool taken = false;
     for (unsigned i = 0; i < r->launch.n_outputs; i++)
-        to_stdout |= output_is_stdout(&r->launch.outputs[i]);
-    if (json) {
-        failed = write_json(r, json);
-        if (!failed && !json_to_stdout)
-            wrote[n++] = json;
-    }
-    if (r->log_fd >= 0)
-        wrote[n++] = option_text(&s->options, OPT_LOG_FILE);
-    if (failed && code == 0)
-        code = failed;
-    write_github(r, code);
-    failed = show_summary(r, wrote, to_stdout, code);
-    return failed && code == 0 ? failed : code;
+        taken |= output_is_stdout(&r->launch.outputs[i]);
+    return finish_result(r->session, &r->result, r->log_fd >= 0, taken);
 }
 
 static int execute(struct running *r)
@@ -249,7 +162,7 @@ static void load_failed(struct running *r, int code)
         return;
     if (r->result.exit_code == 0)
         r->result.exit_code = code;
-    (void)!write_json(r, json);
+    (void)!finish_write_json(r->session, &r->result, json);
 }
 
 int command_run(struct session *s)

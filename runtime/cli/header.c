@@ -193,16 +193,17 @@ static void run_line(struct line *l, const struct header_info *info)
 static void output_line(struct line *l, const struct header_info *info)
 {
     const char *json = option_text(info->options, OPT_SUMMARY_JSON), *log = option_text(info->options, OPT_LOG_FILE);
-    const struct option_value *outs = &info->options->of[OPT_OUT];
+    const struct option_value *outs = &info->options->of[OPT_SINK];
     for (unsigned i = 0; i < outs->n; i++) {
-        label(l, i ? "" : "output");
-        line_put(l, PLAIN, outs->items[i]);
-        put_origin(l, info, OPT_OUT);
+        char shown[600];
+        label(l, i ? "" : "sink");
+        line_put(l, PLAIN, url_redact(outs->items[i], shown, sizeof(shown)));
+        put_origin(l, info, OPT_SINK);
         line_end(l);
     }
     if (!json && !log)
         return;
-    label(l, outs->n ? "" : "output");
+    label(l, "output");
     if (json) {
         line_put(l, PLAIN, strcmp(json, "-") == 0 ? "summary JSON on stdout" : json);
         put_origin(l, info, OPT_SUMMARY_JSON);

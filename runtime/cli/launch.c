@@ -41,6 +41,10 @@ int launch_read(struct session *s, struct launch_plan *l)
         complain(s, "which scenario? Usage: iotix-run %s", command_specs[s->args.command].synopsis);
         return EXIT_USAGE;
     }
+    if (option_given(&s->options, OPT_RUN_ID) && run_id_check(option_text(&s->options, OPT_RUN_ID), &err)) {
+        complain(s, "--run-id: %s", err.text);
+        return EXIT_USAGE;
+    }
     if (strcmp(path, "-") == 0 && isatty(STDIN_FILENO))
         complain(s, "reading the scenario from the terminal; Ctrl-D ends it");
     l->secrets =
@@ -125,6 +129,7 @@ void launch_configure(struct session *s, struct launch_plan *l, int min)
     c->shards = use(s, OPT_SHARDS, min) ? (unsigned)v[OPT_SHARDS].count : 0;
     c->partition = use(s, OPT_PARTITION, min) ? v[OPT_PARTITION].part : 0;
     c->partitions = use(s, OPT_PARTITION, min) ? v[OPT_PARTITION].parts : 0;
+    c->run_id = option_text(&s->options, OPT_RUN_ID);
     c->model_dirs = (const char *const *)v[OPT_MODEL_DIR].items;
     c->n_model_dirs = v[OPT_MODEL_DIR].n;
     c->plugins = (const char *const *)v[OPT_PLUGIN].items;
@@ -142,6 +147,8 @@ void launch_configure(struct session *s, struct launch_plan *l, int min)
         c->extra_thresholds = (const char *const *)v[OPT_THRESHOLD].items;
         c->n_extra_thresholds = v[OPT_THRESHOLD].n;
     }
+    c->sinks = (const char *const *)v[OPT_SINK].items;
+    c->n_sinks = v[OPT_SINK].n;
     c->no_thresholds = option_yes(&s->options, OPT_NO_THRESHOLDS);
     virtual_configure(s, l);
     c->ops = s->env->ops;
@@ -228,7 +235,7 @@ static void keep_line(void *arg, enum log_level level, const char *line, size_t 
         return; // the first 64 KB tell enough
 }
 
-static enum log_level wanted_level(const struct options *o)
+enum log_level launch_log_level(const struct options *o)
 {
     if (option_given(o, OPT_LOG_LEVEL))
         return (enum log_level)o->of[OPT_LOG_LEVEL].count;
@@ -240,7 +247,7 @@ int launch_load(struct session *s, struct launch_plan *l, struct run_result *out
     struct kept_lines kept;
     buf_create(&kept.text, 65536);
     struct log_config config = {.fd = STDERR_FILENO,
-                                .level = wanted_level(&s->options),
+                                .level = launch_log_level(&s->options),
                                 .sink = keep_line,
                                 .sink_arg = &kept,
                                 .format = option_given(&s->options, OPT_LOG_FORMAT)

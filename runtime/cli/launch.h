@@ -6,10 +6,10 @@
 #define SCENARIO_MAX_BYTES (16u << 20)
 
 struct launch_plan {
-    struct run_config config; // strings point into the session's options and `text`
-    struct buf text;          // the scenario
-    int64_t from_us;          // virtual time
-    struct output outputs[OUTPUTS_MAX];
+    struct run_config config;           // strings point into the session's options and `text`
+    struct buf text;                    // the scenario
+    int64_t from_us;                    // virtual time
+    struct output outputs[OUTPUTS_MAX]; // those of --sink that are files
     unsigned n_outputs;
     struct secrets *secrets; // of --secrets
 };
@@ -35,3 +35,5 @@ int launch_report(struct session *s, const struct launch_plan *l, const struct r
 int launch_print_json(const struct session *s, json_t *v) WARN_UNUSED_RESULT;
 int launch_execute(const struct session *s, const struct run_config *config, struct run_result *out,
                    struct error *err) WARN_UNUSED_RESULT;
+// What the options say that is logged.
+enum log_level launch_log_level(const struct options *o);

@@ -15,6 +15,7 @@ enum command {
     CMD_INSPECT,
     CMD_MODEL,
     CMD_CHAOS,
+    CMD_COLLECT,
     CMD_NEW,
     CMD_DOCTOR,
     CMD_VERSION,
@@ -41,13 +42,14 @@ enum option_id {
     OPT_DURATION,
     OPT_SHARDS,
     OPT_PARTITION,
+    OPT_RUN_ID,
     OPT_SEED,
     OPT_STOP_TIMEOUT, // load
     OPT_BROKER,       // target
     OPT_VIRTUAL,
     OPT_FROM,
     OPT_FOR,
-    OPT_OUT, // virtual time
+    OPT_SINK, // virtual time, and where messages go
     OPT_PARAM,
     OPT_ENV,
     OPT_MODEL_DIR,
@@ -80,6 +82,10 @@ enum option_id {
     OPT_TARGET,
     OPT_MODE,
     OPT_VALUE,
+    OPT_KAFKA,
+    OPT_EXPECT,
+    OPT_TIMEOUT,
+    OPT_SINCE,
     OPT_HELP,
     OPT_VERSION,
     OPT_MARKDOWN, // command

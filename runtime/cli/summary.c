@@ -330,14 +330,17 @@ struct names {
 // Trends of time that have samples and are no row of their own yet.
 static void collect_trend(void *arg, const struct metric *m)
 {
-    static const char *const own[] = {"connect_latency", "publish_latency", "subscribe_latency", "request_latency",
-                                      "loop_turn",       "tcp_latency",     "tls_latency",       "connack_latency"};
+    static const char *const own[] = {"connect_latency", "publish_latency", "subscribe_latency",
+                                      "request_latency", "loop_turn",       "tcp_latency",
+                                      "tls_latency",     "connack_latency", "loop_lag"};
     struct names *names = arg;
     if (m->type != METRIC_TREND || m->unit != UNIT_TIME_US || hist_count(m->hist) == 0 || names->n == 32)
         return;
     for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
         if (strcmp(own[i], m->name) == 0)
             return;
+    if (strncmp(m->name, "user_", 5) == 0)
+        return; // summary_metrics
     for (unsigned i = 0; i < names->n; i++)
         if (strcmp(names->of[i], m->name) == 0)
             return;
@@ -375,7 +378,8 @@ static void errors(struct line *l, const struct run_result *r, bool full)
         const struct run_error_group *e = &r->errors[i];
         label(l, i ? "" : "errors");
         line_printf(l, RED, "%s %s", count_format(e->count, count, sizeof(count)), e->reason);
-        line_printf(l, PLAIN, "   first at %s", clock_format(e->first_us, at, sizeof(at)));
+        if (e->text[0] || e->device[0]) // else it was counted, and nobody said when
+            line_printf(l, PLAIN, "   first at %s", clock_format(e->first_us, at, sizeof(at)));
         if (e->device[0])
             line_printf(l, PLAIN, ", device %s", e->device);
         line_end(l);
@@ -405,6 +409,11 @@ static void generator(struct line *l, const struct run_result *r, bool full)
     if (!r->trustworthy && r->untrustworthy_why[0]) {
         label(l, "");
         line_put(l, RED, r->untrustworthy_why);
+        line_end(l);
+    }
+    for (unsigned i = 0; i < r->n_warnings; i++) {
+        label(l, i ? "" : "warning");
+        line_put(l, YELLOW, r->warnings[i]);
         line_end(l);
     }
     label(l, "seed");
@@ -550,7 +559,9 @@ int summary_render(struct buf *out, const struct style *style, const struct summ
         expectations(&l, r, info->full);
         totals(&l, r);
         outputs(&l, r);
+        summary_sinks(&l, r);
         latencies(&l, r, info->full);
+        summary_metrics(&l, r, info->full);
         summary_chaos(&l, r, info->full);
         errors(&l, r, info->full);
         generator(&l, r, info->full);

@@ -46,7 +46,9 @@ struct summary_info {
     int exit_code;            // what the process will return
     const char *const *wrote; // files; NULL ends
 };
-void summary_chaos(struct line *l, const struct run_result *r, bool full); // its experiments
+void summary_metrics(struct line *l, const struct run_result *r, bool full); // its own
+void summary_sinks(struct line *l, const struct run_result *r);              // what became of their records
+void summary_chaos(struct line *l, const struct run_result *r, bool full);   // its experiments
 int summary_render(struct buf *out, const struct style *style, const struct summary_info *info) WARN_UNUSED_RESULT;
 // The last line alone.
 int verdict_render(struct buf *out, const struct style *style, const struct run_result *r,

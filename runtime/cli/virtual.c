@@ -3,10 +3,11 @@
 #include <string.h>
 
 #include "core/zone.h"
+#include "sink/sink.h"
 
 static int alone(struct session *s)
 {
-    static const enum option_id ids[] = {OPT_FROM, OPT_FOR, OPT_OUT};
+    static const enum option_id ids[] = {OPT_FROM, OPT_FOR};
     for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++)
         if (option_given(&s->options, ids[i])) {
             complain(s, "--%s has no effect without --virtual", option_specs[ids[i]].name);
@@ -15,32 +16,40 @@ static int alone(struct session *s)
     return 0;
 }
 
+// Those of --sink that are files are looked at before anything runs; the engine checks the rest.
 static int parse_outputs(struct session *s, struct launch_plan *l)
 {
-    const struct option_value *v = &s->options.of[OPT_OUT];
+    const struct option_value *v = &s->options.of[OPT_SINK];
+    const char *json = option_text(&s->options, OPT_SUMMARY_JSON);
     struct error err;
     if (v->n > OUTPUTS_MAX) {
-        complain(s, "--out: at most %d files", OUTPUTS_MAX);
+        complain(s, "--sink: at most %d of them", OUTPUTS_MAX);
         return EXIT_USAGE;
     }
     for (unsigned i = 0; i < v->n; i++) {
-        if (output_parse(v->items[i], &l->outputs[i], &err)) {
-            complain(s, "--out: %s", err.text);
+        struct output *o = &l->outputs[l->n_outputs];
+        json_t *entry = sink_entry(v->items[i], &err);
+        if (!entry) {
+            complain(s, "--sink: %s", err.text);
             return EXIT_USAGE;
         }
-        for (unsigned k = 0; k < i; k++)
-            if (strcmp(l->outputs[i].path, l->outputs[k].path) == 0) {
-                complain(s, "--out: %s is given twice",
-                         output_is_stdout(&l->outputs[i]) ? "stdout" : l->outputs[i].path);
-                return EXIT_USAGE;
-            }
-        const char *json = option_text(&s->options, OPT_SUMMARY_JSON);
-        if (output_is_stdout(&l->outputs[i]) && json && strcmp(json, "-") == 0) {
-            complain(s, "--out %s and --summary-json - cannot both be stdout", v->items[i]);
+        bool file = output_of_type(json_string_value(json_object_get(entry, "type")), &o->format);
+        json_decref(entry);
+        if (!file)
+            continue;
+        o->path = strchr(v->items[i], '=') + 1;
+        l->n_outputs++;
+        if (!output_is_stdout(o))
+            continue;
+        if (!option_yes(&s->options, OPT_VIRTUAL)) {
+            complain(s, "--sink %s: stdout is for --virtual, where one process writes it: give it a file", v->items[i]);
+            return EXIT_USAGE;
+        }
+        if (json && strcmp(json, "-") == 0) {
+            complain(s, "--sink %s and --summary-json - cannot both be stdout", v->items[i]);
             return EXIT_USAGE;
         }
     }
-    l->n_outputs = v->n;
     return 0;
 }
 
@@ -48,13 +57,9 @@ int virtual_resolve(struct session *s, struct launch_plan *l)
 {
     const char *from = option_text(&s->options, OPT_FROM);
     struct error err;
+    l->n_outputs = 0;
     if (!option_yes(&s->options, OPT_VIRTUAL))
-        return alone(s);
-    if (!option_given(&s->options, OPT_OUT) && s->args.command == CMD_RUN && !option_yes(&s->options, OPT_HELP)) {
-        complain(s,
-                 "--virtual needs --out FORMAT=FILE, such as --out ndjson=data.ndjson; formats: ndjson, csv, influx");
-        return EXIT_USAGE;
-    }
+        return alone(s) ? EXIT_USAGE : parse_outputs(s, l);
     if (from && zone_parse_time(NULL, from, &l->from_us, &err)) {
         complain(s, "--from: %s", err.text);
         return EXIT_USAGE;
@@ -70,7 +75,5 @@ void virtual_configure(const struct session *s, struct launch_plan *l)
 {
     l->config.virtual_time = (struct run_virtual){.on = option_yes(&s->options, OPT_VIRTUAL),
                                                   .has_from = option_given(&s->options, OPT_FROM),
-                                                  .from_us = l->from_us,
-                                                  .outputs = l->outputs,
-                                                  .n_outputs = l->n_outputs};
+                                                  .from_us = l->from_us};
 }

@@ -1,4 +1,4 @@
-// The options of virtual time: --virtual, --from, --for, --out.
+// The options of virtual time, --virtual, --from, --for, and of where messages go: --sink.
 #pragma once
 #include "cli/launch.h"
 

@@ -32,6 +32,8 @@ iotix_pkg(jansson jansson libjansson-dev)
 iotix_pkg(crypto libcrypto libssl-dev)
 iotix_pkg(openssl openssl libssl-dev)
 iotix_pkg(curl libcurl libcurl4-openssl-dev)
+iotix_pkg(zlib zlib zlib1g-dev)
+iotix_pkg(rdkafka rdkafka librdkafka-dev)
 iotix_lib(ev ev.h ev libev-dev)
 iotix_lib(paho MQTTAsync.h paho-mqtt3as libpaho-mqtt-dev)
 iotix_lib(coap coap3/coap.h libcoap-3-openssl.a libcoap3-dev) # static: its datagrams pass through adapter/coap/io.c

@@ -30,6 +30,7 @@ struct loop {
     struct loop_hook *hooks;     // ascending priority
     struct loop_hook *next_hook; // while hooks run: the one after this, kept valid by loop_hook_remove
     struct loop_stats stats;
+    struct due due; // set by loop_due_set
     // a run in virtual time
     bool simulating, held;
     int64_t poll_every_us, polled_us; // by `steady`
@@ -122,6 +123,35 @@ int64_t loop_fresh_us(const struct loop *loop)
 int64_t loop_wall_us(const struct loop *loop)
 {
     return clock_wall_us(&loop->clock);
+}
+
+static int64_t due_or_zero(const struct loop *loop)
+{
+    return loop->due.at_us ? loop->due.at_us : wheel_due_us(loop->wheel);
+}
+
+int64_t loop_due_us(const struct loop *loop)
+{
+    int64_t at_us = due_or_zero(loop);
+    return at_us ? at_us : loop_now_us(loop);
+}
+
+void loop_due_set(struct loop *loop, const struct due *due)
+{
+    loop->due = due ? *due : (struct due){0};
+}
+
+void loop_lag(const struct loop *loop, int64_t begun_us, struct lag *out)
+{
+    int64_t at_us = due_or_zero(loop);
+    *out = (struct lag){0};
+    if (at_us && begun_us - at_us > LAG_RESOLUTION_US)
+        out->late_us = lag_us(begun_us - at_us);
+    if (!loop->due.missed)
+        return;
+    out->missed = loop->due.missed;
+    out->interval_us = loop->due.interval_us;
+    out->backlog_us = loop->due.backlog_us;
 }
 
 void loop_timer_start(struct loop *loop, struct timer *t, int64_t delay_us, timer_fn *fn)

@@ -7,6 +7,7 @@
 #include <ev.h>
 #include <stddef.h>
 #include "core/clock.h"
+#include "core/due.h"
 #include "core/error.h"
 #include "core/wheel.h"
 
@@ -39,6 +40,15 @@ int64_t loop_now_us(const struct loop *loop);
 // Fresh time: use it for latency stamps at socket events.
 int64_t loop_fresh_us(const struct loop *loop);
 int64_t loop_wall_us(const struct loop *loop);
+
+// When what runs now was meant to begin: in a timer's callback its time, in a descriptor's this turn's beginning, and
+// otherwise what loop_due_set said.
+int64_t loop_due_us(const struct loop *loop);
+// For what is called from here on, until it is set again. NULL: as above. Whoever sets it takes it back before the
+// callback or hook that it runs in returns.
+void loop_due_set(struct loop *loop, const struct due *due);
+// The lag of an operation that begins at begun_us (loop_fresh_us or loop_now_us).
+void loop_lag(const struct loop *loop, int64_t begun_us, struct lag *out);
 
 // The loop that runs a timer callback is its arg. At most 512 callbacks run in a turn; the rest runs in the next, which
 // does not wait. delay_us counts from loop_now_us; <= 0 fires in the next turn's timers (in this turn's, from a

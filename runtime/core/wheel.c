@@ -34,6 +34,7 @@ struct wheel {
     void *arg;
     uint64_t count;
     int64_t late_max_us;
+    int64_t due_us;     // of the timer that is being fired
     struct queue batch; // due, being fired
     struct queue fresh; // started when already due
     uint64_t occupied[ALL_SLOTS / 64];
@@ -285,8 +286,10 @@ unsigned wheel_run(struct wheel *w, int64_t now_us, unsigned budget)
         if (w->now_us - t->at_us > w->late_max_us)
             w->late_max_us = w->now_us - t->at_us;
         ran++;
+        w->due_us = t->at_us;
         t->fn(t, w->arg);
     }
+    w->due_us = 0;
     return ran;
 }
 
@@ -303,6 +306,12 @@ int64_t wheel_next_us(const struct wheel *w)
 uint64_t wheel_count(const struct wheel *w)
 {
     return w->count;
+}
+
+int64_t wheel_due_us(const struct wheel *w)
+{
+    int64_t at_us = w->due_us > 0 ? tick_of(w->due_us) * TICK_US : 0;
+    return at_us < w->now_us ? at_us : w->now_us;
 }
 
 int64_t wheel_late_max_us(const struct wheel *w)

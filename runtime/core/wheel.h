@@ -37,6 +37,8 @@ unsigned wheel_run(struct wheel *w, int64_t now_us, unsigned budget);
 // Earliest time at which wheel_run may have work (may be early by cascading, never late); INT64_MAX when empty.
 int64_t wheel_next_us(const struct wheel *w);
 uint64_t wheel_count(const struct wheel *w);
+// When the timer whose callback runs was due, by its tick and not after now_us; 0 outside of callbacks.
+int64_t wheel_due_us(const struct wheel *w);
 // How late the latest callback ran (now_us of its run minus at_us) since the start or the last reset.
 int64_t wheel_late_max_us(const struct wheel *w);
 void wheel_late_reset(struct wheel *w);

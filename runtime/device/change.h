@@ -9,7 +9,8 @@
 //   {"op": "scale", "count": n}      devices 1 … n are there afterwards: new ones come by the group's launch plan
 //   (after
 //                                    stages: at once), the highest ones go
-//   {"op": "dropout", "dropout": {…}, "key": n}                 see dropout.h; with a key it can be ended:
+//   {"op": "dropout", "dropout": {…}, "key": n, "devices": [1-based indices]}   see dropout.h; of the devices listed,
+//   if there is a list; with a key it can be ended:
 //   {"op": "return", "key": n}       nobody else drops out by it, and who is down because of it comes back
 //   {"op": "interval", "attribute": name | null, "interval_ms": n}       of one attribute of the model, or of all
 //   {"op": "generator", "attribute": name, "generator": {…}}

@@ -324,6 +324,7 @@ void command_arrived(struct device *d, const struct model_command *c, const stru
             about.name = json_string_value(name);
         reply(d, &about, NULL, &f);
     } else {
+        tap_event(d, "command", m.model->name, -1);
         tell_behaviors(d, m.model, m.params);
         if (active(d))
             hand_over(d, &m, from, to, &f, arrived_us);

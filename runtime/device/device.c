@@ -87,6 +87,12 @@ int device_make_conn(struct device *d, struct error *err)
     return d->conn ? 0 : -1;
 }
 
+// 32 bits of a device's few hundred bytes are enough for how long it takes to connect.
+static uint32_t connecting_now(const struct device *d)
+{
+    return (uint32_t)(loop_fresh_us(d->group->fleet->config.env.loop) >> 4);
+}
+
 static int open_conn(struct device *d, struct error *err)
 {
     if (device_make_conn(d, err)) {
@@ -94,6 +100,7 @@ static int open_conn(struct device *d, struct error *err)
         return -1;
     }
     device_set_conn(d, CONN_CONNECTING);
+    d->connecting = connecting_now(d);
     if (!d->group->adapter->conn_open(d->conn, err))
         return 0;
     device_set_conn(d, CONN_DISCONNECTED);
@@ -191,7 +198,7 @@ int device_usable(const struct device *d, struct error *err)
 
 int device_transmit(struct device *d, const struct adapter_message *m, uint32_t token, struct error *err)
 {
-    return device_usable(d, err) ? -1 : d->group->adapter->publish(d->conn, m, token, err);
+    return device_usable(d, err) ? -1 : tap_publish(d, m, token, err);
 }
 
 int device_publish(struct device *d, const struct adapter_message *m, uint32_t token, struct error *err)
@@ -222,6 +229,12 @@ uint32_t device_token(struct device *d)
 
 // --- start --------------------------------------------------------------------------------------------------------
 
+static void running(struct device *d)
+{
+    set_state(d, DEVICE_RUNNING);
+    tap_event(d, "started", "", -1);
+}
+
 static void start_behaviour(struct device *d)
 {
     struct error err = {0};
@@ -239,7 +252,7 @@ static void start_behaviour(struct device *d)
         return;
     }
     if (d->state == DEVICE_STARTING)
-        set_state(d, DEVICE_RUNNING);
+        running(d);
 }
 
 static void start_model(struct device *d)
@@ -333,6 +346,7 @@ static void stopped(struct device *d)
     if (d->conn_state != CONN_DISCONNECTED)
         device_set_conn(d, CONN_DISCONNECTED);
     set_state(d, DEVICE_STOPPED);
+    tap_event(d, "stopped", "", -1);
     fleet_defer(d->group->fleet, d);
 }
 
@@ -481,6 +495,7 @@ void device_fail(struct device *d, const char *text)
     if (!active(d))
         return;
     set_state(d, DEVICE_ERROR);
+    tap_event(d, "error", text, -1);
     device_silence(d);
     fleet_defer(d->group->fleet, d);
     // ops.stop may have asked for a restart or stopped it: that decides then.
@@ -579,6 +594,7 @@ static bool has_ear(const struct device *d)
 static void online(struct device *d, bool session_present)
 {
     device_set_conn(d, CONN_CONNECTED);
+    tap_event(d, "online", "", (int64_t)(uint32_t)(connecting_now(d) - d->connecting) << 4);
     device_undrop(d);
     if (!d->ever_online)
         d->group->ever_online++;
@@ -592,7 +608,7 @@ static void online(struct device *d, bool session_present)
     if (has(d, FLAG_TELEMETRY) && active(d) && device_online(d)) // what was told may have disconnected it
         streams_start(d);
     if (!has(d, FLAG_BEHAVIOUR) && d->state == DEVICE_STARTING)
-        set_state(d, DEVICE_RUNNING);
+        running(d);
     if (d->proxy)
         proxy_online(d);
     else
@@ -611,6 +627,8 @@ static void offline(struct device *d, const struct error *why, bool will_retry)
         why = &asked;
     bool was_online = d->conn_state == CONN_CONNECTED;
     device_set_conn(d, will_retry ? CONN_RECONNECTING : CONN_DISCONNECTED);
+    d->connecting = connecting_now(d);
+    tap_event(d, "offline", why->text, -1);
     streams_stop(d);
     if (!will_retry) {
         drop_flag(d, FLAG_CLOSING | FLAG_CLOSE_DUE | FLAG_SUBSCRIBED); // subscriptions end with their connection
@@ -669,6 +687,9 @@ static void on_message(void *owner, const struct adapter_message *message)
 {
     struct device *d = owner;
     bool inside = enter(d);
+    if (d->group->fleet->stamps)
+        stamp_received(d, message);
+    tap_received(d, message);
     if (!proxy_command(d, message) && !gateway_message(d, message) && !sparkplug_message(d, message))
         commands_message(d, message);
     if (has_ear(d))

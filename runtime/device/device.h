@@ -11,6 +11,7 @@
 #include "device/dropout.h"
 #include "device/launch.h"
 #include "device/model.h"
+#include "device/stamp.h"
 
 struct device;
 struct device_command; // command.h
@@ -30,6 +31,7 @@ struct proxy_ops;
 struct impairment; // impair.h
 struct path;       // link/path.h
 struct path_env;
+struct device_tap; // tap.h
 
 // created → starting → running → stopping → stopped; any → error; stopped/error → starting (restart). Beside these,
 // created → stopped (stopped before it was launched) and starting → stopping (stopped before it was online).
@@ -75,11 +77,18 @@ struct group_config {
     const json_t *proxies;          // which devices are proxies, and of what (proxy.h); NULL: as the model says
     const struct dropout *dropouts; // declared ones, copied
     unsigned n_dropouts;
+    struct stamp_rule stamp; // what its messages carry, see stamp.h
 };
 
 struct device_block;  // group.c: what devices[] points into
 struct launch_wave;   // group_launch.c
 struct group_dropout; // group_dropout.c
+
+struct send_queue { // send_queue.c
+    struct metric *sum, *max;
+    uint64_t next;       // local number of the next device to look at
+    uint64_t seen, most; // of those before it
+};
 
 struct group {
     struct group_config config;
@@ -118,6 +127,8 @@ struct group {
     struct metric *credential_refreshes;           // NULL until the first one
     struct metric *conn_gauges[CONN_STATE_MAX];    // connections{group,state}
     struct metric *dropouts_counter;               // dropouts{group}
+    struct send_queue send_queue;
+    unsigned place; // in fleet->groups, once stamps are in use
 };
 
 // The latest value of an attribute; where `fixed` (setState) it takes the place of what the generator makes.
@@ -168,7 +179,7 @@ struct device {
     uint32_t flags;          // of internal.h
     uint32_t restarts;       // after errors
     uint32_t next_token;
-    uint32_t overruns; // kept by the guard
+    uint32_t connecting; // loop time / 16 us since which it is about to be online: of use to a tap, below 19 hours
 };
 
 // What a behaviour must do. Every function may be NULL only if no group has a behaviour. For each start that returned 0
@@ -272,6 +283,8 @@ struct fleet_config {
     void (*on_made)(void *arg, struct device *device, uint64_t count);
     void (*on_gone)(void *arg, struct device *device); // one leaves its group: its last moment. Same arg
     void *on_made_arg;
+    // Who listens to all devices; NULL: nobody. Outlives the fleet.
+    const struct device_tap *tap;
     // In place of a process that was lost: dropouts that began before fleet_start keep their devices from starting.
     bool resumed;
 };

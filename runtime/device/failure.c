@@ -424,6 +424,7 @@ int device_fail_spec(struct device *d, const struct failure_spec *spec, struct e
     arm(f);
     if (!spec->action)
         counter_add(rules_failure_series(d->group, spec->kind), 1);
+    tap_event(d, "fault", name_of(f), -1);
     tell(d, "failure:", f); // who hears of it may end it
     return 0;
 }

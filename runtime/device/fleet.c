@@ -1,6 +1,7 @@
 // All devices of one process: its end-of-turn work, its drain, its report.
 #include <limits.h>
 #include <stdlib.h>
+#include "core/log.h"
 #include "device/failure.h"
 #include "device/gateway.h"
 #include "device/internal.h"
@@ -64,6 +65,7 @@ void fleet_delete(struct fleet *fleet)
         fleet->deferred_first = fleet->deferred_last = NULL; // nothing settles any more, and their memory goes
         group_delete(fleet->groups[i]);
     }
+    stamps_delete(fleet->stamps);
     free(fleet->groups);
     free(fleet->values);
     free(fleet->latest);
@@ -87,6 +89,9 @@ void fleet_start(struct fleet *fleet, int64_t start_us)
         return;
     fleet->started = true;
     fleet->start_us = start_us;
+    struct error err;
+    if (stamps_begin(fleet, &err))
+        log_write(fleet->config.env.log, LOG_ERROR, NULL, "messages go out without stamps: %s", err.text);
     for (unsigned i = 0; i < fleet->n_groups; i++) {
         group_launch(fleet->groups[i]);
         group_dropouts_start(fleet->groups[i]);
@@ -266,6 +271,7 @@ void fleet_report(struct fleet *fleet)
             gauge_set(g->state_gauges[s], (double)g->by_state[s]);
         for (int s = 0; s < CONN_STATE_MAX; s++)
             gauge_set(g->conn_gauges[s], (double)g->by_conn[s]);
+        send_queue_look(g);
         relay_report(g);
         proxies_report(g);
     }

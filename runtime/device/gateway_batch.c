@@ -122,7 +122,7 @@ static bool send_one(struct batch *b)
     int failed = device_render(d, spec_of(b)->topic, NULL, &w->topic, &err);
     m.topic = (const char *)w->topic.data;
     m.topic_len = w->topic.len;
-    if (failed || device_publish(d, &m, 0, &err)) {
+    if (failed || tap_forward(d, &m, &err)) {
         if (failed || err.code == ERR_INVALID)
             device_fail(d, err.text);
         return false;

@@ -138,7 +138,7 @@ static int relay_conn_publish(struct adapter_conn *c, const struct adapter_messa
     counter_add(r->messages, 1);
     if (children_of(r)->mode == AGGREGATION_BATCH)
         return batch_add(&gw->batch, c->owner, m, err);
-    int rc = device_publish(gw->device, m, 0, err);
+    int rc = tap_forward(gw->device, m, err);
     if (rc)
         counter_add(r->writer.dropped, 1);
     return rc;

@@ -260,6 +260,14 @@ static struct metric *state_series(struct group *g, const char *name, const char
     return found;
 }
 
+static int queue_series(struct group *g, const char *tags, struct error *err)
+{
+    struct metrics *m = g->fleet->config.env.metrics;
+    g->send_queue.sum = m ? metrics_gauge(m, "send_queue", GAUGE_SUM, tags, err) : &g->fleet->nowhere;
+    g->send_queue.max = m ? metrics_gauge(m, "send_queue_max", GAUGE_MAX, tags, err) : &g->fleet->nowhere;
+    return g->send_queue.sum && g->send_queue.max ? 0 : -1;
+}
+
 static int find_series(struct group *g, struct error *err)
 {
     struct buf tags;
@@ -271,8 +279,9 @@ static int find_series(struct group *g, struct error *err)
     g->generated = series(g, "samples_generated", METRIC_COUNTER, buf_cstr(&tags), err);
     g->late_ticks = g->generated ? series(g, "tick_late", METRIC_RATE, buf_cstr(&tags), err) : NULL;
     g->dropouts_counter = g->late_ticks ? series(g, "dropouts", METRIC_COUNTER, buf_cstr(&tags), err) : NULL;
+    bool made = g->dropouts_counter && queue_series(g, buf_cstr(&tags), err) == 0;
     buf_destroy(&tags);
-    if (!g->dropouts_counter)
+    if (!made)
         return -1;
     for (int s = 0; s < DEVICE_STATE_MAX; s++) {
         if (!(g->state_gauges[s] = state_series(g, "devices", device_state_name((enum device_state)s), err)))

@@ -194,8 +194,11 @@ static int scale(struct change_job *job, struct error *err)
 static int check_dropout(struct group *g, const json_t *change, struct error *err)
 {
     struct dropout spec;
-    (void)g;
-    return dropout_parse(json_object_get(change, "dropout"), &spec, err);
+    const json_t *devices = json_object_get(change, "devices");
+    json_t *selection = devices ? json_pack("{s:O}", "devices", devices) : NULL;
+    int rc = selection ? selection_check(selection, g->config.count, err) : 0;
+    json_decref(selection);
+    return rc ? -1 : dropout_parse(json_object_get(change, "dropout"), &spec, err);
 }
 
 #define KEYED (UINT64_C(1) << 62) // dropouts with a key, apart from those that have a number
@@ -209,7 +212,7 @@ static int drop(struct change_job *job, struct error *err)
     if (dropout_parse(json_object_get(job->change, "dropout"), &spec, err))
         return -1;
     number += job->group->config.n_dropouts; // the declared ones are the first
-    return group_dropout(job->group, &spec, key ? KEYED | (uint64_t)json_integer_value(key) : number, key,
+    return group_dropout(job->group, &spec, job->change, key ? KEYED | (uint64_t)json_integer_value(key) : number, key,
                          spec.timed && spec.at_us > at_us ? spec.at_us : at_us, &job->affected, err);
 }
 
@@ -402,7 +405,7 @@ static int check_nothing(struct group *g, const json_t *change, struct error *er
 static const char *const stop_keys[] = {"devices", "count", "percentage", "mode", NULL};
 static const char *const selection_keys[] = {"devices", "count", "percentage", NULL};
 static const char *const scale_keys[] = {"count", NULL};
-static const char *const dropout_keys[] = {"dropout", "key", NULL};
+static const char *const dropout_keys[] = {"dropout", "key", "devices", NULL};
 static const char *const return_keys[] = {"key", NULL};
 static const char *const interval_keys[] = {"attribute", "interval_ms", NULL};
 static const char *const generator_keys[] = {"attribute", "generator", NULL};

@@ -8,6 +8,7 @@
 #include "device/choice.h"
 #include "device/failure.h"
 #include "device/internal.h"
+#include "device/selection.h"
 
 enum { DROPS_A_TURN = 256 };
 
@@ -21,6 +22,7 @@ struct group_dropout {
     struct group_dropout *next;
     struct group *group;
     struct dropout spec;
+    struct selection listed; // of devices by index; none: they are drawn
     uint64_t number;
     bool kept; // until it is ended, also when nothing more is to come
     int64_t at_us;
@@ -93,7 +95,8 @@ static int work_out(struct group_dropout *r, struct error *err)
 {
     struct group *g = r->group;
     struct choice choice;
-    uint64_t total = dropout_count(&r->spec, g->config.count);
+    uint64_t total =
+        r->listed.indices ? dropout_count(&r->spec, r->listed.n_indices) : dropout_count(&r->spec, g->config.count);
     choice_create(&choice, g->fleet->config.seed, g->config.name, 1 + r->number, g->config.count);
     r->list = malloc((g->owned ? g->owned : 1) * sizeof(*r->list));
     if (!r->list)
@@ -101,7 +104,8 @@ static int work_out(struct group_dropout *r, struct error *err)
     for (uint64_t i = 0; i < g->owned; i++) {
         if (!g->devices[i] || g->devices[i]->index > g->config.count)
             continue;
-        uint64_t rank = choice_rank(&choice, g->devices[i]->index - 1);
+        uint64_t index = g->devices[i]->index;
+        uint64_t rank = r->listed.indices ? selection_place(&r->listed, index) : choice_rank(&choice, index - 1);
         if (rank < total)
             plan_one(r, total, rank, (uint32_t)i);
     }
@@ -114,8 +118,10 @@ static int work_out(struct group_dropout *r, struct error *err)
 
 static void mark(struct device *d)
 {
-    if (!(d->flags & FLAG_DROPPED))
+    if (!(d->flags & FLAG_DROPPED)) {
         d->group->dropped++;
+        tap_event(d, "dropout", "", -1);
+    }
     d->flags |= FLAG_DROPPED;
 }
 
@@ -164,6 +170,7 @@ static bool bring_back(struct group_dropout *r, struct dropping *one)
 static void free_run(struct group_dropout *r)
 {
     loop_timer_stop(r->group->fleet->config.env.loop, &r->timer);
+    selection_destroy(&r->listed);
     free(r->list);
     free(r->back);
     free(r);
@@ -212,8 +219,8 @@ static void dropout_due(struct timer *t, void *arg)
     loop_timer_at(arg, t, fleet->start_us + (next_us > now_us ? next_us : now_us), dropout_due);
 }
 
-int group_dropout(struct group *g, const struct dropout *spec, uint64_t number, bool kept, int64_t at_us, uint64_t *n,
-                  struct error *err)
+int group_dropout(struct group *g, const struct dropout *spec, const json_t *devices, uint64_t number, bool kept,
+                  int64_t at_us, uint64_t *n, struct error *err)
 {
     struct group_dropout *r = calloc(1, sizeof(*r));
     if (!r)
@@ -223,6 +230,10 @@ int group_dropout(struct group *g, const struct dropout *spec, uint64_t number, 
     r->number = number;
     r->kept = kept;
     r->at_us = at_us;
+    if (json_object_get(devices, "devices") && selection_create(&r->listed, g, devices, err)) {
+        free_run(r);
+        return -1;
+    }
     bool now = !spec->timed || at_us <= elapsed(g); // later: among the devices that are there then
     if (now && work_out(r, err)) {
         free_run(r);
@@ -273,7 +284,7 @@ static void begin(struct group *g, unsigned i)
     struct error err;
     uint64_t n;
     const struct dropout *spec = &g->config.dropouts[i];
-    if (group_dropout(g, spec, i, false, spec->at_us, &n, &err))
+    if (group_dropout(g, spec, NULL, i, false, spec->at_us, &n, &err))
         log_write(g->fleet->config.env.log, LOG_ERROR, NULL, "a dropout of group %s does not take place: %s",
                   g->config.name, err.text);
 }

@@ -42,6 +42,16 @@ static void look_again(struct group *g, int64_t at_us)
     loop_timer_at(g->fleet->config.env.loop, &g->launch_timer, g->fleet->start_us + at_us, launch_due);
 }
 
+// Its connection was meant to begin now, however many others come before it in this turn and the next ones.
+static void launch_at(struct device *d, int64_t at_us)
+{
+    struct loop *loop = d->group->fleet->config.env.loop;
+    const struct due due = {.at_us = d->group->fleet->start_us + at_us};
+    loop_due_set(loop, &due);
+    device_launch(d);
+    loop_due_set(loop, NULL);
+}
+
 // --- waves --------------------------------------------------------------------------------------------------------
 
 static int64_t wave_time(const struct group *g, struct launch_wave *w, uint64_t place)
@@ -152,7 +162,7 @@ static void launch_waves(struct group *g)
         if (!d || d->state != DEVICE_CREATED) // removed, or stopped or started by hand before
             continue;
         g->fleet->starts_left--;
-        device_launch(d);
+        launch_at(d, at_us);
     }
 }
 

@@ -73,17 +73,17 @@ static void let_go(struct device *d)
     path_release(path);
 }
 
-int device_fault(struct device *d, uint64_t number, struct fault_spec *spec, struct error *err)
+int device_fault(struct device *d, uint64_t number, struct fault_spec *spec, int64_t since_us, struct error *err)
 {
     struct rng rng;
     if (group_check_network(d->group, err) || !impairment_of(d, err))
         return -1;
     struct path *path = d->impairment->path;
     if (path)
-        return path_apply(path, number, spec, err);
+        return path_apply_since(path, number, spec, since_us, err);
     device_seed(d, 7, &rng);
     path = path_new(d->group->fleet->config.paths, rng_u64(&rng), err);
-    if (!path || path_apply(path, number, spec, err)) {
+    if (!path || path_apply_since(path, number, spec, since_us, err)) {
         path_release(path);
         drop_if_empty(d);
         return -1;

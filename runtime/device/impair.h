@@ -10,8 +10,9 @@
 // gateways (naming whose network it is), for adapters that cannot pass through a path, in virtual time.
 int group_check_network(const struct group *g, struct error *err) WARN_UNUSED_RESULT;
 
-// The spec is referenced. ERR_STATE: that number acts already.
-int device_fault(struct device *d, uint64_t number, struct fault_spec *spec, struct error *err) WARN_UNUSED_RESULT;
+// The spec is referenced. since_us: loop time at which the fault began in the run. ERR_STATE: that number acts already.
+int device_fault(struct device *d, uint64_t number, struct fault_spec *spec, int64_t since_us,
+                 struct error *err) WARN_UNUSED_RESULT;
 // Another spec in its place: ERR_NOT_FOUND.
 int device_fault_change(struct device *d, uint64_t number, struct fault_spec *spec,
                         struct error *err) WARN_UNUSED_RESULT;

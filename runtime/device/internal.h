@@ -1,6 +1,7 @@
 // What the files of this room share. Not for other rooms.
 #pragma once
 #include "device/device.h"
+#include "device/tap.h"
 
 enum {
     FLEET_STARTS_A_TURN = 64,   // launches and restarts together
@@ -44,7 +45,8 @@ struct fleet {
     unsigned starts_left;   // of FLEET_STARTS_A_TURN
     uint64_t retries;       // devices that wait for a restart
     bool started, stopping;
-    bool sampling; // a message is being made, in scratch: nothing else may be that needs it
+    bool forwarding; // a gateway publishes for its children: see tap_forward
+    bool sampling;   // a message is being made, in scratch: nothing else may be that needs it
     int64_t start_us, deadline_us;
     struct timer drain_timer;
     struct change_job *jobs; // group_change.c: asked for and not carried out, in order
@@ -60,6 +62,7 @@ struct fleet {
     unsigned n_latest;
     struct scratch texts;  // of the values of one message
     struct metric nowhere; // series when there is no registry
+    struct stamps *stamps; // NULL: no group stamps its messages
 };
 
 // fleet.c
@@ -75,6 +78,8 @@ int group_reserve_values(struct fleet *fleet, const struct model *m, struct erro
 // Makes the devices whose place is below `count` and that devices[] has no room for yet.
 int group_make_devices(struct group *group, uint64_t count, struct error *err);
 void group_forget(struct group *group, struct device *d); // destroyed: nothing of it may be used any more
+// send_queue.c
+void send_queue_look(struct group *group);
 // group_launch.c
 void group_launch(struct group *group); // the fleet has started
 void group_launch_stop(struct group *group);
@@ -82,10 +87,11 @@ bool group_launched(const struct group *group); // no device is still to be star
 // Places first … first + count - 1 are launched by the group's plan from at_us on (of the run), behind those that are.
 int group_launch_more(struct group *group, uint64_t first, uint64_t count, int64_t at_us, struct error *err);
 // group_dropout.c
-// number: of the dropout in the run; it and the group's name draw the devices. kept: until group_dropout_end. *n: how
+// devices: an object whose "devices" lists those it is about, in their order; without one, or NULL: those that the
+// dropout's number and the group's name draw. number: of the dropout in the run. kept: until group_dropout_end. *n: how
 // many will drop out here.
-int group_dropout(struct group *group, const struct dropout *spec, uint64_t number, bool kept, int64_t at_us,
-                  uint64_t *n, struct error *err);
+int group_dropout(struct group *group, const struct dropout *spec, const json_t *devices, uint64_t number, bool kept,
+                  int64_t at_us, uint64_t *n, struct error *err);
 // Ends it: nobody else drops out, and who is down because of it comes back, as many a turn as may start. *n: how many.
 int group_dropout_end(struct group *group, uint64_t number, uint64_t *n, struct error *err);
 void group_dropouts_start(struct group *group); // the fleet has started

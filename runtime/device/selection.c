@@ -58,7 +58,9 @@ static int take_devices(struct selection *s, const json_t *list, struct error *e
     for (size_t i = 0; i < n; i++)
         s->indices[i] = (uint64_t)json_number_value(json_array_get(list, i));
     qsort(s->indices, n, sizeof(*s->indices), by_index);
-    s->n_indices = n;
+    for (size_t i = 0; i < n; i++) // each once
+        if (!s->n_indices || s->indices[i] != s->indices[s->n_indices - 1])
+            s->indices[s->n_indices++] = s->indices[i];
     return 0;
 }
 
@@ -80,10 +82,16 @@ void selection_destroy(struct selection *s)
     s->n_indices = 0;
 }
 
+uint64_t selection_place(const struct selection *s, uint64_t index)
+{
+    const uint64_t *at = bsearch(&index, s->indices, s->n_indices, sizeof(*s->indices), by_index);
+    return at ? (uint64_t)(at - s->indices) : UINT64_MAX;
+}
+
 bool selection_has(const struct selection *s, uint64_t index)
 {
     if (s->indices)
-        return bsearch(&index, s->indices, s->n_indices, sizeof(*s->indices), by_index) != NULL;
+        return selection_place(s, index) != UINT64_MAX;
     if (index < 1 || index > s->count)
         return false;
     return s->reach == s->count || choice_rank(&s->choice, index - 1) < s->reach;

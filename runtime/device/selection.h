@@ -23,6 +23,8 @@ int selection_create(struct selection *s, const struct group *g, const json_t *o
 void selection_destroy(struct selection *s);
 // Whether the device of that index is meant, of those that could be there when it was made.
 bool selection_has(const struct selection *s, uint64_t index);
-// The same for a device that has come since, with the group grown to `count`: always when all are meant; a percentage
-// takes the same share of the new ones; a count takes none beyond its number.
+// Of "devices": how many of the list come before that index; UINT64_MAX: it is not listed.
+uint64_t selection_place(const struct selection *s, uint64_t index);
+// The same as selection_has for a device that has come since, with the group grown to `count`: always when all are
+// meant; a percentage takes the same share of the new ones; a count takes none beyond its number.
 bool selection_takes(const struct selection *s, const struct group *g, uint64_t index, uint64_t count);

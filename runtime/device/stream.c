@@ -258,7 +258,7 @@ int device_emit_with(struct device *d, const char *topic, size_t topic_len, cons
     int taken = d->failures ? failure_publish(d, &m, 0, true, err) : 0;
     if (taken)
         return 0; // held back, or lost, which is what was asked for
-    return g->adapter->publish(d->conn, &m, 0, err) && err->code == ERR_INVALID ? -1 : 0;
+    return tap_publish(d, &m, 0, err) && err->code == ERR_INVALID ? -1 : 0;
 }
 
 // Values of one message into the fleet's scratch, and the message out. -1: the device cannot go on.
@@ -314,10 +314,17 @@ void late_ticks_count(struct metric *late_ticks, int64_t interval_us, int64_t la
 
 // How late it is, and where the next tick belongs: on the grid of the first one, so that nothing drifts. Ticks that
 // have passed altogether are left out and count as late.
-static void advance(struct device_stream *s, int64_t now_us)
+// *due: what the present one stands for.
+static void advance(struct device_stream *s, int64_t now_us, struct due *due)
 {
     int64_t interval = s->stream->interval_us, late = now_us - s->next_us;
     int64_t skipped = late >= interval ? late / interval : 0;
+    *due = (struct due){.at_us = loop_due_us(s->device->group->fleet->config.env.loop)};
+    if (skipped)
+        *due = (struct due){.at_us = s->next_us,
+                            .missed = lag_us(skipped),
+                            .interval_us = lag_us(interval),
+                            .backlog_us = lag_us(late - interval)};
     late_ticks_count(s->device->group->late_ticks, interval, late, (uint64_t)skipped);
     s->next_us += (1 + skipped) * interval;
 }
@@ -330,9 +337,13 @@ static void tick(struct timer *t, void *arg)
     if (s->device->group->fleet->stopping)
         return;
     int64_t due_us = s->next_us;
-    advance(s, loop_now_us(loop));
+    struct due due;
+    advance(s, loop_now_us(loop), &due);
     loop_timer_at(loop, t, s->next_us, tick);
-    if (publish_sample(s, due_us, &err))
+    loop_due_set(loop, &due);
+    int failed = publish_sample(s, due_us, &err);
+    loop_due_set(loop, NULL);
+    if (failed)
         device_fail(s->device, err.text);
     else if (s->device->rules)
         rules_values(s->device);

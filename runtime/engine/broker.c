@@ -436,6 +436,10 @@ int broker_check(struct broker *b, struct error *err)
         return 0;
     char log[400], how[96];
     last_lines(b, log, sizeof(log));
-    return error_set(err, ERR_CLOSED, "the embedded broker %s: %s", process_end_text(&b->process, how, sizeof(how)),
-                     *log ? log : "no output");
+    const char *last = strrchr(log, '|'); // what is before it is how it came up
+    return error_set(err, ERR_CLOSED, "the embedded broker %s; the last line of its log: %s",
+                     process_end_text(&b->process, how, sizeof(how)),
+                     last   ? last + 1
+                     : *log ? log
+                            : "(none)");
 }

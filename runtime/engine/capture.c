@@ -5,21 +5,15 @@
 
 #include "core/jsonx.h"
 #include "core/loop.h"
-#include "device/device.h"
+#include "engine/record_maker.h"
 #include "engine/run.h"
-
-#define NAME_MAX_BYTES (64u << 10)
 
 struct capture {
     struct adapter_capture hook;
     const struct capture_start *start;
     struct loop *loop;
     struct record_file *files[OUTPUTS_MAX];
-    struct buf name;
-    const struct group *group; // the last one, and what is known of it
-    const struct model *model; // its model then: it may get another one
-    size_t group_len;
-    bool binary, influx;
+    struct record_maker maker;
     bool ended;
     int64_t reached_us;
     struct error failure; // the first
@@ -27,19 +21,6 @@ struct capture {
     void (*on_end)(void *arg);
     void *on_end_arg;
 };
-
-// The encoding of a group's model, as it is written: a name, or an object with a type.
-static void know_group(struct capture *c, const struct group *g)
-{
-    const struct model *m = g->config.model;
-    const json_t *encoding = m ? json_object_get(m->source, "encoding") : NULL;
-    const char *name = json_string_value(json_is_object(encoding) ? json_object_get(encoding, "type") : encoding);
-    c->group = g;
-    c->model = m;
-    c->group_len = strlen(g->config.name);
-    c->binary = name && (!strcmp(name, "cbor") || !strcmp(name, "binary") || !strcmp(name, "sparkplug"));
-    c->influx = name && !strcmp(name, "influx");
-}
 
 void capture_fail(struct capture *c, int exit_code, const struct error *why)
 {
@@ -59,24 +40,9 @@ static void output_failed(struct capture *c, const struct error *why)
 
 static int add(struct capture *c, const struct device *d, const struct adapter_message *m, struct error *err)
 {
-    if (d->group != c->group || d->group->config.model != c->model)
-        know_group(c, d->group);
-    buf_clear(&c->name);
-    if (device_name(d, &c->name))
-        return error_set(err, ERR_LIMIT, "the device's id takes more than %u bytes", NAME_MAX_BYTES);
-    struct record r = {.wall_us = loop_wall_us(c->loop),
-                       .group = d->group->config.number,
-                       .index = d->index,
-                       .group_name = d->group->config.name,
-                       .group_len = c->group_len,
-                       .device = (const char *)c->name.data,
-                       .device_len = c->name.len,
-                       .topic = m->topic,
-                       .topic_len = m->topic_len,
-                       .payload = m->payload,
-                       .payload_len = m->payload_len,
-                       .binary = c->binary,
-                       .influx = c->influx};
+    struct record r;
+    if (record_make(&c->maker, d, m, loop_wall_us(c->loop), &r, err))
+        return -1;
     for (unsigned i = 0; i < c->start->n; i++)
         if (record_file_add(c->files[i], &r, err))
             return -1;
@@ -105,7 +71,7 @@ struct capture *capture_new(const struct capture_start *start, struct loop *loop
     c->start = start;
     c->loop = loop;
     c->hook = (struct adapter_capture){.publish = on_publish, .arg = c};
-    buf_create(&c->name, NAME_MAX_BYTES);
+    record_maker_create(&c->maker);
     for (unsigned i = 0; i < start->n; i++) {
         struct record_file_config config = {.fd = start->fds[i],
                                             .path = output_is_stdout(&start->outputs[i]) ? "stdout"
@@ -126,7 +92,7 @@ void capture_delete(struct capture *c)
         return;
     for (unsigned i = 0; i < c->start->n; i++)
         record_file_delete(c->files[i]);
-    buf_destroy(&c->name);
+    record_maker_destroy(&c->maker);
     free(c);
 }
 

@@ -213,6 +213,7 @@ static bool retunes(struct changes *c, const struct pending *p)
                            : NULL;
         if (copy) {
             json_object_set(copy, "spec", json_object_get(p->change, "spec"));
+            json_object_set(copy, "at_us", json_object_get(p->change, "at_us"));
             json_array_set_new(c->log, i, copy);
         }
     }
@@ -244,7 +245,8 @@ static int send_out(struct pending *p, struct error *err)
     if (keep(run->changes, p, err))
         return -1;
     for (unsigned i = 0; i < run->n_shards; i++) {
-        if (run->shards[i].state != SLOT_GOING) // it is told with GO
+        // Before the first GO shards are told at once; one in a lost one's place is told with GO.
+        if (run->shards[i].state != (run->phase == RUN_STARTING ? SLOT_READY : SLOT_GOING))
             continue;
         p->waits[i] = true;
         p->n_waits++;

@@ -183,9 +183,11 @@ void child_send_snapshot(struct child *c)
     buf_destroy(&bytes);
 }
 
-void child_done(struct child *c, int64_t undelivered, json_t *captured)
+void child_done(struct child *c, int64_t undelivered, json_t *captured, json_t *sinks)
 {
     child_send_snapshot(c);
-    child_send(c, MSG_DONE, json_pack("{s:I, s:o*}", "undelivered", (json_int_t)undelivered, "captured", captured));
+    child_send(
+        c, MSG_DONE,
+        json_pack("{s:I, s:o*, s:o*}", "undelivered", (json_int_t)undelivered, "captured", captured, "sinks", sinks));
     loop_stop(c->loop);
 }

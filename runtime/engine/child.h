@@ -38,5 +38,5 @@ void child_diagnose(struct child *c, const char *code, int exit_code, const char
 void child_send(struct child *c, enum message_type type, json_t *stolen);
 void child_send_snapshot(struct child *c);
 // DONE, everything written, the loop ends.
-// captured: of a run in virtual time (capture_report, stolen), else NULL.
-void child_done(struct child *c, int64_t undelivered, json_t *captured);
+// captured: of a run in virtual time (capture_report, stolen), else NULL. sinks: sinks_report, stolen; NULL: none.
+void child_done(struct child *c, int64_t undelivered, json_t *captured, json_t *sinks);

@@ -268,7 +268,7 @@ static void on_message(struct child *c, enum message_type type, const json_t *me
         d->told = true; // what a cancelled test says is no verdict
         c->start->heartbeat->phase = PHASE_DRAIN;
         c->start->run->ops->stop(c->scenario);
-        child_done(c, 0, NULL);
+        child_done(c, 0, NULL, NULL);
     }
 }
 

@@ -62,6 +62,7 @@ struct experiments {
     struct timer timer;
     bool stopped;
     struct object *mending; // the broker is being started again because of this one
+    char acting[200];
 };
 
 static struct experiments *all(const struct run *run)
@@ -112,6 +113,18 @@ json_t *run_experiments(const struct run *run)
     for (unsigned i = 0; i < all(run)->n; i++)
         json_array_append_new(list, entry(all(run)->list[i]));
     return list;
+}
+
+const char *experiments_acting(const struct run *run)
+{
+    struct experiments *x = all(run);
+    size_t used = 0;
+    x->acting[0] = '\0';
+    for (unsigned i = 0; i < x->n && used < sizeof(x->acting); i++)
+        if (x->list[i]->on)
+            used += (size_t)snprintf(x->acting + used, sizeof(x->acting) - used, "%s%s", used ? ", " : "",
+                                     x->list[i]->spec.name);
+    return x->acting;
 }
 
 static void settle_virtual(struct object *o);
@@ -241,6 +254,17 @@ static void ended(void *arg, const json_t *answer, const struct error *err)
     o->unanswered--;
     if (err && err->code != ERR_CANCELLED)
         log_write(o->run->log, LOG_ERROR, NULL, "experiment %s did not end everywhere: %s", o->spec.name, err->text);
+    tell_waiting(o);
+}
+
+static void retuned(void *arg, const json_t *answer, const struct error *err)
+{
+    struct object *o = arg;
+    (void)answer;
+    o->unanswered--;
+    if (err && err->code != ERR_CANCELLED && o->on)
+        log_write(o->run->log, LOG_ERROR, NULL, "experiment %s was not changed everywhere: %s", o->spec.name,
+                  err->text);
     tell_waiting(o);
 }
 
@@ -392,12 +416,17 @@ static enum state after(struct object *o)
     return experiment_window(&o->spec, o->end_us, &begin_us, &end_us) && o->spec.every_us ? SCHEDULED : HEALED;
 }
 
+static void end_if_due(struct object *o, int64_t now_us)
+{
+    if (o->on && now_us >= o->end_us)
+        end_window(o, after(o));
+}
+
 // Does what is due; when it is to be looked at again.
 static int64_t look_at(struct object *o, int64_t now_us)
 {
     int64_t begin_us, end_us;
-    if (o->on && now_us >= o->end_us)
-        end_window(o, after(o));
+    end_if_due(o, now_us);
     if (o->on)
         return o->end_us;
     if (o->state != SCHEDULED)
@@ -419,6 +448,9 @@ static void schedule(struct run *run)
 {
     struct experiments *x = all(run);
     int64_t next = EXPERIMENT_NEVER, now_us = run_elapsed(run);
+    // What ends makes way for what begins at the same time: the next pause of a broker, say.
+    for (unsigned i = 0; i < x->n; i++)
+        end_if_due(x->list[i], now_us);
     for (unsigned i = 0; i < x->n; i++) {
         int64_t at_us = look_at(x->list[i], now_us);
         next = at_us < next ? at_us : next;
@@ -434,6 +466,13 @@ static void due(struct timer *t, void *loop)
     (void)loop;
     struct run *run = container_of(t, struct experiments, timer)->list[0]->run; // armed only when there is one
     schedule(run);
+}
+
+void experiments_before_go(struct run *run)
+{
+    for (unsigned i = 0; i < all(run)->n && !run->virtual_run; i++)
+        if (experiment_on_network(&all(run)->list[i]->spec))
+            look_at(all(run)->list[i], 0);
 }
 
 void experiments_go(struct run *run)
@@ -691,8 +730,8 @@ int run_experiment_retune(struct run *run, uint64_t number, const json_t *fault,
     if (experiment_retune(&o->spec, fault, err) || wait_for(o, false, fn, arg, err))
         return -1;
     if (o->on &&
-        tell_one(o, json_pack("{s:s, s:I, s:O}", "op", "retune", "fault", (json_int_t)o->number, "spec", fault), ended,
-                 err)) {
+        tell_one(o, json_pack("{s:s, s:I, s:O}", "op", "retune", "fault", (json_int_t)o->number, "spec", fault),
+                 retuned, err)) {
         struct waiting *w = o->waiting;
         unlink_waiting(w);
         free(w);

@@ -30,7 +30,8 @@ json_t *run_experiments(const struct run *run);
 struct experiments *experiments_new(struct run *run);
 void experiments_delete(struct experiments *x);
 int experiments_plan(struct run *run, struct error *err) WARN_UNUSED_RESULT; // takes those of the plan
-void experiments_go(struct run *run);                                        // time 0
+void experiments_before_go(struct run *run); // faults of the network from time 0 on: before a device connects
+void experiments_go(struct run *run);        // time 0
 bool experiments_is_op(const char *op); // of MSG_REQUEST: experiment, experiment_stop, experiment_retune, experiments
 // Carries such a request out; fn as above. -1: err, fn is not called.
 int experiments_request(struct run *run, const json_t *request, run_change_fn *fn, void *arg,
@@ -40,6 +41,8 @@ void experiments_custom_done(struct run *run, const json_t *message); // MSG_CUS
 void experiments_director_lost(struct run *run);
 void experiments_done(struct run *run, const json_t *affected); // virtual time: what a shard has counted
 void experiments_stop(struct run *run);                         // the run stops: everything heals
+// Names of those that act now, "rain, storm", as many as fit; valid until the next call.
+const char *experiments_acting(const struct run *run);
 // The marks of the summary: entries with "windows": [{"began_us", "ended_us", "affected"}], "omitted": windows that are
 // not listed. NULL: no experiments, or no memory.
 json_t *experiments_marks(struct run *run);

@@ -9,13 +9,13 @@
 
 enum message_type {
     // supervisor → child
-    MSG_ASSIGN = 1, // {"plan": overridden, "seed", "broker": resolved URL, "partition", "partitions", "shard", "shards"
-                    // (from 0),
-                    //  "quarantine": [{"group": number, "index"}]: devices that are not started but counted as failed,
-                    //  "resumed": in place of a lost shard}
-    MSG_GO,         // {"elapsed_us": how far the run already is, "changes": what it has seen (of MSG_CHANGE)}: launch
-    MSG_STOP,       // {"deadline_us": drain for at most this long}
-    MSG_PING,       // {"n"}
+    MSG_ASSIGN = 1,  // {"plan": overridden, "run": id, "seed", "broker": resolved URL, "partition", "partitions",
+                     // "shard", "shards" (from 0),
+                     //  "quarantine": [{"group": number, "index"}]: devices that are not started but counted as failed,
+                     //  "resumed": in place of a lost shard}
+    MSG_GO,          // {"elapsed_us": how far the run already is, "changes": what it has seen (of MSG_CHANGE)}: launch
+    MSG_STOP,        // {"deadline_us": drain for at most this long}
+    MSG_PING,        // {"n"}
     MSG_STATUS_DOWN, // to the director: {"groups":{name:{"count":..,"online":..,"running":..,"error":..,...}},
                      // "elapsed_us"}
     MSG_CHANGE,      // {"number","at_us","op",…}: to do to running groups, see device/change.h; of experiments, see
@@ -38,7 +38,8 @@ enum message_type {
                    // grouped by reason
     MSG_CHECK,     // director: one expectation: {"name","ok","detail","t_us"}
     MSG_TEST_DONE, // director: {"ok","error","code": 0|107|108|110}
-    MSG_DONE,      // drained; the last message before exit: {"undelivered": n, "captured": virtual time: see capture.h}
+    MSG_DONE,      // drained; the last message before exit: {"undelivered": n, "captured": virtual time: see capture.h,
+                   // "sinks": see sinks.h}
     MSG_REQUEST,   // director: {"id", "change": see change.h, "timeout_us"}
     MSG_RELOADED,  // director: {"number", "groups": as in MSG_CHANGE, only what differs} or {"number","error","code"}
     MSG_CHANGED,   // shard: {"number", "answer": see device/change.h} or {"number","error","code"}

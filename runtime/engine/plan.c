@@ -179,6 +179,8 @@ static int fill_group(struct plan *p, struct plan_group *g, json_t *json, unsign
         fill_will(json, c, &will, err) != 0 || plan_parse_data(g, json, err) != 0)
         return -1;
     c->proxies = json_object_get(json, "proxies");
+    if (stamp_rule_parse(json_object_get(json, "stamp"), &c->stamp, err) != 0)
+        return -1;
     if (json_is_null(c->proxies))
         c->proxies = NULL;
     // ${data.…} is looked at when the file is open.
@@ -328,7 +330,8 @@ static int fill_threshold(const struct plan *p, struct threshold *t, const json_
         return -1;
     if (!metric || !expr)
         return error_set(err, ERR_INVALID, "expected a metric and an expression such as \"p95 < 200ms\"");
-    if (threshold_parse(metric, expr, t, err) != 0 || threshold_check(t, err) != 0)
+    if (threshold_parse(metric, expr, t, err) != 0 || threshold_check(t, err) != 0 ||
+        threshold_check_user(t, json_object_get(p->json, "metrics"), err) != 0)
         return -1;
     char group[sizeof(t->selector.tags)];
     if (tag_value(t->selector.tags, "group", group, sizeof(group)) && !find_group(p, group)) {
@@ -409,7 +412,7 @@ static int fill(struct plan *p, struct error *err)
     if (!json_is_object(p->json))
         return error_set(err, ERR_INVALID, "plan: expected a JSON object");
     if (fill_head(p, err) != 0 || fill_groups(p, err) != 0 || fill_thresholds(p, err) != 0 ||
-        plan_parse_timeline(p, err) != 0)
+        plan_parse_timeline(p, err) != 0 || plan_parse_sinks(p, err) != 0)
         return -1;
     p->directs |= p->has_test;
     if (p->duration_us == 0 && !p->has_test)
@@ -429,6 +432,7 @@ static void release(struct plan *p)
     plan_release_data(p);
     plan_release_launch(p);
     plan_release_timeline(p);
+    plan_release_sinks(p);
     free(p->thresholds);
     free(p->groups);
     json_decref(p->json);

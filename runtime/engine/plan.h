@@ -24,13 +24,14 @@
 //                   "id": pattern, "client_id": pattern|null, "topics": pattern,
 //                   "username","password", "will": {"topic","payload","qos","retain"} | null, "qos": 0..2, "on_error":
 //                   "stop|restart|fail", "max_restarts": int, "memory": bytes, "tags": {..},
-//                   "proxies": bindings as in device/proxy.h | null,
+//                   "proxies": bindings as in device/proxy.h | null, "stamp": as in device/stamp.h | null,
 //                   "data": {"path", "rows": int, "format", "delimiter", "header": bool | null, "numbers": bool} | null
 //                   } ],
 //     "models": { path: {"text": the JSON text, merged, "id", "version", "credential": passwordRef | null} },
-//     "timeline": [ experiments as in chaos/experiment.h ],
+//     "timeline": [ experiments as in chaos/experiment.h ], "sinks": [ as in plan_sinks.h ],
 //     "thresholds": [ { "metric": selector, "expr": "p95 < 200ms", "abort": bool, "delay_abort": us, "no_data":
-//     "fail"|"pass", "line": int } ] }
+//     "fail"|"pass", "line": int } ],
+//     "metrics": [ {"name", "type", "unit": ""|"time"|"bytes"} ]: the scenario's own }
 //
 // A URL may be "embedded" (the protocol's plain scheme) or have the host `embedded` ("wss://embedded",
 // "https://embedded/path"): a target that the run starts. What a shard is sent has them resolved (plan_resolve): group
@@ -42,6 +43,7 @@
 #include "core/error.h"
 #include "chaos/experiment.h"
 #include "device/device.h"
+#include "engine/plan_sinks.h"
 #include "engine/secrets.h"
 #include "engine/threshold.h"
 #include "telemetry/dataset.h"
@@ -81,7 +83,9 @@ struct plan {
     struct threshold *thresholds;
     unsigned n_experiments;
     struct experiment *experiments; // of the timeline
-    bool directs;                   // the director is needed while the run is on: a test, functions of the timeline
+    unsigned n_sinks;
+    struct plan_sink *sinks;
+    bool directs; // the director is needed while the run is on: a test, functions of the timeline
     unsigned n_models;
     struct model **models;
     struct datasets *datasets;  // of groups' data and models' replays, once plan_load_models was called

@@ -280,7 +280,7 @@ static int choose_url(struct plan *p, struct plan_group *g, json_t *json, struct
 int plan_parse_url(struct plan *p, struct plan_group *g, json_t *json, const json_t *will, struct error *err)
 {
     char other[16];
-    json_t *options;
+    json_t *options = NULL;
     if (choose_url(p, g, json, err) ||
         merge_options(p, json, url_protocol(g->config.url, other, sizeof(other)), will, &options, err))
         return -1;

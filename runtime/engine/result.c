@@ -431,6 +431,35 @@ static json_t *chaos_json(const struct run_result *r)
     return whole(list, rc);
 }
 
+// --- sinks
+
+static json_t *sink_json(const struct run_sink *s)
+{
+    json_t *o = json_object(), *dropped = json_object();
+    int rc = o && dropped ? 0 : -1;
+    for (unsigned i = 0; i < s->n_reasons && rc == 0; i++)
+        rc = put(dropped, s->reasons[i].reason, count(s->reasons[i].n));
+    if (rc != 0) {
+        json_decref(dropped);
+        return whole(o, -1);
+    }
+    rc = put(o, "name", text(s->name)) | put(o, "type", text(s->type)) | put(o, "accepted", count(s->accepted)) |
+         put(o, "delivered", count(s->delivered)) | put(o, "spilled", count(s->spilled)) | put(o, "dropped", dropped) |
+         put(o, "memory", json_integer(0)) | put(o, "skipped", count(s->skipped)) |
+         put(o, "refused", count(s->refused)) | put(o, "trouble", *s->trouble ? text(s->trouble) : json_null()) |
+         put(o, "left", *s->left ? text(s->left) : json_null());
+    return whole(o, rc);
+}
+
+static json_t *sinks_json(const struct run_result *r)
+{
+    json_t *list = json_array();
+    int rc = list ? 0 : -1;
+    for (unsigned i = 0; i < r->n_sinks && rc == 0; i++)
+        rc = add(list, sink_json(&r->sinks[i]));
+    return whole(list, rc);
+}
+
 // --- errors, generator, diagnostics
 
 static json_t *errors_json(const struct run_result *r)
@@ -449,6 +478,15 @@ static json_t *errors_json(const struct run_result *r)
     return whole(list, rc);
 }
 
+static json_t *warnings_json(const struct run_result *r)
+{
+    json_t *list = json_array();
+    int rc = list ? 0 : -1;
+    for (unsigned i = 0; i < r->n_warnings && rc == 0; i++)
+        rc = add(list, text(r->warnings[i]));
+    return whole(list, rc);
+}
+
 static json_t *generator_json(const struct run_result *r)
 {
     json_t *o = json_object();
@@ -458,7 +496,8 @@ static json_t *generator_json(const struct run_result *r)
              put(o, "lateTicks", number(r->late_ticks)) | put(o, "longestTurnMs", ms((double)r->longest_turn_us)) |
              put(o, "trustworthy", json_boolean(r->trustworthy)) |
              put(o, "why", *r->untrustworthy_why ? text(r->untrustworthy_why) : json_null()) |
-             put(o, "shards", json_integer(r->shards)) | put(o, "shardsLost", json_integer(r->shards_lost)) |
+             put(o, "warnings", warnings_json(r)) | put(o, "shards", json_integer(r->shards)) |
+             put(o, "shardsLost", json_integer(r->shards_lost)) |
              put(o, "shardsRestarted", json_integer(r->shards_restarted)) |
              put(o, "cores", json_integer(r->preflight.cores));
     return whole(o, rc);
@@ -489,8 +528,9 @@ json_t *run_result_json(const struct run_result *r, struct error *err)
                      put(o, "thresholds", thresholds_json(r)) | put(o, "checks", checks_json(r)) |
                      put(o, "totals", totals_json(&r->totals, r->measured_us)) | put(o, "groups", groups_json(r)) |
                      put(o, "latency", latency_json(r->metrics)) | put(o, "metrics", metrics_json(r->metrics)) |
-                     put(o, "chaos", chaos_json(r)) | put(o, "errors", errors_json(r)) |
-                     put(o, "generator", generator_json(r)) | put(o, "diagnostics", diagnostics_json(r))
+                     put(o, "chaos", chaos_json(r)) | put(o, "sinks", sinks_json(r)) |
+                     put(o, "errors", errors_json(r)) | put(o, "generator", generator_json(r)) |
+                     put(o, "diagnostics", diagnostics_json(r))
                : -1;
     o = whole(o, rc);
     if (!o)
@@ -510,6 +550,7 @@ void run_result_destroy(struct run_result *r)
     free(r->checks);
     free(r->errors);
     free(r->diagnostics);
+    free(r->sinks);
     for (unsigned i = 0; i < r->n_outputs; i++)
         free(r->outputs[i].path);
     memset(r, 0, sizeof(*r));

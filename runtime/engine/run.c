@@ -19,6 +19,7 @@
 
 #include "engine/digest.h"
 #include "engine/plugin_check.h"
+#include "engine/sink_result.h"
 #include "engine/supervisor.h"
 #include "engine/virtual.h"
 
@@ -37,7 +38,8 @@ int64_t run_elapsed(const struct run *run)
         return 0;
     if (run->virtual_run)
         return virtual_elapsed(run);
-    return (run->end_us && run->phase == RUN_ENDED ? run->end_us : loop_now_us(run->loop)) - run->go_us;
+    int64_t us = (run->end_us && run->phase == RUN_ENDED ? run->end_us : loop_now_us(run->loop)) - run->go_us;
+    return us > 0 ? us : 0; // go_us was fresh: the time of its turn lies before it
 }
 
 struct loop *run_loop(struct run *run)
@@ -158,7 +160,8 @@ static void tell_go(struct run *run, struct slot *slot)
         return;
     slot->state = SLOT_GOING;
     slot_send(slot, MSG_GO,
-              json_pack("{s:I, s:o}", "elapsed_us", (json_int_t)run_elapsed(run), "changes", changes_log(run)));
+              json_pack("{s:I, s:o}", "elapsed_us", (json_int_t)run_elapsed(run), "changes",
+                        run->phase == RUN_STARTING ? json_array() : changes_log(run))); // it was told what there is
 }
 
 static void all_ready(struct run *run)
@@ -170,6 +173,7 @@ static void all_ready(struct run *run)
         return;
     run->go_us = loop_fresh_us(run->loop);
     run->result->started_wall_us = loop_wall_us(run->loop);
+    experiments_before_go(run);
     each_slot(run, tell_go);
     run_enter(run, RUN_RAMP);
     experiments_go(run);
@@ -240,6 +244,7 @@ void run_message(struct run *run, struct slot *slot, enum message_type type, con
     } else if (type == MSG_DONE) {
         slot->state = SLOT_DONE;
         experiments_done(run, json_object_get(json_object_get(m, "captured"), "experiments"));
+        sink_result_shard(run, json_object_get(m, "sinks"));
         if (run->virtual_run && run->go_us && !slot->director)
             virtual_done(run, slot, json_object_get(m, "captured"));
         json_int_t left = json_integer_value(json_object_get(m, "undelivered"));
@@ -410,6 +415,17 @@ static void second_passed(struct timer *t, void *loop)
 
 // --- the whole
 
+int run_id_check(const char *id, struct error *err)
+{
+    static const char first[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    size_t n = strlen(id);
+    if (n && n < sizeof(((struct run_result *)0)->run_id) && strspn(id, first) == n && !strchr("._-", id[0]))
+        return 0;
+    return error_set(
+        err, ERR_INVALID,
+        "\"%.60s\" cannot name a run: expected 1 to 31 letters, digits, . _ and -, a letter or digit first", id);
+}
+
 // Sortable by time: 48 bits of milliseconds and 30 random ones, in Crockford's base 32 (as a ULID begins).
 static void make_id(struct run *run)
 {
@@ -451,7 +467,10 @@ static int create(struct run *run, const struct run_config *config, struct run_r
     if (!run->folded || !run->merged || !run->signals || !run->changes || !run->experiments)
         return error_set(err, ERR_NO_MEMORY, "no memory for a run");
     sha256_hex(config->scenario_text, config->scenario_text_len, run->sha256);
-    make_id(run);
+    if (config->run_id)
+        snprintf(out->run_id, sizeof(out->run_id), "%s", config->run_id);
+    else
+        make_id(run);
     out->started_wall_us = loop_wall_us(run->loop);
     out->partition = config->partition;
     out->partitions = config->partitions;

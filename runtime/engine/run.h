@@ -59,6 +59,7 @@ struct run_status {
     unsigned n_thresholds;
     const struct threshold *thresholds;
     const struct threshold_result *threshold_results;
+    const char *acting; // names of the experiments that act now: "rain, storm"; NULL or "": none
 };
 
 struct run_error_group { // errors grouped by reason
@@ -75,6 +76,7 @@ struct run_check {
     int64_t t_us;
 };
 
+#define RUN_WARNINGS_MAX 8
 struct run_result {
     int exit_code;
     unsigned n_reasons;
@@ -104,6 +106,8 @@ struct run_result {
     double cpu_avg, cpu_max, late_ticks;
     bool trustworthy;
     char untrustworthy_why[160];
+    unsigned n_warnings; // what makes figures coarser than they look
+    char warnings[RUN_WARNINGS_MAX][200];
     int64_t longest_turn_us;
     unsigned shards, shards_lost, shards_restarted;
     unsigned partition, partitions; // as configured: 1-based; 0/0: whole
@@ -118,6 +122,20 @@ struct run_result {
         uint64_t records, skipped, bytes; // skipped: the format has no line for them
         bool complete;
     } outputs[OUTPUTS_MAX];
+    unsigned n_sinks;
+    struct run_sink { // accepted = delivered + spilled + dropped
+        char name[64], type[32];
+        uint64_t accepted, delivered, spilled, dropped;
+        uint64_t skipped; // messages that it has no form for
+        uint64_t refused; // messages that were not published because it was full
+        unsigned n_reasons;
+        struct {
+            char reason[24];
+            uint64_t n;
+        } reasons[16];     // of what was dropped
+        char trouble[500]; // the last one, ""
+        char left[300];    // where what was spilled lies, ""
+    } * sinks;
 };
 void run_result_destroy(struct run_result *r);
 // The versioned machine form ("schema": 1); see docs/reference/summary.md. Never NULL but without memory.
@@ -132,15 +150,16 @@ struct run_limits {
     int64_t grace_us;     // after stop_timeout: 1 s
 };
 
+// Whether it can name a run: 1 to 31 letters, digits, . _ and -, the first a letter or digit.
+int run_id_check(const char *id, struct error *err) WARN_UNUSED_RESULT;
+
 struct secrets;
 
-// A run in virtual time: nothing connects to a network, what devices publish goes into files.
+// A run in virtual time: no device connects to a network, what they publish goes into sinks.
 struct run_virtual {
     bool on;
     bool has_from;
-    int64_t from_us;              // wall time at which it begins; without has_from: now less the duration
-    const struct output *outputs; // 1 to OUTPUTS_MAX
-    unsigned n_outputs;
+    int64_t from_us; // wall time at which it begins; without has_from: now less the duration
 };
 
 struct run_config {
@@ -150,6 +169,7 @@ struct run_config {
     struct plan_overrides overrides;
     unsigned shards;                // 0: choose
     unsigned partition, partitions; // 1-based partition of partitions; 0/0: whole
+    const char *run_id;             // as run_id_check wants it; NULL: one is made
     const char *const *model_dirs;
     unsigned n_model_dirs;
     const char *const *plugins; // shared objects (adapter/plugin.h)
@@ -166,6 +186,8 @@ struct run_config {
     const char *const *extra_thresholds;
     unsigned n_extra_thresholds; // "metric: expr"
     bool no_thresholds;
+    const char *const *sinks; // "TYPE=TARGET", beside the scenario's
+    unsigned n_sinks;
     struct run_virtual virtual_time;
     bool watch; // reload models and behaviour files when they change on disk
     struct log *log;

@@ -15,15 +15,19 @@
 #include "engine/capture.h"
 #include "engine/child.h"
 #include "engine/fault.h"
+#include "engine/load.h"
+#include "engine/outline.h"
 #include "engine/proxy_source.h"
+#include "engine/sinks.h"
 #include "link/resolve.h"
 
 #define STATUS_US 250000
 #define SNAPSHOT_US 1000000
 #define DRAIN_LOOK_US 20000
 #define DRAIN_VIRTUAL_US 60000000
-#define DRAIN_LATE_US 300000  // after the deadline: connections that do not end are cut
-#define BEAT_S 0.25           // a status in virtual time, of real time
+#define DRAIN_LATE_US 300000 // after the deadline: connections that do not end are cut
+#define BEAT_S 0.25          // a status in virtual time, of real time
+#define SINKS_LOOK_S 0.01
 #define STANDSTILL_S 10.0     // so long the virtual clock may stand still while devices are busy
 #define STATUS_GROUPS_MAX 200 // more groups than this: status each second only
 
@@ -40,6 +44,9 @@ struct shard {
     struct timeline *timeline; // virtual time
     struct resolver *resolver;
     struct proxy_source *proxies;
+    struct sinks *sinks;
+    struct sink_run about;             // for those of them that figures leave by
+    int64_t stopped_us;                // loop time
     struct adapter_registry *adapters; // built in, of plugins and of the scenario
     struct plan *plan;
     struct fleet *fleet;
@@ -52,14 +59,16 @@ struct shard {
     int64_t drain_until_us;
     uint64_t undelivered;
     uint64_t lost_before; // by further connections of behaviours, before the stop
-    int64_t longest_turn_us;
-    struct metric *loop_turn;
+    struct load load;
+    char run_id[32];
     struct buf last_status;
     struct faults faults;
     bool going, stopping;
     // virtual time
     struct capture *capture;
     ev_timer beat;
+    ev_timer sink_look; // until the sinks are drained
+    double sinks_until; // ev_now
     unsigned beats, still_beats;
     int64_t beat_us; // loop time and turns at the last beat
     uint64_t beat_turns;
@@ -258,9 +267,8 @@ static int make_fleet(struct shard *s, const json_t *assign, struct error *err)
         json_get_int(assign, "shards", 1, &shards, err) || json_get_str(assign, "broker", NULL, &url, err) ||
         read_quarantine(s, json_object_get(assign, "quarantine"), err))
         return -1;
-    s->plan = plan_parse(json_incref(json_object_get(assign, "plan")), err);
-    if (!s->plan || plan_load_models(s->plan, err) ||
-        (!s->capture && plan_take_secrets(s->plan, s->c.start->run->secrets, err)) || find_adapters(s, err))
+    if (plan_load_models(s->plan, err) || (!s->capture && plan_take_secrets(s->plan, s->c.start->run->secrets, err)) ||
+        find_adapters(s, err))
         return -1;
     struct fleet_config config = {
         .env = {.loop = s->c.loop,
@@ -283,6 +291,7 @@ static int make_fleet(struct shard *s, const json_t *assign, struct error *err)
         .on_made = chaos_device_made,
         .on_gone = chaos_device_gone,
         .on_made_arg = s->chaos,
+        .tap = sinks_tap(s->sinks),
         .resumed = json_is_true(json_object_get(assign, "resumed")),
     };
     if (s->capture) {
@@ -291,6 +300,10 @@ static int make_fleet(struct shard *s, const json_t *assign, struct error *err)
     } else if (reach_physical(s, url, &config, err)) {
         return -1;
     }
+    char tags[LOAD_TAGS_MAX];
+    if (load_create(&s->load, s->c.metrics, load_tags((unsigned)partition, (unsigned)partitions, (unsigned)shard, tags),
+                    err))
+        return -1;
     s->fleet = fleet_new(&config, err);
     for (unsigned i = 0; s->fleet && i < s->plan->n_groups; i++) {
         struct plan_group *g = &s->plan->groups[i];
@@ -319,14 +332,81 @@ static int make_parts(struct shard *s, struct error *err)
     const struct capture_start *capture = s->c.start->capture;
     if (capture) {
         s->capture = capture_new(capture, s->c.loop, err);
-        s->loop_turn = s->capture ? metrics_series(m, "loop_turn", METRIC_TREND, UNIT_TIME_US, NULL, err) : NULL;
-        return s->loop_turn ? make_chaos(s, err) : -1;
+        return s->capture ? make_chaos(s, err) : -1;
     }
     s->links = link_env_new(s->c.loop, &(struct link_env_config){0}, err);
     s->resolver = s->links ? resolver_new(s->c.loop, err) : NULL;
     s->paths = s->resolver ? path_env_new(s->c.loop, err) : NULL;
-    s->loop_turn = s->paths ? metrics_series(m, "loop_turn", METRIC_TREND, UNIT_TIME_US, NULL, err) : NULL;
-    return s->loop_turn ? make_chaos(s, err) : -1;
+    struct metric *dns = s->paths ? metrics_series(m, "dns_latency", METRIC_TREND, UNIT_TIME_US, NULL, err) : NULL;
+    if (!dns)
+        return -1;
+    resolver_measure(s->resolver, dns);
+    return make_chaos(s, err);
+}
+
+// A server of virtual time that is never there.
+static void sink_gave_up(void *arg, const struct error *why)
+{
+    struct shard *s = arg;
+    capture_fail(s->capture, EXIT_OUTPUT, why);
+}
+
+static json_t *status_json(struct shard *s);
+
+static json_t *tell_status(void *arg)
+{
+    return status_json(arg);
+}
+
+static void look_at_time(void *arg)
+{
+    struct shard *s = arg;
+    int64_t now = loop_now_us(s->c.loop);
+    s->about.elapsed_us = s->going ? now - s->start_us : 0;
+    s->about.measured_us = s->going && s->stopped_us ? s->stopped_us - s->start_us : s->about.elapsed_us;
+}
+
+static int know_run(struct shard *s, const json_t *assign, struct error *err)
+{
+    json_t *outline = plan_outline(s->plan, err);
+    if (outline && json_object_set(outline, "seed", json_object_get(assign, "seed")))
+        return error_set(err, ERR_NO_MEMORY, "no memory for the outline of a plan");
+    s->about = (struct sink_run){.partition = (unsigned)json_integer_value(json_object_get(assign, "partition")) + 1,
+                                 .partitions = (unsigned)json_integer_value(json_object_get(assign, "partitions")),
+                                 .outline = outline,
+                                 .status = tell_status,
+                                 .look = look_at_time,
+                                 .arg = s};
+    return outline ? 0 : -1;
+}
+
+static int open_sinks(struct shard *s, const json_t *assign, struct error *err)
+{
+    const struct run_config *run = s->c.start->run;
+    const struct sinks_config config = {
+        .loop = s->c.loop,
+        .metrics = s->c.metrics,
+        .log = s->c.log,
+        .plan = s->plan,
+        .secrets = run->secrets,
+        .run_id = message_text(assign, "run"),
+        .shard = (unsigned)json_integer_value(json_object_get(assign, "shard")),
+        .shards = (unsigned)json_integer_value(json_object_get(assign, "shards")),
+        .resumed = json_is_true(json_object_get(assign, "resumed")),
+        .virtual_time = s->capture != NULL,
+        .run = &s->about,
+        .give_up = sink_gave_up,
+        .arg = s,
+    };
+    snprintf(s->run_id, sizeof(s->run_id), "%s", config.run_id);
+    if (run->check_only)
+        return 0; // nothing is touched
+    if (s->plan->n_sinks && know_run(s, assign, err))
+        return -1;
+    struct sinks_config own = config;
+    own.run_id = s->run_id;
+    s->sinks = sinks_open(&own, err);
+    return s->sinks || !err->code ? 0 : -1;
 }
 
 static void assigned(struct shard *s, const json_t *assign)
@@ -340,7 +420,14 @@ static void assigned(struct shard *s, const json_t *assign)
     }
     json_decref(declared); // the supervisor's copy, with its overrides, is the plan
     s->ops = s->c.start->run->ops->device_ops(s->c.scenario);
-    if (make_parts(s, &err) || make_fleet(s, assign, &err)) {
+    s->plan = plan_parse(json_incref(json_object_get(assign, "plan")), &err);
+    if (s->plan && make_parts(s, &err) == 0 && open_sinks(s, assign, &err)) {
+        child_diagnose(&s->c, "IOTX092", EXIT_OUTPUT, err.text);
+        s->c.status = 1;
+        loop_stop(s->c.loop);
+        return;
+    }
+    if (!s->plan || !s->chaos || make_fleet(s, assign, &err)) {
         child_diagnose(&s->c, "IOTX091", EXIT_SCENARIO, err.text);
         s->c.status = 1;
         loop_stop(s->c.loop);
@@ -364,19 +451,24 @@ static json_t *group_status(const struct group *g)
                      (json_int_t)g->ever_online, "failed", (json_int_t)g->failed, "dropped", (json_int_t)g->dropped);
 }
 
-// `always`: also when nothing has changed since the last one.
-static void send_status(struct shard *s, bool always)
+static json_t *status_json(struct shard *s)
 {
     json_t *groups = json_array();
     bool launching = !s->going;
-    for (unsigned i = 0; i < fleet_group_count(s->fleet); i++) {
+    for (unsigned i = 0; s->fleet && i < fleet_group_count(s->fleet); i++) {
         const struct group *g = fleet_group(s->fleet, i);
         launching |= group_launching(g);
         json_array_append_new(groups, group_status(g));
     }
-    json_t *status = json_pack("{s:o, s:b, s:I, s:I}", "groups", groups, "launching", launching && !s->stopping,
-                               "longest_turn_us", (json_int_t)s->longest_turn_us, "elapsed_us",
-                               (json_int_t)(s->going ? loop_now_us(s->c.loop) - s->start_us : 0));
+    return json_pack("{s:o, s:b, s:I, s:I}", "groups", groups, "launching", launching && !s->stopping,
+                     "longest_turn_us", (json_int_t)s->load.longest_turn_us, "elapsed_us",
+                     (json_int_t)(s->going ? loop_now_us(s->c.loop) - s->start_us : 0));
+}
+
+// `always`: also when nothing has changed since the last one.
+static void send_status(struct shard *s, bool always)
+{
+    json_t *status = status_json(s);
     struct buf text;
     struct error err;
     buf_create(&text, MESSAGE_MAX);
@@ -394,12 +486,7 @@ static void send_status(struct shard *s, bool always)
 
 static void measure(struct shard *s)
 {
-    struct loop_stats stats;
-    loop_stats(s->c.loop, &stats);
-    loop_stats_reset(s->c.loop);
-    trend_add(s->loop_turn, stats.longest_turn_us);
-    if (stats.longest_turn_us > s->longest_turn_us)
-        s->longest_turn_us = stats.longest_turn_us;
+    load_measure(&s->load, s->c.loop, s->c.metrics);
     fleet_report(s->fleet);
     chaos_report(s->chaos);
 }
@@ -500,6 +587,7 @@ static void go(struct shard *s, const json_t *message)
     s->going = true;
     s->start_us = loop_now_us(s->c.loop) - elapsed;
     loop_stats_reset(s->c.loop); // instantiating the devices was no turn of the run
+    chaos_settle(s->chaos);      // what acts from the beginning came before GO
     fleet_start(s->fleet, s->start_us);
     apply_log(&s->c, s->fleet, s->chaos, json_object_get(message, "changes"));
     if (s->timeline)
@@ -537,6 +625,38 @@ static json_t *captured(const struct shard *s)
     return report;
 }
 
+// What devices have said is where it belongs: the last that a shard does.
+static void finish(struct shard *s)
+{
+    report(s);
+    s->done = true;
+    child_done(&s->c, (int64_t)s->undelivered, s->capture ? captured(s) : NULL, sinks_report(s->sinks));
+}
+
+static void on_sink_look(struct ev_loop *ev, ev_timer *w, int events)
+{
+    struct shard *s = container_of(w, struct shard, sink_look);
+    (void)events;
+    if (!sinks_drain(s->sinks, ev_now(ev) >= s->sinks_until))
+        return;
+    ev_timer_stop(ev, w);
+    finish(s);
+}
+
+// Servers take their time, which is real time, whatever time the devices had.
+static void drain_sinks(struct shard *s)
+{
+    struct ev_loop *ev = loop_ev(s->c.loop);
+    if (sinks_drain(s->sinks, ev_now(ev) >= s->sinks_until)) {
+        finish(s);
+        return;
+    }
+    if (s->capture)
+        loop_hold(s->c.loop, true);
+    ev_timer_init(&s->sink_look, on_sink_look, SINKS_LOOK_S, SINKS_LOOK_S);
+    ev_timer_start(ev, &s->sink_look);
+}
+
 static void on_drain(struct timer *t, void *loop)
 {
     (void)loop;
@@ -551,11 +671,10 @@ static void on_drain(struct timer *t, void *loop)
         loop_timer_start(s->c.loop, &s->drain, DRAIN_LOOK_US, on_drain);
         return;
     }
-    report(s);
-    s->done = true;
     if (idle && now < s->drain_until_us)
         s->undelivered = 0;
-    child_done(&s->c, (int64_t)(s->undelivered + lost - s->lost_before), s->capture ? captured(s) : NULL);
+    s->undelivered += lost - s->lost_before;
+    drain_sinks(s);
 }
 
 static void begin_stop(struct shard *s, int64_t deadline_us)
@@ -563,10 +682,11 @@ static void begin_stop(struct shard *s, int64_t deadline_us)
     if (s->stopping)
         return;
     s->stopping = true;
+    s->stopped_us = loop_now_us(s->c.loop);
     s->c.start->heartbeat->phase = PHASE_DRAIN;
     if (!s->fleet || !s->going) {
         s->done = true;
-        child_done(&s->c, 0, NULL);
+        child_done(&s->c, 0, NULL, NULL);
         return;
     }
     timeline_stop(s->timeline);
@@ -574,6 +694,8 @@ static void begin_stop(struct shard *s, int64_t deadline_us)
     if (s->capture)
         capture_end(s->capture);
     s->drain_until_us = loop_now_us(s->c.loop) + deadline_us;
+    s->sinks_until = ev_now(loop_ev(s->c.loop)) + (double)s->plan->stop_timeout_us / 1e6;
+    sinks_release(s->sinks);
     (void)further_pending(s, &s->lost_before);
     fleet_stop(s->fleet, s->drain_until_us);
     s->c.start->run->ops->stop(s->c.scenario);
@@ -619,11 +741,15 @@ int shard_main(void *child_start, int channel)
     loop_timer_stop(s->c.loop, &s->drain);
     if (ev_is_active(&s->beat))
         ev_timer_stop(loop_ev(s->c.loop), &s->beat);
+    if (s->c.loop && ev_is_active(&s->sink_look))
+        ev_timer_stop(loop_ev(s->c.loop), &s->sink_look);
     if (s->c.scenario && s->c.start->run->ops->detach)
         s->c.start->run->ops->detach(s->c.scenario);
     timeline_delete(s->timeline);
     chaos_delete(s->chaos);
     fleet_delete(s->fleet);
+    sinks_delete(s->sinks);
+    json_decref((json_t *)(uintptr_t)s->about.outline);
     adapter_registry_delete(s->adapters);
     proxy_source_delete(s->proxies);
     plan_delete(s->plan);

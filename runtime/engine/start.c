@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 
 #include "engine/plan_target.h"
 #include "engine/plan_timeline.h"
@@ -32,7 +31,7 @@ static int extra_threshold(json_t *list, const char *text, struct error *err)
                : 0;
 }
 
-static int edit_thresholds(const struct run_config *c, json_t *plan, struct error *err)
+int start_edit_thresholds(const struct run_config *c, json_t *plan, struct error *err)
 {
     json_t *list = json_object_get(plan, "thresholds");
     if (c->no_thresholds && list)
@@ -78,9 +77,9 @@ json_t *start_assignment(struct run *run, unsigned shard)
     unsigned partitions = run->config->partitions ? run->config->partitions : 1;
     unsigned partition = run->config->partition ? run->config->partition - 1 : 0;
     bool check = run->config->check_only; // then it is the last of so many that it owns no device
-    return json_pack("{s:O, s:I, s:s, s:i, s:i, s:i, s:i, s:b, s:o}", "plan", run->plan->json, "seed",
-                     (json_int_t)run->result->seed, "broker", run->url, "partition", (int)partition, "partitions",
-                     (int)partitions, "shard", check ? INT_MAX - 1 : (int)shard, "shards",
+    return json_pack("{s:O, s:s, s:I, s:s, s:i, s:i, s:i, s:i, s:b, s:o}", "plan", run->plan->json, "run",
+                     run->result->run_id, "seed", (json_int_t)run->result->seed, "broker", run->url, "partition",
+                     (int)partition, "partitions", (int)partitions, "shard", check ? INT_MAX - 1 : (int)shard, "shards",
                      check ? INT_MAX : (int)run->n_shards, "resumed", run->go_us != 0, "quarantine",
                      watch_quarantine(run));
 }
@@ -146,18 +145,6 @@ void start_targets_up(struct run *run)
     targets_known(run, bit & TARGET_BROKER ? targets_broker(run->targets) : shown, shown);
 }
 
-// An output that somebody reads as it is written.
-static bool is_streaming(const struct run_config *c)
-{
-    struct stat st;
-    for (unsigned i = 0; i < c->virtual_time.n_outputs; i++) {
-        const struct output *o = &c->virtual_time.outputs[i];
-        if (output_is_stdout(o) || (stat(o->path, &st) == 0 && !S_ISREG(st.st_mode)))
-            return true;
-    }
-    return false;
-}
-
 // What only a shard finds out, options of adapters and credentials above all, is asked of one that owns no device.
 static void check_in_shard(struct run *run)
 {
@@ -175,7 +162,7 @@ static void prepare(struct run *run)
     bool virtual_time = run->virtual_run != NULL;
     unsigned embedded = virtual_time ? 0 : plan_embedded(run->plan);
     choose_seed(run);
-    if (virtual_time ? preflight_virtual(run->plan, c->shards, c->partition, c->partitions, is_streaming(c),
+    if (virtual_time ? preflight_virtual(run->plan, c->shards, c->partition, c->partitions, virtual_streams(run),
                                          &run->result->preflight, &err)
                      : preflight_check(run->plan, c->shards, c->partition, c->partitions,
                                        (embedded & TARGET_BROKER) != 0, &run->result->preflight, &err)) {
@@ -222,7 +209,8 @@ void start_plan(struct run *run, const json_t *message)
     struct error err = {0};
     json_t *json = json_deep_copy(message);
     run->director.state = SLOT_LOADED;
-    if (!json || edit_thresholds(run->config, json, &err)) {
+    if (!json || start_edit_thresholds(run->config, json, &err) ||
+        plan_add_sinks(json, run->config->sinks, run->config->n_sinks, &err)) {
         json_decref(json);
         usage(run, &err);
         return;

@@ -118,7 +118,9 @@ struct run {
 
 // run.c
 void run_reason(struct run *run, int code, const char *fmt, ...)
-    PRINTF_LIKE(3, 4);          // one that applies; duplicates are dropped
+    PRINTF_LIKE(3, 4); // one that applies; duplicates are dropped
+void run_warning(struct run_result *r, const char *fmt, ...)
+    PRINTF_LIKE(2, 3);          // what makes figures coarser, or a sink incomplete; at most RUN_WARNINGS_MAX
 void run_stop(struct run *run); // drains, or ends at once before GO
 void run_fail_machine(struct run *run, const struct error *err);
 void run_message(struct run *run, struct slot *slot, enum message_type type, const json_t *message);
@@ -129,6 +131,8 @@ void run_enter(struct run *run, enum run_phase phase);
 // start.c
 void start_plan(struct run *run, const json_t *message); // the director has loaded the scenario; fails or starts shards
 void start_targets_up(struct run *run);                  // the embedded targets listen: their shards may start
+// Thresholds of the command line into the JSON of a plan.
+int start_edit_thresholds(const struct run_config *c, json_t *plan, struct error *err) WARN_UNUSED_RESULT;
 json_t *start_assignment(struct run *run, unsigned shard); // what a shard, or the director as 0, is told to be
 
 // finding.c

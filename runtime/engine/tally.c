@@ -325,6 +325,7 @@ void tally_view(struct run *run)
     v->n_thresholds = run->thresholds ? run->plan->n_thresholds : 0;
     v->thresholds = run->plan ? run->plan->thresholds : NULL;
     v->threshold_results = run->thresholds;
+    v->acting = run->experiments ? experiments_acting(run) : NULL;
     tally_groups(run);
     if (run->config->on_status)
         run->config->on_status(run->config->view_arg, v);

@@ -17,7 +17,12 @@ const struct metric_known metrics_known[] = {
     {"connects", METRIC_COUNTER, UNIT_NONE, "connections that were accepted"},
     {"connect_errors", METRIC_RATE, UNIT_NONE, "share of connection attempts that failed"},
     {"connect_failures", METRIC_COUNTER, UNIT_NONE, "connection attempts that failed, by reason"},
-    {"connect_latency", METRIC_TREND, UNIT_TIME_US, "begin of an attempt until the server accepted it"},
+    {"connect_latency", METRIC_TREND, UNIT_TIME_US,
+     "when an attempt was meant to begin until the server accepted it: raw and wait together"},
+    {"connect_latency_raw", METRIC_TREND, UNIT_TIME_US, "begin of an attempt until the server accepted it"},
+    {"connect_wait", METRIC_TREND, UNIT_TIME_US,
+     "when an attempt was meant to begin until it did: pacing, the window, and how late the shard was"},
+    {"dns_latency", METRIC_TREND, UNIT_TIME_US, "lookups of host names, those from the cache left out"},
     {"tcp_latency", METRIC_TREND, UNIT_TIME_US, "TCP handshake"},
     {"tls_latency", METRIC_TREND, UNIT_TIME_US, "TCP established until the TLS handshake was done"},
     {"connack_latency", METRIC_TREND, UNIT_TIME_US, "handshakes done until CONNACK (MQTT)"},
@@ -36,13 +41,33 @@ const struct metric_known metrics_known[] = {
     {"messages_acked", METRIC_COUNTER, UNIT_NONE, "messages the server acknowledged (QoS 1 and 2)"},
     {"messages_received", METRIC_COUNTER, UNIT_NONE, "messages that arrived at devices"},
     {"messages_dropped", METRIC_COUNTER, UNIT_NONE, "messages given up, by reason"},
+    {"sink_accepted", METRIC_COUNTER, UNIT_NONE, "records that a sink took"},
+    {"sink_delivered", METRIC_COUNTER, UNIT_NONE, "records that are where a sink brings them, acknowledged"},
+    {"sink_dropped", METRIC_COUNTER, UNIT_NONE, "records that a sink lost, by reason"},
+    {"sink_spilled", METRIC_COUNTER, UNIT_NONE, "records that a sink put on disk"},
+    {"sink_unspilled", METRIC_COUNTER, UNIT_NONE,
+     "records that a sink took from its disk again: delivered, or dropped"},
+    {"sink_skipped", METRIC_COUNTER, UNIT_NONE, "messages that a sink has no form for"},
+    {"sink_refused", METRIC_COUNTER, UNIT_NONE, "messages that were not published because a sink was full"},
+    {"sink_memory", METRIC_GAUGE, UNIT_NONE, "records that wait in a sink's memory"},
+    {"sink_memory_bytes", METRIC_GAUGE, UNIT_BYTES, "memory of what waits in a sink"},
     {"acks_unknown", METRIC_COUNTER, UNIT_NONE, "acknowledgements that fit no message"},
     {"publish_errors", METRIC_RATE, UNIT_NONE, "share of publishes that were not accepted or not acknowledged"},
-    {"publish_latency", METRIC_TREND, UNIT_TIME_US, "an accepted publish until its acknowledgement (QoS 1 and 2)"},
+    {"publish_latency", METRIC_TREND, UNIT_TIME_US,
+     "when a publish was meant to happen until its acknowledgement (QoS 1 and 2)"},
+    {"publish_latency_raw", METRIC_TREND, UNIT_TIME_US, "an accepted publish until its acknowledgement (QoS 1 and 2)"},
+    {"e2e_latency", METRIC_TREND, UNIT_TIME_US,
+     "when a stamped message was meant to be sent until a device of the run received it, by the group that sent it"},
+    {"e2e_early", METRIC_COUNTER, UNIT_NONE, "stamped messages that came before they were sent: clocks differ"},
+    {"e2e_skew", METRIC_GAUGE, UNIT_NONE,
+     "microseconds by which the earliest of them did: clocks differ by at least that"},
+    {"stamps_failed", METRIC_COUNTER, UNIT_NONE, "messages that could not be given a stamp, by reason"},
     {"requests", METRIC_COUNTER, UNIT_NONE, "requests sent (HTTP, CoAP, MQTT 5)"},
     {"request_errors", METRIC_RATE, UNIT_NONE, "share of requests without an answer, or with a status of 400 or more"},
     {"request_failures", METRIC_COUNTER, UNIT_NONE, "requests of HTTP that got no answer, by reason"},
-    {"request_latency", METRIC_TREND, UNIT_TIME_US, "a request until its answer, retries included"},
+    {"request_latency", METRIC_TREND, UNIT_TIME_US,
+     "when a request was meant to be made until its answer, retries included"},
+    {"request_latency_raw", METRIC_TREND, UNIT_TIME_US, "a request until its answer, retries included"},
     {"requests_served", METRIC_COUNTER, UNIT_NONE, "requests that devices answered"},
     {"responses", METRIC_COUNTER, UNIT_NONE, "answers to requests, by status: 2xx, 3xx, 4xx, 5xx"},
     {"responses_unknown", METRIC_COUNTER, UNIT_NONE, "answers that fit no request (MQTT 5)"},
@@ -63,6 +88,14 @@ const struct metric_known metrics_known[] = {
     {"samples_generated", METRIC_COUNTER, UNIT_NONE, "telemetry samples made by models"},
     {"tick_late", METRIC_RATE, UNIT_NONE, "share of ticks (model telemetry, dev:every) that came late"},
     {"loop_turn", METRIC_TREND, UNIT_TIME_US, "longest turn of a shard's event loop, every 250 ms"},
+    {"loop_lag", METRIC_TREND, UNIT_TIME_US, "how late the latest timer fired, by shard, every 250 ms"},
+    {"shard_cpu", METRIC_GAUGE, UNIT_NONE, "share of a core that a shard used in the last second, by shard"},
+    {"send_queue", METRIC_GAUGE, UNIT_NONE, "messages of devices that are not written or not acknowledged, by group"},
+    {"send_queue_max", METRIC_GAUGE, UNIT_NONE, "the most of them that one device has, by group"},
+    {"samples_saturated", METRIC_COUNTER, UNIT_NONE, "samples of trends above an hour, counted as an hour"},
+    {"samples_lost", METRIC_COUNTER, UNIT_NONE, "samples of trends that there was no memory for"},
+    {"series_overflow", METRIC_COUNTER, UNIT_NONE,
+     "sets of tags that found no room for a series of their own: overflow:true"},
     {"script_errors", METRIC_COUNTER, UNIT_NONE, "errors raised by behaviours and by the test"},
     {"slice_overruns", METRIC_COUNTER, UNIT_NONE, "Lua slices that ran over their budget"},
     {"tasks_killed", METRIC_COUNTER, UNIT_NONE, "Lua tasks that were ended by the guard"},
@@ -105,6 +138,7 @@ const struct metric_known metrics_known[] = {
     {NULL, METRIC_COUNTER, UNIT_NONE, NULL},
 };
 
+#define USER_METRICS_MAX 200u
 #define AGGREGATES "avg, min, max, med, pNN, count, rate, value"
 
 static const struct metric_known *known_find(const char *name)
@@ -386,6 +420,41 @@ int threshold_check(const struct threshold *t, struct error *err)
                      "threshold on \"%s\": there is no such metric; see docs/reference/metrics.md (your own begin with "
                      "\"user_\")",
                      name);
+}
+
+// The number of a text in a NULL-terminated list; 0 for what is not there: a plan is not made by authors.
+static unsigned number_of(const json_t *v, const char *const *names)
+{
+    for (unsigned i = 0; json_is_string(v) && names[i]; i++)
+        if (strcmp(json_string_value(v), names[i]) == 0)
+            return i;
+    return 0;
+}
+
+int threshold_check_user(const struct threshold *t, const json_t *declared, struct error *err)
+{
+    static const char *const types[] = {"counter", "gauge", "rate", "trend", NULL}; // as enum metric_type
+    static const char *const units[] = {"", "time", "bytes", NULL};                 // as enum metric_unit
+    const char *names[USER_METRICS_MAX + 1], *name = t->selector.name;
+    size_t n = 0, i;
+    const json_t *one;
+    if (strncmp(name, "user_", 5) != 0)
+        return 0;
+    json_array_foreach(declared, i, one)
+    {
+        const char *own = json_string_value(json_object_get(one, "name"));
+        if (own && strcmp(own, name) == 0)
+            return fits_metric(t, (enum metric_type)number_of(json_object_get(one, "type"), types),
+                               (enum metric_unit)number_of(json_object_get(one, "unit"), units), err);
+        if (own && n < USER_METRICS_MAX)
+            names[n++] = own;
+    }
+    names[n] = NULL;
+    const char *near = n ? suggest(name, names) : NULL;
+    if (near)
+        return error_set(err, ERR_INVALID,
+                         "threshold on \"%s\": the scenario declares no such metric; did you mean \"%s\"?", name, near);
+    return 0;
 }
 
 // --- evaluation

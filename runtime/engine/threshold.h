@@ -4,6 +4,7 @@
 //   gauge: value     unit: us ms s m h for times (needed for a trend of time), % for rates, k m for counts, KB MB GB
 //   for bytes
 #pragma once
+#include <jansson.h>
 #include "metrics/metrics.h"
 
 enum threshold_agg { AGG_AVG, AGG_MIN, AGG_MAX, AGG_MED, AGG_PERCENTILE, AGG_COUNT, AGG_RATE, AGG_VALUE };
@@ -50,3 +51,6 @@ struct metric_known {
 extern const struct metric_known metrics_known[];
 // Checks metric name (with suggestion) and that the aggregate fits its type. User metrics ("user_" prefix) pass.
 int threshold_check(const struct threshold *t, struct error *err) WARN_UNUSED_RESULT;
+// The same for the scenario's own metrics, as its plan declares them: [ { "name", "type", "unit" } ]. One that is not
+// among them passes (a plugin may have it), unless it is nearly one of them. Nothing for others; declared may be NULL.
+int threshold_check_user(const struct threshold *t, const json_t *declared, struct error *err) WARN_UNUSED_RESULT;

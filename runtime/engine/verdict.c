@@ -3,12 +3,16 @@
 // 110 marked failed, 108 aborted, 99 thresholds.
 //
 // Not trustworthy (112): more than 5% of the telemetry timers fired late (of at least 100), or a shard used more than
-// 95% of a core in most seconds of the hold (at least 3) while its loop took turns of more than 100 ms: then latencies
-// are our own.
+// 95% of a core in most seconds of the hold (at least 3) while its loop took turns of more than 100 ms, or its timers
+// were late by more than 100 ms in more than a fifth of all quarter seconds (at least 20): then latencies are our own.
+// Nor is a run that lost samples for want of memory.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/units.h"
+#include "engine/load.h"
+#include "engine/sink_result.h"
 #include "engine/supervisor.h"
 #include "engine/virtual.h"
 
@@ -20,6 +24,13 @@
 #define LATE_TICKS 100
 #define LONG_TURN_US 100000
 #define HOLD_SECONDS 3
+#define LAG_SAMPLES 20
+#define LAG_PERCENTILE 80
+#ifdef IOTIX_ASAN
+#define LAG_MAX_US 1000000
+#else
+#define LAG_MAX_US 100000
+#endif
 
 void run_reason(struct run *run, int code, const char *fmt, ...)
 {
@@ -129,6 +140,98 @@ static void judge_reach(struct run *run)
         run_reason(run, EXIT_UNREACHABLE, "nothing was published");
 }
 
+// Whether the author has said how much may fail.
+static bool failures_judged(const struct plan *p)
+{
+    for (unsigned i = 0; i < p->n_thresholds; i++) {
+        const char *name = p->thresholds[i].selector.name;
+        if (strcmp(name, "publish_errors") == 0 || strcmp(name, "request_errors") == 0)
+            return true;
+    }
+    return p->has_test;
+}
+
+// Devices that connect and whose every message and request is refused have not tested what they were to test. Who
+// expects that says so: with a threshold on publish_errors or request_errors, or in a test.
+static void judge_work(struct run *run)
+{
+    struct metric_selector publishes = {.name = "publish_errors"}, requests = {.name = "request_errors"};
+    struct metric p = {0}, r = {0};
+    metrics_select(run->merged, &publishes, &p);
+    metrics_select(run->merged, &requests, &r);
+    uint64_t done = p.count + r.count;
+    if (!run->go_us || run->virtual_run || !done || p.hits + r.hits < done || cut_short(run->result) ||
+        run->view.totals.received || failures_judged(run->plan))
+        return;
+    run_reason(run, EXIT_UNREACHABLE, "all of %llu publishes and requests failed", (unsigned long long)done);
+}
+
+__attribute__((format(printf, 2, 3))) static void distrust(struct run_result *r, const char *fmt, ...)
+{
+    va_list args;
+    if (r->untrustworthy_why[0])
+        return; // the first reason is enough
+    va_start(args, fmt);
+    vsnprintf(r->untrustworthy_why, sizeof(r->untrustworthy_why), fmt, args);
+    va_end(args);
+}
+
+// "shard:1-2" → "shard 1-2"
+static const char *shard_text(const char *tags, char dst[LOAD_TAGS_MAX])
+{
+    snprintf(dst, LOAD_TAGS_MAX, "%s", tags);
+    char *colon = strchr(dst, ':');
+    if (colon)
+        *colon = ' ';
+    return dst;
+}
+
+// loop_lag is of one shard each: "shard:2", of a part of a run "shard:1-2".
+static void find_lag(void *arg, const struct metric *m)
+{
+    struct run *run = arg;
+    char late[32];
+    if (strcmp(m->name, "loop_lag") != 0 || hist_count(m->hist) < LAG_SAMPLES)
+        return;
+    int64_t us = hist_percentile(m->hist, LAG_PERCENTILE);
+    if (us > LAG_MAX_US)
+        distrust(run->result, "the timers of %s came %s late or more in a fifth of the time: use more shards or cores",
+                 shard_text(m->tags, (char[LOAD_TAGS_MAX]){0}), duration_format(us, late, sizeof(late)));
+}
+
+static void judge_lag(struct run *run)
+{
+    metrics_each(run->merged, find_lag, run);
+}
+
+void run_warning(struct run_result *r, const char *fmt, ...)
+{
+    va_list args;
+    if (r->n_warnings == RUN_WARNINGS_MAX)
+        return;
+    va_start(args, fmt);
+    vsnprintf(r->warnings[r->n_warnings++], sizeof(r->warnings[0]), fmt, args);
+    va_end(args);
+}
+
+static void find_overflow(void *arg, const struct metric *m)
+{
+    struct run_result *r = arg;
+    if (strcmp(m->tags, "overflow:true") == 0)
+        run_warning(r, "%s has more sets of tags than are kept apart: the rest is in %s{overflow:true}", m->name,
+                    m->name);
+}
+
+// What makes figures coarser than they look, but not wrong.
+static void warn_of_losses(struct run *run)
+{
+    uint64_t saturated = tally_counter(run, "samples_saturated");
+    if (saturated)
+        run_warning(run->result, "%llu samples were above an hour: they count as an hour",
+                    (unsigned long long)saturated);
+    metrics_each(run->merged, find_overflow, run->result);
+}
+
 static void judge_trust(struct run *run)
 {
     struct run_result *r = run->result;
@@ -140,17 +243,19 @@ static void judge_trust(struct run *run)
     if (run->virtual_run)
         return; // nothing is measured in real time
     if (ticks.count >= LATE_TICKS && r->late_ticks > LATE_MAX)
-        snprintf(r->untrustworthy_why, sizeof(r->untrustworthy_why),
-                 "%.1f %% of the telemetry timers fired late (limit %.0f %%)", 100 * r->late_ticks, 100 * LATE_MAX);
-    for (unsigned i = 0; i < run->n_shards && !r->untrustworthy_why[0]; i++) {
+        distrust(r, "%.1f %% of the telemetry timers fired late (limit %.0f %%)", 100 * r->late_ticks, 100 * LATE_MAX);
+    for (unsigned i = 0; i < run->n_shards; i++) {
         const struct slot *s = &run->shards[i];
         if (run->hold_seconds >= HOLD_SECONDS && s->busy_seconds * 2 > run->hold_seconds &&
             s->longest_turn_us > LONG_TURN_US)
-            snprintf(
-                r->untrustworthy_why, sizeof(r->untrustworthy_why),
-                "shard %u had no CPU left in %u of %u seconds and a loop turn of %lld ms: use more shards or cores", i,
-                s->busy_seconds, run->hold_seconds, (long long)(s->longest_turn_us / 1000));
+            distrust(
+                r, "shard %u had no CPU left in %u of %u seconds and a loop turn of %lld ms: use more shards or cores",
+                i, s->busy_seconds, run->hold_seconds, (long long)(s->longest_turn_us / 1000));
     }
+    judge_lag(run);
+    uint64_t lost = tally_counter(run, "samples_lost");
+    if (lost)
+        distrust(r, "there was no memory for %llu samples: the percentiles lack them", (unsigned long long)lost);
     if (!r->untrustworthy_why[0])
         return;
     r->trustworthy = false;
@@ -245,7 +350,10 @@ void verdict_end(struct run *run)
         virtual_result(run);
         verdict_thresholds(run, true);
         judge_reach(run);
+        judge_work(run);
         judge_trust(run);
+        warn_of_losses(run);
+        sink_result(run);
         if (run->checks_failed)
             run_reason(run, EXIT_MARKED_FAILED, "%llu of the test's expectations failed",
                        (unsigned long long)run->checks_failed);

@@ -14,6 +14,7 @@
 #include "engine/plan_target.h"
 #include "link/url.h"
 #include "sink/merge.h"
+#include "sink/sink.h"
 
 #define FIRST_FD 64            // see process_fork
 #define MERGE_BYTES (8u << 20) // a step: some milliseconds
@@ -21,9 +22,10 @@
 struct virtual_run {
     int64_t from_us, for_us;
     bool test_skipped;
-    unsigned n;                   // outputs
-    int out[OUTPUTS_MAX];         // -1: not open
-    struct capture_start *starts; // a shard each
+    unsigned n;                         // outputs
+    struct output outputs[OUTPUTS_MAX]; // paths point into the plan
+    int out[OUTPUTS_MAX];               // -1: not open
+    struct capture_start *starts;       // a shard each
     unsigned n_starts, n_done;
     bool finished, failed;
     int64_t reached_us; // of the slowest
@@ -68,6 +70,45 @@ static int check_targets(const struct run *run, struct error *err)
     return 0;
 }
 
+// Sinks that are files are written here, in order; the others are the shards' business.
+static int take_outputs(struct run *run, struct error *err)
+{
+    struct virtual_run *v = run->virtual_run;
+    const struct plan *p = run->plan;
+    if (!p->n_sinks && !run->config->check_only)
+        return error_set(err, ERR_INVALID,
+                         "--virtual needs to know where the messages go: --sink ndjson=FILE, csv=FILE, influx=FILE or "
+                         "another sink, or `sinks` of the scenario");
+    for (unsigned i = 0; i < p->n_sinks; i++) {
+        const json_t *options = json_object_get(p->sinks[i].parsed, "options");
+        enum record_format format;
+        const char *path = sink_file_path(p->sinks[i].parsed, &format);
+        if (!path)
+            continue;
+        if (json_integer_value(json_object_get(options, "rotateSize")) ||
+            json_integer_value(json_object_get(options, "rotateAge")) ||
+            json_is_true(json_object_get(options, "events")))
+            return error_set(err, ERR_UNSUPPORTED,
+                             "sink %s: in virtual time a file is one whole, in order, and of messages: leave out "
+                             "rotation and events",
+                             p->sinks[i].name);
+        v->outputs[v->n++] = (struct output){.format = format, .path = path};
+    }
+    return 0;
+}
+
+bool virtual_streams(const struct run *run)
+{
+    const struct virtual_run *v = run->virtual_run;
+    struct stat st;
+    for (unsigned i = 0; i < v->n; i++) {
+        const struct output *o = &v->outputs[i];
+        if (output_is_stdout(o) || (stat(o->path, &st) == 0 && !S_ISREG(st.st_mode)))
+            return true;
+    }
+    return false;
+}
+
 int virtual_begin(struct run *run, struct error *err)
 {
     const struct run_virtual *c = &run->config->virtual_time;
@@ -85,7 +126,8 @@ int virtual_begin(struct run *run, struct error *err)
         return error_set(err, ERR_NO_MEMORY, "no memory for a run");
     for (unsigned i = 0; i < OUTPUTS_MAX; i++)
         v->out[i] = -1;
-    v->n = c->n_outputs;
+    if (take_outputs(run, err))
+        return -1;
     v->for_us = p->duration_us;
     v->from_us = c->has_from ? c->from_us : (loop_wall_us(run->loop) - v->for_us) / 1000000 * 1000000;
     v->test_skipped = p->has_test;
@@ -152,7 +194,7 @@ static int open_unnamed(const struct output *o, struct error *err)
 static int open_shard(struct run *run, struct capture_start *s, bool framed, struct error *err)
 {
     struct virtual_run *v = run->virtual_run;
-    const struct output *outputs = run->config->virtual_time.outputs;
+    const struct output *outputs = v->outputs;
     *s = (struct capture_start){
         .from_us = v->from_us, .for_us = v->for_us, .framed = framed, .n = v->n, .outputs = outputs};
     for (unsigned i = 0; i < v->n; i++)
@@ -169,7 +211,7 @@ int virtual_open(struct run *run, unsigned shards, struct error *err)
 {
     struct virtual_run *v = run->virtual_run;
     for (unsigned i = 0; i < v->n; i++)
-        if ((v->out[i] = open_output(&run->config->virtual_time.outputs[i], err)) < 0)
+        if ((v->out[i] = open_output(&v->outputs[i], err)) < 0)
             return -1;
     v->starts = calloc(shards, sizeof(*v->starts));
     if (!v->starts)
@@ -256,7 +298,7 @@ static int begin_merge(struct run *run, struct error *err)
         return error_set(err, ERR_NO_MEMORY, "no memory to merge");
     for (unsigned k = 0; k < v->n_starts; k++)
         from[k] = v->starts[k].fds[v->merged];
-    const struct output *o = &run->config->virtual_time.outputs[v->merged];
+    const struct output *o = &v->outputs[v->merged];
     struct merge_config config = {.from = from,
                                   .n = v->n_starts,
                                   .to = v->out[v->merged],
@@ -295,7 +337,7 @@ bool virtual_finish(struct run *run)
     struct error err;
     if (!v || v->finished)
         return false;
-    int rc = may_merge(v) ? merge_some(run, &err) : 0;
+    int rc = may_merge(v) && v->merged < v->n ? merge_some(run, &err) : 0;
     v->finished = rc <= 0;
     if (rc < 0)
         fail(run, EXIT_OUTPUT, err.text);
@@ -319,7 +361,7 @@ static void describe(struct run_output *to, const struct output *o, const struct
 static void say_partial(struct run *run, const struct run_output *o)
 {
     const struct virtual_run *v = run->virtual_run;
-    if (o->complete || v->out[0] < 0 || !strcmp(o->path, "-"))
+    if (o->complete || !v->n || v->out[0] < 0 || !strcmp(o->path, "-"))
         return;
     if (v->n_starts > 1 && v->failed && !v->merged)
         log_write(run->log, LOG_WARN, NULL, "%s is incomplete: what the shards had written was not put together",
@@ -338,7 +380,7 @@ void virtual_result(struct run *run)
     r->virtual_us = run->go_us ? virtual_elapsed(run) : 0;
     r->measured_us = r->virtual_us;
     for (unsigned i = 0; i < v->n; i++) {
-        describe(&r->outputs[i], &run->config->virtual_time.outputs[i], v, i);
+        describe(&r->outputs[i], &v->outputs[i], v, i);
         if (!r->outputs[i].path)
             return;
         r->n_outputs++;

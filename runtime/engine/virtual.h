@@ -11,6 +11,8 @@ struct virtual_run;
 int virtual_begin(struct run *run, struct error *err) WARN_UNUSED_RESULT;
 // Opens the outputs (what is there is overwritten) and, for several shards, a temporary file a shard beside each.
 int virtual_open(struct run *run, unsigned shards, struct error *err) WARN_UNUSED_RESULT;
+// One of its outputs is read by somebody as it is written.
+bool virtual_streams(const struct run *run);
 // What a shard is started with; NULL in real time.
 const struct capture_start *virtual_start(const struct run *run, unsigned shard);
 // How far the slowest shard is.

@@ -8,9 +8,8 @@
 //             standard deviation 1: never below value - 0.58 jitter, now and then far above; the third moment is
 //             infinite
 // Correlation of latencies, AR(1) on standard normals: z' = rho z + sqrt(1 - rho^2) N(0, 1), which leaves mean and
-// spread as they are (netem mixes uniforms, which narrows them). D is z itself, or the quantile of D at Phi(z). Of
-// normals the correlation of neighbours is as configured, of uniforms too (fault_spec.c bends rho), of pareto less
-// (about half at 0.25, 85 % at 0.8).
+// spread as they are (netem mixes uniforms, which narrows them). D is z itself, or the quantile of D at Phi(z). The
+// correlation of neighbours is as configured: fault_spec.c bends rho for uniforms and Pareto.
 //
 // Correlation of events (loss, duplicate, corrupt, reorder), the binary AR(1): with probability c the outcome is the
 // last one's, otherwise a draw of its own. The rate stays; the correlation of packets k apart is c^k.

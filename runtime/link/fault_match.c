@@ -247,6 +247,50 @@ int match_json(const struct fault_match *m, json_t *out)
     return rc ? -1 : 0;
 }
 
+static void add_words(char *dst, size_t size, const char *words)
+{
+    size_t n = strlen(dst);
+    snprintf(dst + n, size - n, "%s%s", n && *words != ' ' ? " " : "", words);
+}
+
+#define WORDS 2u // entries of a list that are named
+
+// " hosts a b and 3 more"; noun "": the entries alone.
+static void add_list(char *dst, size_t size, const json_t *list, const char *noun)
+{
+    char text[NAME_MAX_BYTES + 1];
+    size_t n = json_array_size(list);
+    if (n && *noun) {
+        snprintf(text, sizeof text, "%s%s", noun, n > 1 ? "s" : "");
+        add_words(dst, size, text);
+    }
+    for (size_t i = 0; i < n && i < WORDS; i++) {
+        const json_t *v = json_array_get(list, i);
+        if (json_is_integer(v))
+            snprintf(text, sizeof text, "%d", (int)json_integer_value(v));
+        else
+            snprintf(text, sizeof text, "%s", json_string_value(v));
+        add_words(dst, size, text);
+    }
+    if (n > WORDS) {
+        snprintf(text, sizeof text, "and %zu more", n - WORDS);
+        add_words(dst, size, text);
+    }
+}
+
+char *match_describe(const struct fault_match *m, char *dst, size_t size)
+{
+    json_t *lists = json_object();
+    dst[0] = '\0';
+    if (!match_json(m, lists)) {
+        add_list(dst, size, json_object_get(lists, "protocols"), "");
+        add_list(dst, size, json_object_get(lists, "hosts"), "host");
+        add_list(dst, size, json_object_get(lists, "ports"), *dst ? "on port" : "port");
+    }
+    json_decref(lists);
+    return dst;
+}
+
 // --- matching
 
 // The address as 128 bits and the port; false: none is known.

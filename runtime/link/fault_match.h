@@ -15,6 +15,8 @@ int match_parse(const char *label, const json_t *v, struct fault_match **out, st
 void match_delete(struct fault_match *m); // NULL: nothing
 // Adds the lists to an object. -1: no memory.
 int match_json(const struct fault_match *m, json_t *out) WARN_UNUSED_RESULT;
+// "hosts 10.0.0.0/8 on port 1883": in words, the first entries of each list; cut off at size. Returns dst.
+char *match_describe(const struct fault_match *m, char *dst, size_t size);
 // Whether a peer is meant: it is in each of the lists that are there. Lookups ("dns") go to port 53 of a host that is
 // nobody's, since partitions name peers, not resolvers.
 bool match_peer(const struct fault_match *m, const struct path_peer *peer, const char *protocol);

@@ -84,6 +84,25 @@ static int plain_or_object(const char *label, const json_t *v, const char *expec
 
 typedef int side_fn(const char *label, const json_t *v, struct fault_spec_side *side, struct error *err);
 
+// The correlation that two standard normals must have so that what is made of them (fault.c) has this one.
+static double rho_of(enum fault_distribution distribution, double correlation)
+{
+    // Of two Paretos of shape 3 made of normals with rho = 0, 0.1 … 1: the integral of their product.
+    static const double pareto[] = {0, 0.0491, 0.1048, 0.1683, 0.2409, 0.3241, 0.4201, 0.5316, 0.6619, 0.8159, 1};
+    unsigned i = 0;
+    switch (distribution) {
+    case FAULT_UNIFORM: // of two uniforms it is 6/pi asin(rho/2)
+        return 2 * sin(HALF_TURN * correlation / 6);
+    case FAULT_PARETO:
+        while (i < 9 && pareto[i + 1] < correlation)
+            i++;
+        return (i + (correlation - pareto[i]) / (pareto[i + 1] - pareto[i])) / 10;
+    case FAULT_NORMAL:
+        break;
+    }
+    return correlation;
+}
+
 static int parse_latency(const char *label, const json_t *v, struct fault_spec_side *side, struct error *err)
 {
     static const char *const keys[] = {"value", "jitter", "distribution", "correlation", NULL};
@@ -101,8 +120,7 @@ static int parse_latency(const char *label, const json_t *v, struct fault_spec_s
     if (i < 0)
         return -1;
     l->distribution = (uint8_t)i;
-    // Pearson's correlation of two uniforms made of normals with correlation rho is 6/pi asin(rho/2).
-    l->rho = i == FAULT_UNIFORM ? 2 * sin(HALF_TURN * l->correlation / 6) : l->correlation;
+    l->rho = rho_of((enum fault_distribution)i, l->correlation);
     return 0;
 }
 

@@ -245,72 +245,88 @@ static PRINTF_LIKE(2, 3) void say(struct words *w, const char *fmt, ...)
     w->first = false;
 }
 
-static void say_event(struct words *w, const char *name, const struct fault_event *e)
+static void event_text(const char *name, const struct fault_event *e, char *dst, size_t size)
 {
     char v[128];
     if (e->set)
-        say(w, "%s %s", name, vary_format(&e->rate, v, sizeof v));
+        snprintf(dst, size, "%s %s", name, vary_format(&e->rate, v, sizeof v));
 }
 
-static void say_latency(struct words *w, const struct fault_latency *l)
+static void latency_text(const struct fault_latency *l, char *dst, size_t size)
 {
     char v[128], jitter[128];
     vary_format(&l->value, v, sizeof v);
     if (vary_high(&l->jitter) > 0)
-        say(w, "latency %s \xc2\xb1 %s", v, vary_format(&l->jitter, jitter, sizeof jitter));
+        snprintf(dst, size, "latency %s \xc2\xb1 %s", v, vary_format(&l->jitter, jitter, sizeof jitter));
     else
-        say(w, "latency %s", v);
+        snprintf(dst, size, "latency %s", v);
 }
 
-static void say_side(struct words *w, const struct fault_spec_side *s)
+#define SIDE_ITEMS 9
+
+// One of the things that happen to packets of one direction; "": not to these.
+static char *side_text(const struct fault_spec_side *s, unsigned item, char *dst, size_t size)
 {
     char v[128];
-    if (s->mtu)
-        say(w, "mtu %u", s->mtu);
-    say_event(w, "corrupt", &s->corrupt);
-    say_event(w, "loss", &s->loss);
-    if (s->burst.set)
-        say(w, "loss in bursts of %.3g (%.3g %%)", 1 / s->burst.r,
-            100 * (s->burst.p * s->burst.bad + s->burst.r * s->burst.good) / (s->burst.p + s->burst.r));
-    say_event(w, "duplicate", &s->duplicate);
-    if (s->bandwidth.set)
-        say(w, "bandwidth %s", vary_format(&s->bandwidth.rate, v, sizeof v));
-    if (s->latency.set)
-        say_latency(w, &s->latency);
-    say_event(w, "reorder", &s->reorder);
-    if (s->trace)
-        say(w, "trace of %u rows", trace_rows(s->trace));
+    dst[0] = '\0';
+    if (item == 0 && s->mtu)
+        snprintf(dst, size, "mtu %u", s->mtu);
+    else if (item == 1)
+        event_text("corrupt", &s->corrupt, dst, size);
+    else if (item == 2)
+        event_text("loss", &s->loss, dst, size);
+    else if (item == 3 && s->burst.set)
+        snprintf(dst, size, "loss in bursts of %.3g (%.3g %%)", 1 / s->burst.r,
+                 100 * (s->burst.p * s->burst.bad + s->burst.r * s->burst.good) / (s->burst.p + s->burst.r));
+    else if (item == 4)
+        event_text("duplicate", &s->duplicate, dst, size);
+    else if (item == 5 && s->bandwidth.set)
+        snprintf(dst, size, "bandwidth %s", vary_format(&s->bandwidth.rate, v, sizeof v));
+    else if (item == 6 && s->latency.set)
+        latency_text(&s->latency, dst, size);
+    else if (item == 7)
+        event_text("reorder", &s->reorder, dst, size);
+    else if (item == 8 && s->trace)
+        snprintf(dst, size, "trace of %u row%s", trace_rows(s->trace), trace_rows(s->trace) == 1 ? "" : "s");
+    return dst;
 }
 
+// What both directions have is said once.
 static void say_sides(struct words *w, const struct fault_spec *s)
 {
-    char both[2][512];
-    struct words up = {both[0], sizeof both[0], 0, true}, down = {both[1], sizeof both[1], 0, true};
+    char both[2][512], item[2][300];
+    struct words side[2] = {{both[0], sizeof both[0], 0, true}, {both[1], sizeof both[1], 0, true}};
     both[0][0] = both[1][0] = '\0';
-    say_side(&up, &s->side[PATH_UP]);
-    say_side(&down, &s->side[PATH_DOWN]);
-    if (strcmp(both[0], both[1]) == 0) {
-        if (both[0][0])
-            say(w, "%s", both[0]);
-        return;
+    for (unsigned i = 0; i < SIDE_ITEMS; i++) {
+        for (unsigned d = 0; d < 2; d++)
+            side_text(&s->side[d], i, item[d], sizeof item[d]);
+        if (strcmp(item[0], item[1]) == 0) {
+            if (item[0][0])
+                say(w, "%s", item[0]);
+            continue;
+        }
+        for (unsigned d = 0; d < 2; d++)
+            if (item[d][0])
+                say(&side[d], "%s", item[d]);
     }
-    if (both[0][0])
-        say(w, "up (%s)", both[0]);
-    if (both[1][0])
-        say(w, "down (%s)", both[1]);
+    if (both[PATH_UP][0])
+        say(w, "up (%s)", both[PATH_UP]);
+    if (both[PATH_DOWN][0])
+        say(w, "down (%s)", both[PATH_DOWN]);
 }
 
 static void say_partition(struct words *w, const struct fault_partition *p)
 {
     if (!p->set)
         return;
+    char who[160];
     say(w, "partition%s%s", p->cuts[PATH_DOWN] ? "" : " up", p->cuts[PATH_UP] ? "" : " down");
     w->first = true; // one phrase with what follows
     if (p->only)
-        say(w, " of some peers");
+        say(w, " from %s", match_describe(p->only, who, sizeof who));
     w->first = true;
     if (p->n_allow)
-        say(w, " with exceptions");
+        say(w, " but for %s%s", match_describe(p->allow[0], who, sizeof who), p->n_allow > 1 ? " and others" : "");
     w->first = false;
 }
 

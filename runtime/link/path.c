@@ -432,6 +432,11 @@ static void changed(struct path *p, int64_t now_us)
 
 int path_apply(struct path *p, uint64_t number, struct fault_spec *spec, struct error *err)
 {
+    return path_apply_since(p, number, spec, loop_now_us(p->env->loop), err);
+}
+
+int path_apply_since(struct path *p, uint64_t number, struct fault_spec *spec, int64_t since_us, struct error *err)
+{
     int64_t now_us = loop_now_us(p->env->loop);
     struct path_fault **at = find(p, number);
     if (*at)
@@ -439,7 +444,7 @@ int path_apply(struct path *p, uint64_t number, struct fault_spec *spec, struct 
     struct path_fault *f = calloc(1, sizeof *f);
     if (!f)
         return error_set(err, ERR_NO_MEMORY, "no memory for a fault");
-    fault_create(&f->fault, spec, number, p->seed, now_us);
+    fault_create(&f->fault, spec, number, p->seed, since_us < now_us ? since_us : now_us);
     *at = f;
     p->n_faults++;
     changed(p, now_us);

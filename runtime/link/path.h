@@ -43,6 +43,10 @@ struct path *path_ref(struct path *p);
 void path_release(struct path *p);
 // Adds a fault under a number that identifies it; ERR_STATE: that number acts already. The spec is referenced.
 int path_apply(struct path *p, uint64_t number, struct fault_spec *spec, struct error *err) WARN_UNUSED_RESULT;
+// The same of a fault that acts elsewhere since then (loop time): ramps, traces and windows of `during` stand where
+// they would if it had begun here then, too.
+int path_apply_since(struct path *p, uint64_t number, struct fault_spec *spec, int64_t since_us,
+                     struct error *err) WARN_UNUSED_RESULT;
 // In place of the spec it had; state that still makes sense (a bucket's level, a burst) is kept. ERR_NOT_FOUND.
 int path_change(struct path *p, uint64_t number, struct fault_spec *spec, struct error *err) WARN_UNUSED_RESULT;
 // false: there is none. Partitioned streams resend when a TCP sender would next.

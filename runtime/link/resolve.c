@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "link/resolve.h"
+#include "metrics/metrics.h"
 
 #define MAX_THREADS 8u
 #define MAX_ADDRS 16u
@@ -55,6 +56,7 @@ struct lookup {
     struct waiter *waiters, **waiters_end;
     struct link_addr *addrs; // DONE
     unsigned n;
+    int64_t asked_us; // when it was first waited for
     enum lookup_state state;
     char host[];
 };
@@ -68,7 +70,13 @@ struct resolver {
     struct lookup *queue, **queue_end;
     unsigned n_lookups, running;
     uint64_t last_ticket;
+    struct metric *latency; // NULL: not measured
 };
+
+void resolver_measure(struct resolver *r, struct metric *latency)
+{
+    r->latency = latency;
+}
 
 static void shared_unref(struct shared *s) // with the mutex held; releases it
 {
@@ -220,6 +228,8 @@ static void job_done(struct resolver *r, struct job *job)
     struct error err;
     error_clear(&err);
     lookup->state = LOOKUP_IDLE; // failures are not cached
+    if (r->latency)
+        trend_add(r->latency, loop_fresh_us(r->loop) - lookup->asked_us);
     if (job->gai == EAI_SYSTEM)
         error_set(&err, ERR_RESOLVE, "cannot resolve %s: %s", lookup->host, strerror(job->sys_errno));
     else if (job->gai)
@@ -353,6 +363,7 @@ uint64_t resolver_lookup(struct resolver *r, const char *host, uint16_t port, re
         return 0;
     }
     if (l->state == LOOKUP_IDLE) {
+        l->asked_us = loop_fresh_us(r->loop);
         if (r->running >= MAX_THREADS) {
             l->state = LOOKUP_QUEUED;
             *r->queue_end = l;

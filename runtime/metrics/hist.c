@@ -18,7 +18,7 @@ struct hist {
     uint64_t count;
     unsigned __int128 sum; // 64 bits hold only 5e9 samples of an hour
     int64_t min, max;      // exact; meaningless when empty
-    uint64_t saturated;
+    uint64_t saturated, unrecorded;
     uint64_t *chunks[CHUNKS];
 };
 
@@ -84,8 +84,10 @@ void hist_record_n(struct hist *h, int64_t value, uint64_t n)
     uint64_t *chunk = h->chunks[index / CHUNK];
     if (__builtin_expect(!chunk, 0)) {
         chunk = need_chunk(h, index / CHUNK);
-        if (!chunk)
+        if (!chunk) {
+            h->unrecorded += n;
             return;
+        }
     }
     chunk[index % CHUNK] += n;
     if (h->count == 0 || v < h->min)
@@ -131,6 +133,11 @@ double hist_mean(const struct hist *h)
 uint64_t hist_saturated(const struct hist *h)
 {
     return h->saturated;
+}
+
+uint64_t hist_unrecorded(const struct hist *h)
+{
+    return h->unrecorded;
 }
 
 // The rank ceil(p/100*count), 1..count.

@@ -20,6 +20,7 @@ int64_t hist_max(const struct hist *h); // exact
 double hist_mean(const struct hist *h); // exact (sum kept apart); 0 when empty
 double hist_sum(const struct hist *h);
 uint64_t hist_saturated(const struct hist *h);
+uint64_t hist_unrecorded(const struct hist *h); // samples lost for want of memory; of this process: does not travel
 // p in [0,100]: the highest value of the bucket that holds the ceil(p/100*count)-th smallest sample, but not
 // above hist_max; 0 when empty.
 int64_t hist_percentile(const struct hist *h, double p);

@@ -25,6 +25,7 @@ struct metrics {
     unsigned count, size, table_size;
     unsigned overflowed; // series tagged as overflow, which do not count against the cap
     unsigned max;
+    uint64_t overflow_asked; // how often a set of tags found no room for a series of its own
 };
 
 struct metrics *metrics_new(unsigned max_series)
@@ -198,6 +199,7 @@ static struct metric *find_or_add(struct metrics *m, const struct metric *like, 
     bool overflow = strcmp(tags, OVERFLOW_TAGS) == 0;
     if (!overflow && m->count - m->overflowed < m->max)
         return add(m, like, name, tags, err);
+    m->overflow_asked += !overflow;
     s = find(m, hash_of(name, OVERFLOW_TAGS), name, OVERFLOW_TAGS);
     if (s)
         return &s->metric;
@@ -325,4 +327,36 @@ void metrics_each(const struct metrics *m, void (*fn)(void *arg, const struct me
 {
     for (unsigned i = 0; i < m->count; i++)
         fn(arg, &m->sorted[i]->metric);
+}
+
+// --- what was missed, and what was lost
+
+#define MISSED_STEPS 256u
+
+void trend_add_missed(struct metric *t, int64_t us, const struct lag *lag)
+{
+    uint32_t step = lag->missed / MISSED_STEPS + (lag->missed % MISSED_STEPS != 0); // turns a sample
+    for (uint32_t i = 0; i < lag->missed; i += step) {
+        uint32_t n = lag->missed - i < step ? lag->missed - i : step;
+        int64_t mean = ((int64_t)i * 2 + n - 1) * lag->interval_us / 2; // behind the first of them
+        int64_t late = (int64_t)lag->backlog_us - mean;
+        hist_record_n(t->hist, us + (late > 0 ? late : 0), n);
+    }
+}
+
+void metrics_note_overflow(struct metrics *m)
+{
+    m->overflow_asked++;
+}
+
+void metrics_losses(const struct metrics *m, struct metrics_losses *out)
+{
+    *out = (struct metrics_losses){.overflowed = m->overflow_asked};
+    for (unsigned i = 0; i < m->count; i++) {
+        const struct hist *h = m->sorted[i]->metric.hist;
+        if (!h)
+            continue;
+        out->saturated += hist_saturated(h);
+        out->unrecorded += hist_unrecorded(h);
+    }
 }

@@ -5,6 +5,7 @@
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
+#include "core/due.h"
 #include "metrics/hist.h"
 
 enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_RATE, METRIC_TREND };
@@ -59,6 +60,27 @@ static inline void trend_add(struct metric *t, int64_t v)
 {
     hist_record(t->hist, v);
 }
+// Turns that were left out because one was held up: each as if its operation had taken us too, from when it was meant
+// to begin. Those of one operation are at most 256 different values; more are gathered at the mean of their neighbours.
+void trend_add_missed(struct metric *t, int64_t us, const struct lag *lag);
+// An operation that took us: as it was into raw, and from when it was meant to begin into t.
+static inline void trend_add_lagged(struct metric *t, struct metric *raw, int64_t us, const struct lag *lag)
+{
+    trend_add(raw, us);
+    trend_add(t, us + lag->late_us);
+    if (__builtin_expect(lag->missed != 0, 0))
+        trend_add_missed(t, us, lag);
+}
+
+// What a registry could not keep as it came, so far: said in the summary, as figures are the worse for it.
+struct metrics_losses {
+    uint64_t saturated;  // samples of trends above an hour: counted as an hour
+    uint64_t unrecorded; // samples for which there was no memory: not counted at all
+    uint64_t overflowed; // sets of tags that share a series "overflow:true", each time one was asked for
+};
+// Whoever caps the tags of one name by itself says here that a set of them has gone to "overflow:true".
+void metrics_note_overflow(struct metrics *m);
+void metrics_losses(const struct metrics *m, struct metrics_losses *out);
 
 // Snapshots: all series, cumulative since the start of this process.
 int metrics_encode(const struct metrics *m, struct buf *out) WARN_UNUSED_RESULT;

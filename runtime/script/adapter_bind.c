@@ -18,7 +18,7 @@ static struct lua_adapters *adapters_of(struct scenario *s)
     return s->adapters = all;
 }
 
-// native.adapter_new(name, {schemes}, default port or 0, run, spec, subscribes, disconnects) → true | nil, message
+// native.adapter_new(name, {schemes}, default port or 0, run, spec) → true | nil, message
 static int new_bind(lua_State *L)
 {
     struct scenario *s = scenario_of(L);
@@ -45,8 +45,29 @@ static int new_bind(lua_State *L)
     a->ops.name = a->name;
     a->ops.schemes = a->scheme_list;
     a->default_port = (uint16_t)lua_tointeger(L, 3);
-    a->subscribes = lua_toboolean(L, 6);
-    a->disconnects = lua_toboolean(L, 7);
+    const struct {
+        const char *name;
+        bool *has;
+    } optional[] = {{"subscribe", &a->subscribes}, {"disconnect", &a->disconnects}, {"request", &a->requests},
+                    {"observe", &a->observes},     {"serve", &a->serves},           {"unserve", &a->unserves},
+                    {"notify", &a->notifies}};
+    for (unsigned i = 0; i < sizeof optional / sizeof optional[0]; i++) {
+        lua_getfield(L, 5, optional[i].name);
+        *optional[i].has = lua_isfunction(L, -1);
+        lua_pop(L, 1);
+    }
+    if (!a->requests && !a->observes) { // what it lacks is refused as with any other adapter
+        a->ops.request = NULL;
+        a->ops.request_cancel = NULL;
+    }
+    if (!a->serves) {
+        a->ops.serve = NULL;
+        a->ops.unserve = NULL;
+        a->ops.respond = NULL;
+        a->ops.served_at = NULL;
+    }
+    if (!a->notifies)
+        a->ops.notify = NULL;
     if (adapter_check(&a->ops, &err)) {
         free(a);
         return bind_fail(L, &err);
@@ -61,8 +82,7 @@ static int new_bind(lua_State *L)
     return 1;
 }
 
-// The connection at argument 1, when one of its own tasks runs; NULL: it is gone. Raises for what is none.
-static struct lua_conn *check_conn(lua_State *L, struct scenario *s)
+struct lua_conn *lua_check_conn(lua_State *L, struct scenario *s)
 {
     struct handle_adapter *h = lua_type(L, 1) == LUA_TUSERDATA ? lua_touserdata(L, 1) : NULL;
     if (!h || h->tag != HANDLE_ADAPTER)
@@ -74,7 +94,7 @@ static struct lua_conn *check_conn(lua_State *L, struct scenario *s)
     return c;
 }
 
-static int gone(lua_State *L)
+int lua_conn_gone(lua_State *L)
 {
     lua_pushnil(L);
     lua_pushliteral(L, "the connection is gone");
@@ -82,8 +102,7 @@ static int gone(lua_State *L)
     return 3;
 }
 
-// Message and code at two places of the stack → an error.
-static void error_at(lua_State *L, int message, struct error *out)
+void lua_error_at(lua_State *L, int message, struct error *out)
 {
     const char *text = lua_type(L, message) == LUA_TSTRING ? lua_tostring(L, message) : "it failed and did not say why";
     const char *code = lua_type(L, message + 1) == LUA_TSTRING ? lua_tostring(L, message + 1) : "";
@@ -103,9 +122,9 @@ static void set_str(lua_State *L, const char *key, const char *value)
 // native.adapter_info(conn) → { scheme, host, port, path, user, password }, options
 static int info_bind(lua_State *L)
 {
-    struct lua_conn *c = check_conn(L, scenario_of(L));
+    struct lua_conn *c = lua_check_conn(L, scenario_of(L));
     if (!c)
-        return gone(L);
+        return lua_conn_gone(L);
     const struct url *u = &c->target->url;
     lua_createtable(L, 0, 6);
     set_str(L, "scheme", u->scheme);
@@ -129,11 +148,11 @@ static int field_bind(lua_State *L)
     static const char *const names[] = {"client_id", "username", "password", "will_topic",   "will_payload", "token",
                                         "tls_cert",  "tls_key",  "tls_name", "psk_identity", "psk_key",      NULL};
     struct scenario *s = scenario_of(L);
-    struct lua_conn *c = check_conn(L, s);
+    struct lua_conn *c = lua_check_conn(L, s);
     int which = bind_option(L, 2, "conn:field", names, -1);
     struct error err;
     if (!c)
-        return gone(L);
+        return lua_conn_gone(L);
     buf_clear(&s->scratch);
     if (c->identity->field(c->owner, (enum adapter_field)which, &s->scratch, &err))
         return bind_fail(L, &err);
@@ -147,7 +166,7 @@ static int field_bind(lua_State *L)
 // native.adapter_online(conn, session_present) → whether it was connecting
 static int online_bind(lua_State *L)
 {
-    struct lua_conn *c = check_conn(L, scenario_of(L));
+    struct lua_conn *c = lua_check_conn(L, scenario_of(L));
     bool connecting = c && c->state == LC_CONNECTING && !c->end;
     if (connecting)
         lua_conn_up(c, lua_toboolean(L, 2));
@@ -158,11 +177,11 @@ static int online_bind(lua_State *L)
 // native.adapter_fail(conn, message, code): it did not come up, or is lost
 static int fail_bind(lua_State *L)
 {
-    struct lua_conn *c = check_conn(L, scenario_of(L));
+    struct lua_conn *c = lua_check_conn(L, scenario_of(L));
     struct error why;
     if (!c)
         return 0;
-    error_at(L, 2, &why);
+    lua_error_at(L, 2, &why);
     error_prefix(&why, "%s:%u", c->target->url.host, (unsigned)c->target->url.port);
     lua_conn_ends(c, &why);
     return 0;
@@ -170,8 +189,14 @@ static int fail_bind(lua_State *L)
 
 static int push_op(lua_State *L, struct lua_conn *c)
 {
-    static const char *const kinds[] = {"publish", "subscribe", "unsubscribe", "close"};
+    static const char *const kinds[] = {"publish", "subscribe", "unsubscribe", "close",
+                                        "request", "serve",     "unserve",     "notify"};
     struct lua_op *o = c->ops;
+    if (o->kind == OP_REQUEST) { // is worked on by a task of its own, and answered when that knows
+        int n = lua_push_request(L, c, o->bytes);
+        lua_op_pop(c);
+        return n;
+    }
     o->taken = true;
     lua_pushstring(L, kinds[o->kind]);
     lua_pushlstring(L, o->bytes, o->topic_len);
@@ -193,10 +218,10 @@ static void fetch_cancel(struct task *task, void *arg)
 static int next_bind(lua_State *L)
 {
     struct scenario *s = scenario_of(L);
-    struct lua_conn *c = check_conn(L, s);
+    struct lua_conn *c = lua_check_conn(L, s);
     struct task *t = task_current(s->tasks, L, "adapter");
     if (!c)
-        return gone(L);
+        return lua_conn_gone(L);
     if (c->ops && !c->ops->taken)
         return push_op(L, c);
     c->fetching = task_id(t);
@@ -208,7 +233,7 @@ static int next_bind(lua_State *L)
 // native.adapter_done(conn, ok, message, code): of what adapter_next gave; ok: a number is a granted QoS
 static int done_bind(lua_State *L)
 {
-    struct lua_conn *c = check_conn(L, scenario_of(L));
+    struct lua_conn *c = lua_check_conn(L, scenario_of(L));
     struct error why;
     bool ok = lua_toboolean(L, 2);
     if (!c)
@@ -217,7 +242,7 @@ static int done_bind(lua_State *L)
     if (lua_type(L, 2) == LUA_TNUMBER && lua_tointeger(L, 2) >= 0 && lua_tointeger(L, 2) <= 2)
         granted = (int)lua_tointeger(L, 2);
     if (!ok)
-        error_at(L, 3, &why);
+        lua_error_at(L, 3, &why);
     lua_op_done(c, granted, ok ? NULL : &why);
     return 0;
 }
@@ -225,13 +250,13 @@ static int done_bind(lua_State *L)
 // native.adapter_message(conn, topic, payload, qos, retain) → true | nil, message, code
 static int message_bind(lua_State *L)
 {
-    struct lua_conn *c = check_conn(L, scenario_of(L));
+    struct lua_conn *c = lua_check_conn(L, scenario_of(L));
     struct error err;
     size_t topic_len, n;
     const char *topic = luaL_checklstring(L, 2, &topic_len), *payload = luaL_optlstring(L, 3, "", &n);
     int qos = luaL_optint(L, 4, 0);
     if (!c)
-        return gone(L);
+        return lua_conn_gone(L);
     if (c->state != LC_ONLINE || c->end) {
         error_set(&err, ERR_STATE, "the connection is not online");
         return bind_fail(L, &err);
@@ -257,7 +282,7 @@ static int message_bind(lua_State *L)
 
 struct endpoint *adapter_lua_endpoint(lua_State *L, struct scenario *s, bool datagram, struct error *err)
 {
-    struct lua_conn *c = check_conn(L, s);
+    struct lua_conn *c = lua_check_conn(L, s);
     if (!c) {
         error_set(err, ERR_CANCELLED, "the connection is gone");
         return NULL;
@@ -284,9 +309,81 @@ struct endpoint *adapter_lua_endpoint(lua_State *L, struct scenario *s, bool dat
 
 void adapter_bindings_open(lua_State *L, struct scenario *s)
 {
-    static const luaL_Reg functions[] = {
-        {"adapter_new", new_bind},       {"adapter_info", info_bind},       {"adapter_field", field_bind},
-        {"adapter_online", online_bind}, {"adapter_fail", fail_bind},       {"adapter_next", next_bind},
-        {"adapter_done", done_bind},     {"adapter_message", message_bind}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"adapter_new", new_bind},
+                                         {"adapter_info", info_bind},
+                                         {"adapter_field", field_bind},
+                                         {"adapter_online", online_bind},
+                                         {"adapter_fail", fail_bind},
+                                         {"adapter_next", next_bind},
+                                         {"adapter_done", done_bind},
+                                         {"adapter_message", message_bind},
+                                         {"adapter_work", lua_exchange_work_bind},
+                                         {"adapter_answer", lua_exchange_answer_bind},
+                                         {"adapter_refuse", lua_exchange_refuse_bind},
+                                         {"adapter_ask", lua_exchange_ask_bind},
+                                         {"adapter_serves", lua_serves_bind},
+                                         {NULL, NULL}};
     bind_functions(L, s, functions);
+}
+
+// --- what the scenario calls
+
+void adapter_lua_task_ended(struct scenario *s, struct task_owner *owner, struct task *task, enum task_result result,
+                            const char *text)
+{
+    struct lua_conn *c = container_of(owner, struct lua_conn, tasks);
+    struct error why;
+    (void)s;
+    if (c->doomed) {
+        lua_conn_due(c);
+        return;
+    }
+    bool main = c->main && task_id(task) == c->main;
+    if (result == TASK_ERROR) {
+        error_set(&why, ERR_INVALID, "%.*s", (int)strcspn(text, "\n"), text);
+        lua_conn_ends(c, &why);
+    } else if (main && result == TASK_DONE && c->state == LC_CLOSING) {
+        error_clear(&why);
+        lua_conn_ends(c, &why);
+    }
+}
+
+struct rng *adapter_lua_rng(struct task_owner *owner)
+{
+    return &container_of(owner, struct lua_conn, tasks)->rng;
+}
+
+static const struct lua_conn *conn_of_tasks(const struct task_owner *owner)
+{
+    return (const struct lua_conn *)(const void *)((const char *)owner - offsetof(struct lua_conn, tasks));
+}
+
+int adapter_lua_field(const struct task_owner *owner, enum adapter_field field, struct buf *out, struct error *err)
+{
+    const struct lua_conn *c = conn_of_tasks(owner);
+    return c->identity->field(c->owner, field, out, err);
+}
+
+struct path *adapter_lua_path(const struct task_owner *owner)
+{
+    return conn_of_tasks(owner)->path;
+}
+
+const struct iotix_series *adapter_lua_series(const struct task_owner *owner)
+{
+    return conn_of_tasks(owner)->target->series;
+}
+
+const struct adapter_ops *const *scenario_adapters(struct scenario *s)
+{
+    return s->adapters ? s->adapters->ops : NULL;
+}
+
+void adapter_lua_delete(struct lua_adapters *all)
+{
+    for (unsigned i = 0; all && i < all->n; i++)
+        free(all->all[i]);
+    if (all)
+        slots_delete(all->conns);
+    free(all);
 }

@@ -48,7 +48,7 @@ static void list_remove(struct lua_conn_list *list, struct lua_conn *c)
 
 // --- events
 
-static void make_due(struct lua_conn *c)
+void lua_conn_due(struct lua_conn *c)
 {
     struct adapter_target *t = c->target;
     if (c->due)
@@ -88,7 +88,7 @@ void lua_conn_tell(struct lua_conn *c, struct lua_event *e)
     *c->told_end = e;
     c->told_end = &e->next;
     c->n_told++;
-    make_due(c);
+    lua_conn_due(c);
 }
 
 void lua_conn_ends(struct lua_conn *c, const struct error *why)
@@ -99,7 +99,7 @@ void lua_conn_ends(struct lua_conn *c, const struct error *why)
     if (!c->end)
         heap_die("no memory for an error");
     *c->end = *why;
-    make_due(c);
+    lua_conn_due(c);
 }
 
 static void drop_events(struct lua_conn *c)
@@ -107,6 +107,7 @@ static void drop_events(struct lua_conn *c)
     while (c->told) {
         struct lua_event *e = c->told;
         c->told = e->next;
+        free(e->packet);
         free(e);
     }
     c->told_end = &c->told;
@@ -115,7 +116,7 @@ static void drop_events(struct lua_conn *c)
 
 // --- operations
 
-static void op_pop(struct lua_conn *c)
+void lua_op_pop(struct lua_conn *c)
 {
     struct lua_op *o = c->ops;
     c->ops = o->next;
@@ -151,18 +152,26 @@ void lua_op_done(struct lua_conn *c, int granted, const struct error *why)
             counter_add(series->messages_sent, 1);
         if (!why && o->qos) {
             counter_add(series->messages_acked, 1);
-            trend_add(series->publish_latency, loop_fresh_us(c->target->env.loop) - o->since_us);
+            trend_add_lagged(series->publish_latency, series->publish_latency_raw,
+                             loop_fresh_us(c->target->env.loop) - o->since_us, &o->lag);
         }
     }
+    if (o->kind >= OP_SERVE && why)
+        log_write(c->target->env.log, LOG_WARN, NULL, "adapter %s: %s of %s: %s", c->target->adapter->name,
+                  o->kind == OP_SERVE     ? "serve"
+                  : o->kind == OP_UNSERVE ? "unserve"
+                                          : "notify",
+                  o->bytes, why->text);
     if (o->kind != OP_PUBLISH || o->qos)
         tell_done(c, o->token, o->kind == OP_SUBSCRIBE && !why ? granted : -1, why);
-    op_pop(c);
+    lua_op_pop(c);
 }
 
 // all: the connection ends for good; else those that can wait for the next one stay.
 static void drop_ops(struct lua_conn *c, const struct error *why, bool all)
 {
     struct lua_op *keep = NULL, **end = &keep;
+    lua_requests_drop(c, why);
     while (c->ops) {
         struct lua_op *o = c->ops;
         if (!all && o->kind == OP_PUBLISH && o->qos) {
@@ -179,7 +188,7 @@ static void drop_ops(struct lua_conn *c, const struct error *why, bool all)
         }
         if (o->kind != OP_PUBLISH || o->qos)
             tell_done(c, o->token, -1, why);
-        op_pop(c);
+        lua_op_pop(c);
     }
     c->ops = keep;
     c->ops_end = keep ? end : &c->ops;
@@ -193,8 +202,8 @@ static void wake_fetcher(struct lua_conn *c)
         task_wake(t, NULL, NULL);
 }
 
-static int op_add(struct lua_conn *c, enum lua_op_kind kind, const char *topic, size_t topic_len,
-                  const struct adapter_message *m, uint32_t token, struct error *err)
+int lua_op_add(struct lua_conn *c, enum lua_op_kind kind, const char *topic, size_t topic_len,
+               const struct adapter_message *m, uint32_t token, struct error *err)
 {
     size_t payload_len = m ? m->payload_len : 0, n = topic_len + payload_len;
     if (kind != OP_CLOSE && (c->n_ops >= LUA_ADAPTER_QUEUE_MAX || c->op_bytes + n > LUA_ADAPTER_QUEUE_BYTES))
@@ -205,6 +214,7 @@ static int op_add(struct lua_conn *c, enum lua_op_kind kind, const char *topic, 
     o->kind = (uint8_t)kind;
     o->token = token;
     o->since_us = loop_fresh_us(c->target->env.loop);
+    loop_lag(c->target->env.loop, o->since_us, &o->lag);
     o->topic_len = (uint32_t)topic_len;
     o->payload_len = (uint32_t)payload_len;
     if (topic_len)
@@ -262,6 +272,7 @@ static void on_timer(struct timer *timer, void *loop);
 static void wait_turn(struct lua_conn *c)
 {
     c->state = LC_WAITING;
+    c->due_us = loop_due_us(c->target->env.loop);
     list_append(&c->target->waiting, c);
     loop_again(c->target->env.loop);
 }
@@ -270,6 +281,35 @@ static void tell_offline(struct lua_conn *c, const struct error *why, bool will_
 {
     if (!c->doomed)
         c->events->on_offline(c->owner, why, will_retry);
+}
+
+static void deliver_exchange(struct lua_conn *c, const struct lua_event *e)
+{
+    const struct lua_packet *p = e->packet;
+    struct error why;
+    if (e->kind == EV_REQUEST) {
+        struct adapter_request r = {.method = p->method,
+                                    .path = p->path,
+                                    .path_len = p->path_len,
+                                    .payload = (const uint8_t *)p->payload,
+                                    .payload_len = p->payload_len,
+                                    .headers = p->headers,
+                                    .n_headers = p->n_headers};
+        c->events->on_request(c->owner, e->ticket, &r);
+    } else if (e->token && c->events->on_response && e->failed) {
+        error_set(&why, e->code, "%s", e->bytes + 1);
+        c->events->on_response(c->owner, e->token, NULL, &why);
+    } else if (e->token && c->events->on_response) {
+        struct adapter_response r = {.status = e->status,
+                                     .payload = (const uint8_t *)p->payload,
+                                     .payload_len = p->payload_len,
+                                     .headers = p->headers,
+                                     .n_headers = p->n_headers,
+                                     .latency_us = e->latency_us,
+                                     .attempts = 1,
+                                     .more = e->more};
+        c->events->on_response(c->owner, e->token, &r, NULL);
+    }
 }
 
 static void deliver(struct lua_conn *c)
@@ -292,12 +332,15 @@ static void deliver(struct lua_conn *c)
                                         .retain = e->retain};
             counter_add(t->series->messages_received, 1);
             c->events->on_message(c->owner, &m);
+        } else if (e->kind >= EV_RESPONSE) {
+            deliver_exchange(c, e);
         } else if (c->events->on_done) {
             struct error why;
             if (e->failed)
                 error_set(&why, e->code, "%s", e->bytes + 1);
             c->events->on_done(c->owner, e->token, e->granted, e->failed ? &why : NULL);
         }
+        free(e->packet);
         free(e);
     }
 }
@@ -345,15 +388,18 @@ void lua_conn_up(struct lua_conn *c, bool session_present)
     loop_timer_stop(t->env.loop, &c->timer);
     counter_add(t->series->connects, 1);
     rate_add(t->series->connect_errors, false);
-    trend_add(t->series->connect_latency, loop_fresh_us(t->env.loop) - c->since_us);
+    series_connected(t->series->connect_latency, t->series->connect_latency_raw, t->series->connect_wait, c->due_us,
+                     c->since_us, loop_fresh_us(t->env.loop));
     gauge_add(t->series->devices_online, 1);
     if (c->was_online)
         counter_add(t->series->reconnects, 1);
     c->state = LC_ONLINE;
     for (struct lua_filter *f = session_present || !c->was_online ? NULL : c->filters; f; f = f->next) {
         struct adapter_message m = {.qos = f->qos};
-        (void)op_add(c, OP_SUBSCRIBE, f->filter, strlen(f->filter), &m, 0, NULL); // at the cap: as it was
+        (void)lua_op_add(c, OP_SUBSCRIBE, f->filter, strlen(f->filter), &m, 0, NULL); // at the cap: as it was
     }
+    for (const struct lua_served *f = c->served; f; f = f->next)
+        (void)lua_op_serve(c, f, NULL); // at the cap: not told to this server
     c->was_online = true;
     c->failures = 0;
     e->session = session_present;
@@ -521,7 +567,10 @@ static struct adapter_target *target_new(const struct adapter_env *env, const ch
     t->url = parsed;
     t->options = options ? json_deep_copy(options) : json_object();
     t->series = t->options ? series_new(env, a->name, group, err) : NULL;
-    if (!t->series || target_options(t, err)) {
+    const struct series_wish served = {"requests_served", &t->served};
+    char tags[SERIES_TAGS_MAX];
+    if (!t->series || target_options(t, err) || series_tags(tags, a->name, group, err) ||
+        (a->serves && series_make(env->metrics, tags, &served, 1, err))) {
         target_delete(t);
         return NULL;
     }
@@ -580,13 +629,14 @@ static void conn_delete(struct adapter_conn *conn)
     c->path = NULL;
     drop_ops(c, &why, true);
     drop_events(c);
+    lua_served_drop(c);
     while (c->filters) {
         struct lua_filter *f = c->filters;
         c->filters = f->next;
         free(f);
     }
     slots_remove(ADAPTER_OF(c->target)->adapters->conns, c->id);
-    make_due(c); // freed by the hook: it may be at work on it
+    lua_conn_due(c); // freed by the hook: it may be at work on it
 }
 
 static int conn_open(struct adapter_conn *conn, struct error *err)
@@ -622,7 +672,7 @@ static void conn_close(struct adapter_conn *conn, enum adapter_close mode)
     c->state = LC_CLOSING;
     drop_ops(c, &why, true);
     if (online && mode == ADAPTER_GRACEFUL && c->target->adapter->disconnects &&
-        op_add(c, OP_CLOSE, NULL, 0, NULL, 0, NULL) == 0)
+        lua_op_add(c, OP_CLOSE, NULL, 0, NULL, 0, NULL) == 0)
         loop_timer_start(c->target->env.loop, &c->timer, LUA_ADAPTER_CLOSE_US, on_timer);
     else if (mode == ADAPTER_GRACEFUL)
         lua_conn_ends(c, &none);
@@ -639,7 +689,7 @@ static int publish(struct adapter_conn *conn, const struct adapter_message *m, u
     if (m->meta)
         return error_set(err, ERR_UNSUPPORTED, "the adapter %s carries topic, payload, qos and retain only",
                          c->target->adapter->name);
-    return op_add(c, OP_PUBLISH, m->topic, m->topic_len, m, token, err);
+    return lua_op_add(c, OP_PUBLISH, m->topic, m->topic_len, m, token, err);
 }
 
 static int subscribe(struct adapter_conn *conn, const char *filter, int qos, uint32_t token, struct error *err)
@@ -662,7 +712,7 @@ static int subscribe(struct adapter_conn *conn, const char *filter, int qos, uin
         c->n_filters++;
     }
     if (c->target->adapter->subscribes)
-        return op_add(c, OP_SUBSCRIBE, filter, n, &m, token, err);
+        return lua_op_add(c, OP_SUBSCRIBE, filter, n, &m, token, err);
     tell_done(c, token, qos, NULL); // the server sends what it sends
     return 0;
 }
@@ -681,7 +731,7 @@ static int unsubscribe(struct adapter_conn *conn, const char *filter, uint32_t t
             break;
         }
     if (c->target->adapter->subscribes)
-        return op_add(c, OP_UNSUBSCRIBE, filter, strlen(filter), NULL, token, err);
+        return lua_op_add(c, OP_UNSUBSCRIBE, filter, strlen(filter), NULL, token, err);
     tell_done(c, token, -1, NULL);
     return 0;
 }
@@ -733,66 +783,11 @@ const struct adapter_ops adapter_lua_ops = {
     .footprint = footprint,
     .conn_freeze = conn_freeze,
     .conn_path = conn_path,
+    .request = lua_request,
+    .request_cancel = lua_request_cancel,
+    .serve = lua_serve,
+    .unserve = lua_unserve,
+    .respond = lua_respond,
+    .notify = lua_notify,
+    .served_at = lua_served_at,
 };
-
-// --- what the scenario calls
-
-void adapter_lua_task_ended(struct scenario *s, struct task_owner *owner, struct task *task, enum task_result result,
-                            const char *text)
-{
-    struct lua_conn *c = container_of(owner, struct lua_conn, tasks);
-    struct error why;
-    (void)s;
-    if (c->doomed) {
-        make_due(c);
-        return;
-    }
-    bool main = c->main && task_id(task) == c->main;
-    if (result == TASK_ERROR) {
-        error_set(&why, ERR_INVALID, "%.*s", (int)strcspn(text, "\n"), text);
-        lua_conn_ends(c, &why);
-    } else if (main && result == TASK_DONE && c->state == LC_CLOSING) {
-        error_clear(&why);
-        lua_conn_ends(c, &why);
-    }
-}
-
-struct rng *adapter_lua_rng(struct task_owner *owner)
-{
-    return &container_of(owner, struct lua_conn, tasks)->rng;
-}
-
-static const struct lua_conn *conn_of_tasks(const struct task_owner *owner)
-{
-    return (const struct lua_conn *)(const void *)((const char *)owner - offsetof(struct lua_conn, tasks));
-}
-
-int adapter_lua_field(const struct task_owner *owner, enum adapter_field field, struct buf *out, struct error *err)
-{
-    const struct lua_conn *c = conn_of_tasks(owner);
-    return c->identity->field(c->owner, field, out, err);
-}
-
-struct path *adapter_lua_path(const struct task_owner *owner)
-{
-    return conn_of_tasks(owner)->path;
-}
-
-const struct iotix_series *adapter_lua_series(const struct task_owner *owner)
-{
-    return conn_of_tasks(owner)->target->series;
-}
-
-const struct adapter_ops *const *scenario_adapters(struct scenario *s)
-{
-    return s->adapters ? s->adapters->ops : NULL;
-}
-
-void adapter_lua_delete(struct lua_adapters *all)
-{
-    for (unsigned i = 0; all && i < all->n; i++)
-        free(all->all[i]);
-    if (all)
-        slots_delete(all->conns);
-    free(all);
-}

@@ -16,6 +16,9 @@ struct endpoint;
 #define LUA_ADAPTER_QUEUE_BYTES (256u << 10)    // their bytes
 #define LUA_ADAPTER_MESSAGES_MAX 1000u          // messages to a device in one turn
 #define LUA_ADAPTER_CLOSE_US ((int64_t)1000000) // how long `disconnect` may take
+#define LUA_ADAPTER_EXCHANGES_MAX 64u           // requests of a connection, both ways, that are not answered yet
+#define LUA_ADAPTER_SERVED_MAX 64u              // paths that a device serves
+#define LUA_ADAPTER_REQUEST_US ((int64_t)30000000)
 
 // native.adapter_* into the table at the top of the stack.
 void adapter_bindings_open(lua_State *L, struct scenario *s);

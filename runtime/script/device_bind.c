@@ -13,6 +13,8 @@ struct every {
     int64_t interval_us, jitter_us;
     int64_t next_us; // without jitter
     int64_t due_us;  // with jitter, and not before it was asked for: what lateness is measured from
+    struct due due;  // of what the turn does
+    uint32_t pauses; // task_pauses when the turn began to wait
     struct loop *loop;
     struct metric *late_ticks; // of the device's group; lives as long as the process
 };
@@ -141,6 +143,7 @@ static int push_tick(lua_State *L, void *arg)
 {
     const struct every *e = arg;
     late_ticks_count(e->late_ticks, e->interval_us, loop_now_us(e->loop) - e->due_us, 0);
+    loop_due_set(e->loop, &e->due);
     lua_pushinteger(L, (lua_Integer)e->ticks);
     return 1;
 }
@@ -158,6 +161,21 @@ static void every_cancel(struct task *task, void *arg)
     loop_timer_stop(s->config.loop, task_timer(task));
 }
 
+// What the next turn does was meant to begin with it, and in the turns that were left out, if what held them up were
+// answers that did not come or the shard itself. A body that paused (slept, waited for a message, for its connection)
+// wanted no turn meanwhile.
+static void every_due(struct every *e, const struct task *t, int64_t at_us, int64_t skipped, int64_t backlog_us)
+{
+    bool paused = e->ticks > 1 && task_pauses(t) != e->pauses;
+    // Jitter may ask for a time before this one, though the turn as such is not late.
+    e->due = (struct due){.at_us = paused || e->next_us >= e->due_us ? e->due_us : at_us};
+    if (!skipped || paused)
+        return;
+    e->due.missed = lag_us(skipped);
+    e->due.interval_us = lag_us(e->interval_us);
+    e->due.backlog_us = lag_us(backlog_us);
+}
+
 static int every_next(lua_State *L)
 {
     struct scenario *s = scenario_of(L);
@@ -166,8 +184,11 @@ static int every_next(lua_State *L)
     struct loop *loop = s->config.loop;
     int64_t now = loop_now_us(loop);
     e->next_us += e->interval_us;
-    if (now > e->next_us) // skip what was missed, keep the phase
-        e->next_us += (now - e->next_us) / e->interval_us * e->interval_us;
+    int64_t first_us = e->next_us, skipped = 0;
+    if (now > e->next_us) { // skip what was missed, keep the phase
+        skipped = (now - e->next_us) / e->interval_us;
+        e->next_us += skipped * e->interval_us;
+    }
     e->ticks++;
     int64_t at = e->next_us;
     if (e->jitter_us)
@@ -175,9 +196,11 @@ static int every_next(lua_State *L)
     // A body that took longer than the interval is the author's (a slow broker, say); only what comes late from here on
     // is ours.
     e->due_us = at > now ? at : now;
+    every_due(e, t, at, skipped, now - first_us);
     *task_local(t) = e;
     loop_timer_at(loop, task_timer(t), at, every_fire);
     task_block(t, every_cancel, s);
+    e->pauses = task_pauses(t);
     return task_yield(L);
 }
 

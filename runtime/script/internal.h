@@ -25,7 +25,8 @@ enum handle_tag {
     HANDLE_CONN,
     HANDLE_OBSERVATION,
     HANDLE_LINK,
-    HANDLE_ADAPTER
+    HANDLE_ADAPTER,
+    HANDLE_METRIC
 };
 
 struct handle_device {
@@ -115,8 +116,9 @@ struct scenario_group {
 };
 
 struct subscription;
-struct custom;     // chaos_bind.c
-struct side_cache; // side.c
+struct custom;       // chaos_bind.c
+struct side_cache;   // side.c
+struct user_metrics; // metrics_bind.c
 
 struct scenario {
     struct scenario_config config;
@@ -174,8 +176,10 @@ struct scenario {
     struct metric *script_errors, *overruns, *kills,
         *checks; // script_errors: of the test; those of devices carry their group
     struct loop_hook overrun_hook;
-    struct lua_links *links;       // link_bind.c, NULL until one is opened
-    struct lua_adapters *adapters; // adapter_lua.h, NULL: none
+    struct lua_links *links;           // link_bind.c, NULL until one is opened
+    struct lua_adapters *adapters;     // adapter_lua.h, NULL: none
+    struct user_metrics *user_metrics; // NULL: none are declared
+    int metric_meta;
 };
 
 // scenario.c
@@ -262,6 +266,11 @@ int behaviour_set(struct scenario *s, unsigned group, const char *path, const ch
 int scenario_behaviour_load(struct scenario *s, const char *group, const char *path, const char *text,
                             struct error *err);
 json_t *scenario_reload(struct scenario *s, const char *group, struct error *err);
+// metrics_bind.c
+void metrics_bindings_open(lua_State *L, struct scenario *s);
+void user_metrics_free(struct scenario *s);
+int metric_bind(lua_State *L);
+int metrics_bind(lua_State *L);
 // group_bind.c
 int change_bind(lua_State *L);
 // chaos_bind.c

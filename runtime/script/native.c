@@ -417,6 +417,8 @@ int native_open(lua_State *L)
                                          {"threshold", threshold_bind},
                                          {"gen", gen_bind_new},
                                          {"gen_copy", gen_bind_copy},
+                                         {"metric", metric_bind},
+                                         {"metrics", metrics_bind},
                                          {"parker", parker_bind},
                                          {"park", park_bind},
                                          {"unpark", unpark_bind},
@@ -448,6 +450,7 @@ int native_open(lua_State *L)
     link_bindings_open(L, s);
     adapter_bindings_open(L, s);
     task_meta_open(L, s);
+    metrics_bindings_open(L, s);
     payload_bindings_open(L, s);
     lua_pushstring(L, s->config.path);
     lua_setfield(L, -2, "path");

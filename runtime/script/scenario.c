@@ -220,6 +220,7 @@ static void scenario_close(struct scenario *s)
     links_delete(s->links);
     adapter_lua_delete(s->adapters);
     guard_delete(s->guard);
+    user_metrics_free(s);
     for (unsigned i = 0; i < s->n_gens; i++)
         gen_delete(s->gens[i]);
     free(s->gens);

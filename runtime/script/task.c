@@ -88,6 +88,7 @@ static void owner_decay(struct tasks *ts, struct task_owner *o)
 void task_make_ready(struct tasks *ts, struct task *t)
 {
     t->state = ST_READY;
+    t->due_us = loop_due_us(ts->config.loop);
     __builtin_prefetch(t->owner);
     __builtin_prefetch((const char *)t->owner + 64);
     __builtin_prefetch(t->co);
@@ -470,6 +471,7 @@ static enum task_result task_run(struct task *t, struct queue *from)
     struct task_owner *owner = t->owner;
     lua_State *co = t->co;
     int nargs = 0;
+    loop_due_set(ts->config.loop, &(struct due){.at_us = t->due_us});
     guard_charge(guard, owner->account);
     if (!t->started) {
         t->started = true;
@@ -489,6 +491,7 @@ static enum task_result task_run(struct task *t, struct queue *from)
     int64_t cpu;
     enum guard_verdict verdict = guard_leave(guard, &cpu);
     ts->running = NULL;
+    loop_due_set(ts->config.loop, NULL);
     owner_decay(ts, owner);
     owner->cpu_us += (int32_t)(cpu < 1000000 ? cpu : 1000000);
     if (cpu > ts->stats.longest_slice_us)

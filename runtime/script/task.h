@@ -91,6 +91,10 @@ struct tasks *tasks_of(lua_State *L); // NULL: none yet
 // is cancelled before it is woken: it disarms what was armed. `timer` is there to be armed by the blocking function
 // (one per task).
 void task_block(struct task *task, void (*cancel)(struct task *task, void *arg), void *arg);
+// Behind task_block: what it waits for is the answer to what it does (a publish, a request), no pause of its own.
+void task_awaits_answer(struct task *task);
+// Changes with every wait that is a pause. A pause that another function of the task made can be told by it.
+uint32_t task_pauses(const struct task *task);
 int task_yield(lua_State *L); // last statement of a blocking function: return task_yield(L)
 struct timer *task_timer(struct task *task);
 struct task *task_of_timer(struct timer *timer);

@@ -44,6 +44,17 @@ void task_block(struct task *t, void (*cancel)(struct task *task, void *arg), vo
     t->cancel = cancel;
     t->arg = arg;
     t->woken = false;
+    t->pauses++;
+}
+
+void task_awaits_answer(struct task *t)
+{
+    t->pauses--;
+}
+
+uint32_t task_pauses(const struct task *t)
+{
+    return t->pauses;
 }
 
 int task_yield(lua_State *L)

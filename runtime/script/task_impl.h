@@ -24,7 +24,9 @@ struct task {
         cancel_fn *cancel; // ST_BLOCKED: may be NULL
     };
     void *arg;
-    void *local; // the blocking function's own
+    void *local;     // the blocking function's own
+    int64_t due_us;  // when its next slice was meant to begin
+    uint32_t pauses; // how often it waited for something else than the answer to what it does
     uint8_t state;
     uint8_t nargs; // of the first resume
     bool started;

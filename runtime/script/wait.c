@@ -142,5 +142,7 @@ int wait_block(lua_State *L, struct scenario *s, struct device *d, const struct 
     if (timeout_us >= 0)
         loop_timer_start(s->config.loop, task_timer(task), timeout_us, wait_timeout);
     task_block(task, wait_cancel, w);
+    if (w->kind == WAIT_DONE || w->kind == WAIT_RESPONSE)
+        task_awaits_answer(task);
     return task_yield(L);
 }

@@ -18,6 +18,10 @@ struct record {
     size_t payload_len;
     bool binary; // the payload is of an encoding that is no text: it is JSON only as an object or array
     bool influx; // the payload is InfluxDB line protocol
+    // For sinks; lines of files have none of it.
+    const char *model; // its id; length 0: none
+    size_t model_len;
+    bool physical; // of a proxy of a physical device
 };
 
 // Appends the record with its newline:

@@ -240,7 +240,7 @@ static int row(const char *mode, unsigned devices, unsigned messages, unsigned b
     int rc = 0;
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
         struct run r = {.devices = devices, .messages = messages, .batch = batch};
-        int stop, status;
+        int stop = -1, status;
         if (strcmp(mode, "all") != 0 && strcmp(mode, modes[i].name) != 0)
             continue;
         pid_t pid = start_server(&r.port, &stop);

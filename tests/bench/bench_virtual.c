@@ -152,7 +152,7 @@ static pid_t start(const struct options *o, const char *scenario, const char *ou
     if (pid)
         return pid;
     execl(o->program, o->program, path, "--virtual", "--from", "2026-01-01", "--for", length, "--seed", "1", "--shards",
-          "1", "--devices", count, "--out", target, "--summary", "none", "-q", "--model-dir", dir, (char *)NULL);
+          "1", "--devices", count, "--sink", target, "--summary", "none", "-q", "--model-dir", dir, (char *)NULL);
     _exit(127);
 }
 

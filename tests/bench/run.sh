@@ -19,7 +19,7 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-programs="bench_mqtt bench_virtual bench_gen bench_encoder bench_mqtt_codec bench_tls bench_http bench_coap"
+programs="bench_hist bench_sink bench_mqtt bench_virtual bench_gen bench_encoder bench_mqtt_codec bench_tls bench_http bench_coap"
 for program in $programs; do
   [ -x "$build/bench/$program" ] && continue
   # shellcheck disable=SC2086
@@ -27,6 +27,14 @@ for program in $programs; do
   break
 done
 
+echo "One value recorded into a histogram"
+echo
+"$build/bench/bench_hist"
+echo
+echo "One message into each sink"
+echo
+"$build/bench/bench_sink"
+echo
 echo "One value of each generator"
 echo
 "$build/bench/bench_gen"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# run_one.sh NAME LOGS OPTION...: runs build/fuzz/fuzz/NAME with its corpus; its output as TAP goes to LOGS/NAME.log, its exit code to
-# LOGS/NAME.rc. What it finds new stays in build/fuzz-corpus.
+# run_one.sh NAME LOGS OPTION...: runs build/fuzz/fuzz/NAME with its corpus; its output as TAP goes to LOGS/NAME.log, its exit code and
+# its seconds to LOGS/NAME.rc. What it finds new stays in build/fuzz-corpus.
 name=$1 logs=$2
 shift 2
 mkdir -p "build/fuzz-corpus/$name"
@@ -13,4 +13,4 @@ else
   result="not ok 1 - $name"
 fi
 echo "$result" >>"$logs/$name.log"
-echo "$rc" >"$logs/$name.rc"
+echo "$rc $SECONDS" >"$logs/$name.rc"

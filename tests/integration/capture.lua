@@ -2,6 +2,7 @@
 --   local wire = capture.start { [port] = "mqtt", [other] = "coap" }
 --   … the run …
 --   wire:clean(100)        -- at least 100 packets, none of them malformed; or :stop() for the figures
+-- Where ports are known only once it runs (embedded targets): capture.start(), then wire:speaks(port, "mqtt") before wire:clean.
 -- TLS is judged as far as its records go: nobody has the keys. Without tshark :clean ends the test as pending (an error when CI=true).
 local proc = require "integration.proc"
 
@@ -30,7 +31,7 @@ local function missing()
 end
 
 -- Frames of these protocols, and whatever is malformed: { frame, protocols, malformed, severities, CoAP codes, messages }.
-local function frames(path, rules, counts)
+local function frames(path, rules, counts, ports)
   local words = { "tshark", "-r", path }
   for _, rule in ipairs(rules) do
     words[#words + 1] = "-d"
@@ -40,7 +41,10 @@ local function frames(path, rules, counts)
   for name in pairs(counts) do wanted[#wanted + 1] = name end
   wanted[#wanted + 1] = "_ws.malformed"
   wanted[#wanted + 1] = "_ws.expert.severity >= error"
-  for _, word in ipairs { "-Y", table.concat(wanted, " || "), "-T", "fields", "-E", "separator=/t", "-e", "frame.number", "-e",
+  local own = {}
+  for _, port in ipairs(ports) do own[#own + 1] = ("tcp.port == %d || udp.port == %d"):format(port, port) end
+  local filter = ("(%s) && (%s)"):format(table.concat(wanted, " || "), table.concat(own, " || "))
+  for _, word in ipairs { "-Y", filter, "-T", "fields", "-E", "separator=/t", "-e", "frame.number", "-e",
     "frame.protocols", "-e", "_ws.malformed", "-e", "_ws.expert.severity", "-e", "coap.code", "-e", "_ws.expert.message" } do
     words[#words + 1] = word
   end
@@ -79,7 +83,7 @@ function Capture:stop()
   local lost = tonumber(self.process.err():match("received/dropped on interface[^\n]-: %d+/(%d+)"))
   assert(lost == 0, "the recording lacks packets: " .. self.process.err())
   for name in pairs(self.counts) do result.by[name] = 0 end
-  for frame, protocols, malformed, severities, codes, messages in frames(self.path, self.rules, self.counts) do
+  for frame, protocols, malformed, severities, codes, messages in frames(self.path, self.rules, self.counts, self.ports) do
     local seen = {}
     for name in protocols:gmatch("[^:]+") do
       if self.counts[name] and not seen[name] then
@@ -110,15 +114,36 @@ function Capture:clean(least, known)
   return result
 end
 
---- Records the loopback ports: { [PORT] = "mqtt", "http", "http2", "websocket", "coap", "dtls" or "tls" }. proc.cleanup ends it too.
+--- That port speaks "mqtt", "http" … as start() has it.
+function Capture:speaks(port, name)
+  local how = assert(spoken[name], "a port speaks mqtt, http, http2, websocket, coap, dtls or tls, not " .. tostring(name))
+  self.counts[how.counts] = true
+  self.ports[#self.ports + 1] = port
+  for _, rule in ipairs(how.rules) do self.rules[#self.rules + 1] = rule:format(port) end
+end
+
+local by_scheme = { mqtt = "mqtt", ws = "websocket", http = "http", coap = "coap", ["coap+tcp"] = "coap", coaps = "dtls" }
+
+--- The ports of the embedded targets, as iotix-run prints their URLs; returns how many.
+function Capture:embedded(text)
+  local n, seen = 0, {}
+  for scheme, port in text:gmatch("(%l[%l+]*)://127%.0%.0%.1:(%d+)") do
+    if not seen[scheme .. port] then
+      seen[scheme .. port] = true
+      self:speaks(tonumber(port), by_scheme[scheme] or "tls")
+      n = n + 1
+    end
+  end
+  return n
+end
+
+--- Records the loopback ports, without any: all of them: { [PORT] = "mqtt", "http", "http2", "websocket", "coap", "dtls" or "tls" }. proc.cleanup ends it too.
 function M.start(ports)
-  local self = setmetatable({ rules = {}, counts = {}, missing = missing() }, Capture)
-  local filter = {}
-  for port, name in pairs(ports) do
-    local how = assert(spoken[name], "a port speaks mqtt, http, http2, websocket, coap, dtls or tls, not " .. tostring(name))
+  local self = setmetatable({ rules = {}, counts = {}, ports = {}, missing = missing() }, Capture)
+  local filter = { ports and nil or "tcp or udp" }
+  for port, name in pairs(ports or {}) do
     filter[#filter + 1] = "port " .. port
-    self.counts[how.counts] = true
-    for _, rule in ipairs(how.rules) do self.rules[#self.rules + 1] = rule:format(port) end
+    self:speaks(port, name)
   end
   if self.missing then return self end
   self.path, self.marker = proc.dir() .. "/wire.pcapng", proc.port()

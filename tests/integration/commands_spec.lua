@@ -141,7 +141,7 @@ local g = iotix.group { name = "g", model = "m", handlers = {
 } }
 return iotix.scenario { name = "spec", duration = "1s", groups = { g } }
 ]])
-    local r = proc.run { scenario, "--virtual", "--out", "csv=" .. dir .. "/out", "-q" }
+    local r = proc.run { scenario, "--virtual", "--sink", "csv=" .. dir .. "/out", "-q" }
     assert.are.equal(0, r.code, r.err)
     assert.is_truthy(r.err:find("s.lua:2: boom\\nstack traceback:", 1, true), r.err)
     assert.is_truthy(r.err:find("in function 'deep'\\n\\t[^\\]*s%.lua:4: in function <[^\\]*s%.lua:4>\n"), r.err)

@@ -1,8 +1,15 @@
 -- Connecting at a given rate, and connections that are renewed before their token expires.
+local capture = require "integration.capture"
 local proc = require "integration.proc"
 
 local function run(text, limit)
   return proc.run({ proc.write(proc.dir() .. "/s.lua", text) }, limit or 30)
+end
+
+-- What the run said to its embedded broker.
+local function clean(wire, r, least)
+  assert.is_true(wire:embedded(r.err) > 0, r.err)
+  wire:clean(least)
 end
 
 describe("connecting", function()
@@ -26,8 +33,10 @@ describe("connecting", function()
           iotix.expect(n, "after a second").at_most(42)
         end }
     ]])
+    local wire = capture.start()
     local r = proc.run({ file, "--shards", "2" }, 30)
     assert.are.equal(0, r.code, r.err .. r.out)
+    clean(wire, r, 180)
   end)
 
   it("adapts, and says at which rate", function()
@@ -49,6 +58,7 @@ describe("connecting", function()
   end)
 
   it("renews a connection before its token expires, and nothing is lost by it", function()
+    local wire = capture.start()
     local r = run [[
       local iotix = require "iotix"
       local g = iotix.group { name = "g", count = 10,
@@ -70,6 +80,7 @@ describe("connecting", function()
           ["messages_acked{group:g}"] = "count == 200", connect_errors = "rate == 0" } }
     ]]
     assert.are.equal(0, r.code, r.err .. r.out)
+    clean(wire, r, 400)
   end)
 
   it("says what is wrong with a credential, and where", function()

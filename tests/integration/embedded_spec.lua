@@ -1,13 +1,15 @@
 -- The targets that a run brings itself: each scheme serves devices, with the run's own CA where it speaks TLS, and nothing is left
 -- behind, however the run ends.
+local capture = require "integration.capture"
 local proc = require "integration.proc"
 local cjson = require "cjson"
 
 local function run(text, args, limit)
-  local dir = proc.dir()
+  local dir, tag = proc.dir(), proc.tag()
   local words = { proc.write(dir .. "/s.lua", text), "--summary-json", dir .. "/s.json" }
   for _, a in ipairs(args or {}) do words[#words + 1] = a end
-  local r = proc.run(words, limit or 30)
+  local r = proc.run(words, limit or 30, tag)
+  assert.are.equal("", proc.tagged(tag), "nothing of the run is left")
   local s = proc.read(dir .. "/s.json")
   return r, s and cjson.decode(s)
 end
@@ -42,12 +44,14 @@ describe("embedded targets", function()
     for i, name in ipairs(names) do
       limits[i] = ('["messages_acked{group:%s}"] = "count >= 15"'):format(name)
     end
+    local wire = capture.start()
     local r = run(ALL:format("{ " .. table.concat(limits, ", ") .. " }"), { "--seed", "1" })
     assert.are.equal(0, r.code, r.err .. r.out)
     assert.is_truthy(r.err:find("embedded mqtt://127.0.0.1:", 1, true), r.err)
     assert.is_truthy(r.err:find("coaps://127.0.0.1:", 1, true), r.err)
     assert.is_truthy(r.out:find("tls", 1, true), "TLS has a row of its own in the table of latencies")
-    assert.is_falsy(proc.shell("ps -eo args | grep -c '[i]otix-.*-echo'").out:find("^[1-9]"), "no echo server is left")
+    assert.are.equal(#names, wire:embedded(r.err), r.err)
+    wire:clean(30)
   end)
 
   it("of HTTP alone start no broker and print nothing of one", function()
@@ -141,7 +145,9 @@ describe("embedded targets", function()
         thresholds = { ["commands_received{group:valves}"] = "count == 2", ["requests{group:hands}"] = "count == 3",
           script_errors = { "count == 0", no_data = "pass" } } }
     ]]):format(port, port))
+    local wire = capture.start { [port] = "coap" }
     local r = proc.run({ file }, 30)
     assert.are.equal(0, r.code, r.err .. r.out)
+    wire:clean(6)
   end)
 end)

@@ -174,7 +174,7 @@ describe("a gateway", function()
     for shards = 1, 3, 2 do
       local file = dir .. "/" .. shards .. ".ndjson"
       local r = proc.run({ "--virtual", "--from", "2026-01-01", "--for", "5s", "--seed", "3", "--shards", tostring(shards),
-        "--out", "ndjson=" .. file, "-q", scenario }, 60)
+        "--sink", "ndjson=" .. file, "-q", scenario }, 60)
       assert.are.equal(0, r.code, r.err)
       files[#files + 1] = proc.read(file)
     end

@@ -104,7 +104,7 @@ CASES = {
     "endless_1xx": early_hints,
     "ping_flood": lambda c: flood(c, frame(PING, 0, 0, b"12345678") * 50),
     "settings_flood": lambda c: flood(c, frame(SETTINGS, 0, 0) * 50),
-    "empty_data_flood": lambda c: (c.sendall(headers()), flood(c, data(b"", 0) * 50, 0.001)),  # nothing caps them
+    "empty_data_flood": lambda c: (c.sendall(headers()), flood(c, data(b"", 0) * 1000, 0.001)),
     "slow_body": slow_body,
     # broken frames
     "frame_too_large": lambda c: c.sendall(frame(DATA, 0, 1, b"y" * 100, 0xffffff)),

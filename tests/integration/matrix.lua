@@ -13,7 +13,7 @@ local function broker(peer, start, version, without, more)
   notes[#notes + 1] = ({ device = "it takes topic aliases and uses none", broker = "it uses topic aliases and allows none" })[more.aliases]
   return { peer = peer, start = start, protocol = "MQTT " .. version, transport = "TCP", notes = table.concat(notes, "; "),
     environment = { VERSION = version, MAX_QOS = more.max_qos or "2", WITHOUT = table.concat(steps, ",") }, aliases = more.aliases,
-    spec = "integration/brokers_spec.lua", made = true, test = peer .. ": MQTT " .. version }
+    downgrades = more.downgrades, spec = "integration/brokers_spec.lua", made = true, test = peer .. ": MQTT " .. version }
 end
 
 local POLITE = { "polite_end", "now and then it publishes the will although DISCONNECT came before the end of the connection (MQTT-3.14.4-3): "
@@ -33,13 +33,14 @@ M.brokers = {
     { { "shared_all", "of a shared subscription one member may get everything: that every member gets some is not asked for" } }, { aliases = "device" }),
   broker("mochi-mqtt 2.7 (Go)", "mochi", "3.1.1"),
   broker("mochi-mqtt 2.7 (Go)", "mochi", "5", { BARE,
-    { "receive_maximum", "QoS 1 messages beyond a receive maximum stay with it for ever: step left out" },
-    { "receive_maximum_order", "QoS 2 messages beyond a receive maximum come in any order (MQTT-4.6.0-5): their order is not asked for" },
+    { "receive_maximum receive_maximum_qos2",
+      "QoS 1 messages beyond a receive maximum stay with it for ever, QoS 2 messages now and then: steps left out" },
   }, { aliases = "broker",
     note = "with its option NoInheritedPropertiesOnAck: otherwise its PUBACK has reason code 0x01, which PUBACK does not have (MQTT-3.4.2-1)" }),
   broker("aedes 1.2 (npm)", "aedes", "3.1.1", {}, { note = "it has no MQTT 5" }),
   broker("RabbitMQ 3.10 with its MQTT plugin (Debian)", "rabbitmq", "3.1.1", {},
-    { max_qos = "1", note = "it has no MQTT 5; QoS 2 left out: it answers PUBACK to it" }),
+    { max_qos = "1", downgrades = true,
+      note = "it has no MQTT 5; QoS 2 left out: it answers PUBACK to it, which ends the connection with a protocol error that says so" }),
   broker("NATS 2.9 (Debian)", "nats", "3.1.1", {}, { max_qos = "1", note = "it has no MQTT 5; QoS 2 left out: it closes the connection" }),
 }
 

@@ -72,24 +72,24 @@ describe("MQTT 5", function()
       local five = iotix.mqtt { version = "5" }
       local server = iotix.group { name = "server", connection = five, behaviour = function(dev)
         assert(dev:connect())
-        assert(dev:subscribe("sum", function(m) return tostring(#m.payload) end))
+        assert(dev:subscribe("/sum", function(m) return tostring(#m.payload) end))
         dev:sleep("10s")
       end }
-      local client = iotix.group { name = "client", count = 20, connection = five, behaviour = function(dev)
+      local client = iotix.group { name = "client", count = 20, on_error = "fail", connection = five, behaviour = function(dev)
         assert(dev:connect())
         for n = 1, 5 do
           local answer, why
           for _ = 1, 50 do -- until the server is there
-            answer, why = dev:request { topic = "sum", payload = ("x"):rep(n), timeout = "2s" }
+            answer, why = dev:request { topic = "/sum", payload = ("x"):rep(n), timeout = "2s" }
             if answer then break end
             dev:sleep("50ms")
           end
           assert(answer and answer.payload == tostring(n) or answer and answer.body == tostring(n), why)
         end
-        dev:publish("done", "yes", { qos = 1 })
+        assert(dev:publish("done", "yes", { qos = 1, wait = true }))
       end }
-      return iotix.scenario { name = "ask", duration = "6s", groups = { server, client },
-        thresholds = { ["messages_sent{group:client}"] = "count >= 120" } }
+      return iotix.scenario { name = "ask", duration = "3s", groups = { server, client },
+        thresholds = { ["messages_sent{group:client}"] = "count >= 120", ["messages_acked{group:client}"] = "count == 120" } }
     ]])
     local wire = capture.start { [b.port] = "mqtt" }
     local r = proc.run({ file, "-b", b.url }, 30)

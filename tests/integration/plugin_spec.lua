@@ -1,4 +1,5 @@
 -- Protocol plugins of the host: what --plugin says of broken files, C adapters and Lua adapters against a server, links.
+local cjson = require "cjson"
 local proc = require "tests.integration.proc"
 
 local built = {}
@@ -33,7 +34,11 @@ local function run(text, ...)
 end
 
 local function metric(r, name)
-  return tonumber(r.json:match('"' .. name .. '":%s*{[^{}]-"count":%s*(%d+)')) or 0
+  local n = 0
+  for _, m in ipairs(r.json ~= "" and cjson.decode(r.json).metrics or {}) do
+    if m.name == name then n = n + (m.values.count or 0) end
+  end
+  return n
 end
 
 describe("plugins", function()
@@ -82,7 +87,7 @@ describe("plugins", function()
     assert.is_truthy(r.err:find("got t/line%-%d/answer=v%d"), r.err)
     assert.is_truthy(s.count("pub t/line%-%d/ask v%d") > 40)
     assert.is_truthy(proc.wait(5, function() return s.count("bye line%-%d") >= 4 end), s.out())
-    assert.is_truthy(metric(r, "reconnects") == 1 or r.json:find('"reconnects"'), r.json:sub(1, 3000))
+    assert.are.equal(1, metric(r, "reconnects"), r.json:sub(1, 3000))
   end)
 
   it("speak UDP, and nobody there is an error of the messages, not of the device", function()
@@ -165,6 +170,7 @@ describe("adapters in Lua", function()
     assert.are.equal(0, r.code, r.err)
     assert.are.equal(4, s.count("hello meters%-%d"))
     assert.is_truthy(r.err:find("got meters/meters%-%d/answer reading"), r.err)
+    assert.is_truthy(r.err:find("asked, and heard time", 1, true), r.err)
     assert.is_nil(r.err:find("traceback", 1, true), r.err)
     assert.is_truthy(proc.wait(5, function() return s.count("bye meters%-%d") >= 3 end), s.out())
   end)
@@ -197,6 +203,149 @@ describe("adapters in Lua", function()
     assert.are.equal(2, s.count("hello g%-1"))
     assert.is_truthy(r.err:find("oops", 1, true) and r.err:find("lost", 1, true), r.err)
     assert.is_truthy(s.count("pub g/g%-1/t %d+") > 8, s.out() .. r.err)
+  end)
+
+  it("answer requests and observations of devices, and bring requests of others to them", function()
+    local r = run([==[
+      local line = iotix.adapter { name = "loop",
+        connect = function(conn)
+          conn:serves_at("loop://here")
+          return true
+        end,
+        publish = function() return true end,
+        request = function(conn, r)
+          if r.path == "/raise" then error("oops") end
+          if r.path == "/slow" then conn:wait("never") end
+          if r.path == "/no" then return nil, "no such thing", "not_found" end
+          if r.path == "/bad" then return { stauts = 1 } end
+          if r.path == "/self" then
+            local a, m, c = conn:ask { method = r.method, path = "/served?x=1", payload = r.payload, headers = { a = "b" } }
+            if not a then return nil, m, c end
+            return a
+          end
+          return { status = 201, body = r.method .. " " .. r.path .. " " .. r.payload .. " " .. tostring(r.headers["X-a"]) .. tostring(r.options.depth), headers = { Kind = "echo" } }
+        end,
+        observe = function(conn, r, tell)
+          for i = 1, 3 do
+            if not tell("n" .. i) then return true end
+            conn:wait("tick", "50ms")
+          end
+          return nil, "gone", "closed"
+        end,
+        serve = function(conn, path, attributes) print("serve " .. path .. " " .. tostring(attributes.title)) return path ~= "/not" or nil, "not here" end,
+        unserve = function(conn, path) print("unserve " .. path) return true end,
+        notify = function(conn, path)
+          print("notify " .. path)
+          local a = conn:ask { path = path }
+          print("notified " .. a.status .. " " .. a.body)
+          return true
+        end }
+      local function b(dev)
+        print("early " .. tostring(dev:serve("/served", { title = "T" }, function(r) return { status = 203, body = r.method .. r.path .. r.query .. r.payload .. r.headers.a, headers = { k = "v" } } end)))
+        print("offline " .. tostring(select(3, dev:get("/x"))))
+        assert(dev:connect())
+        local r = assert(dev:request { method = "PUT", path = "/x", payload = "P", headers = { ["X-a"] = "h" }, options = { depth = 3 } })
+        print("put " .. r.status .. " " .. r.body .. " " .. r.headers.kind .. " " .. tostring(r.ok) .. " " .. tostring(r.latency < 1))
+        print("no " .. table.concat({ tostring((dev:get("/no"))), select(2, dev:get("/no")) }, "|"))
+        print("slow " .. tostring(select(3, dev:get("/slow", { timeout = "100ms" }))))
+        r = assert(dev:post("/self", "body"))
+        print("self " .. r.status .. " " .. r.body .. " " .. r.headers.k)
+        print("at " .. dev:served_at())
+        dev:serve("/n", function() return "state" end)
+        dev:serve("/not", function() return "state" end)
+        assert(dev:notify("/n"))
+        dev:sleep("100ms")
+        dev:serve("/n", nil)
+        local seen = {}
+        dev:observe("/o", function(m, why, code) seen[#seen + 1] = m and m.body or why .. "/" .. code end)
+        dev:sleep("400ms")
+        print("observed " .. table.concat(seen, ","))
+        local o = dev:observe("/o", function(m) print("second " .. tostring(m and m.body)) end)
+        dev:sleep("20ms")
+        print("cancel " .. tostring(o:cancel()))
+        dev:sleep("200ms")
+        dev:on("disconnect", function() print("lost") end)
+        print("raise " .. table.concat({ select(2, dev:get("/raise")) }, "|"))
+        print("again " .. tostring(dev:wait("connect", "5s") ~= nil))
+        print("bad " .. table.concat({ select(2, dev:get("/bad")) }, "|"))
+        dev:publish("a", "b")
+      end
+      return iotix.scenario { name = "p", duration = "2500ms", groups = { iotix.group { name = "g", behaviour = b, connection = line { url = "loop://127.0.0.1:1", reconnect = { initial = "50ms", jitter = false } } } } }
+    ]==])
+    assert.are.equal(0, r.code, r.err)
+    for _, text in ipairs { "early true", "offline state", "put 201 PUT /x P h3 echo true true", "no nil|no such thing|not_found",
+      "slow timeout", "self 203 POST/servedx=1bodyb v", "at loop://here", "serve /served T", "warn  adapter loop: serve of /not: not here",
+      "notify /n", "notified 200 state", "unserve /n", "observed n1,n2,n3,gone/closed", "second n1", "cancel true", "again true" } do
+      assert.is_truthy(r.err:find(text, 1, true), text .. "\n" .. r.err)
+    end
+    assert.is_nil(r.err:find("second n[23]"), r.err)
+    assert.is_truthy(r.err:find("raise [^\n]*s.lua:%d+: oops|invalid\n"), r.err)
+    assert.is_truthy(r.err:find('bad request: unknown key "stauts"; valid: body, headers, status; did you mean "status"?|invalid', 1, true), r.err)
+    assert.are.equal(4, select(2, r.err:gsub("serve /served T", "")) + 1) -- at the start, and after each of two reconnects
+    assert.are.equal(9, metric(r, "requests"))
+    assert.are.equal(2, metric(r, "requests_served"))
+  end)
+
+  it("have caps, and do without requests and serving", function()
+    local r = run [==[
+      local made = iotix.adapter { name = "loop", connect = function() return true end, publish = function() return true end,
+        observe = function(conn) conn:wait({}) end, serve = function() return true end }
+      local bare = iotix.adapter { name = "bare", connect = function() return true end, publish = function() return true end }
+      local asks = iotix.adapter { name = "asks", publish = function() return true end, request = function() return "" end, serve = function() return true end,
+        connect = function(conn)
+          conn:spawn(function()
+            conn:wait("up", "50ms")
+            local function ask(o) return select(2, pcall(conn.ask, conn, o)) end
+            print("ask " .. tostring(ask { path = "x" }))
+            print("ask " .. tostring(ask { pth = "/x" }))
+            local a = conn:ask { path = "/nobody" }
+            print("nobody " .. a.status)
+            print("late " .. table.concat({ select(2, conn:ask { path = "/late", timeout = "100ms" }) }, "|"))
+            print("at " .. tostring(select(2, pcall(conn.serves_at, conn, 7))))
+            conn:offline("enough")
+          end)
+          return true
+        end }
+      local function why(...) return tostring(select(3, ...)) end
+      local function a(dev)
+        assert(dev:connect())
+        local full, refused = 0, 0
+        for i = 1, 70 do
+          local ok, text, code = dev:observe("/x", { timeout = "300ms" }, function(m, text, code)
+            refused = refused + (code == "limit" and 1 or 0)
+            if i == 1 then print("first " .. code .. " " .. text) end
+          end)
+          full = full + (code == "limit" and 1 or 0)
+        end
+        dev:sleep("500ms")
+        print("full " .. full .. " refused " .. refused)
+        print("unknown " .. why(dev:served_at()))
+        for i = 1, 65 do
+          local ok, text, code = dev:serve("/p" .. i, print)
+          if not ok then print("paths " .. i .. " " .. code) end
+        end
+      end
+      local function b(dev)
+        assert(dev:connect())
+        print("bare " .. why(dev:get("/x")) .. " " .. why(dev:serve("/x", print)) .. " " .. why(dev:served_at()))
+      end
+      local function c(dev)
+        dev:serve("/late", function() dev:sleep("1s") end)
+        assert(dev:connect())
+        print("observe " .. why(dev:observe("/x", print)))
+        print("large " .. why(dev:post("/x", ("x"):rep(300000))))
+        dev:sleep("10s")
+      end
+      local function of(adapter, name) return adapter { url = name .. "://127.0.0.1:1", reconnect = false } end
+      return iotix.scenario { name = "p", duration = "1s", groups = {
+        iotix.group { name = "a", behaviour = a, connection = of(made, "loop") }, iotix.group { name = "b", behaviour = b, connection = of(bare, "bare") },
+        iotix.group { name = "c", behaviour = c, connection = of(asks, "asks") } } }
+    ]==]
+    for _, text in ipairs { "full 6 refused 1", "first timeout 127.0.0.1:1: no answer to OBSERVE within 300 ms", "large limit", "observe unsupported", "unknown state", "paths 65 limit", "bare unsupported unsupported unsupported",
+      'ask conn:ask: path: expected a path such as "/temperature"', 'did you mean "path"', "nobody 404",
+      "late the device did not answer within 100 ms|timeout", "expected a URL of at most 1024 bytes" } do
+      assert.is_truthy(r.err:find(text, 1, true), text .. "\n" .. r.err)
+    end
   end)
 
   it("say why a connection did not come up, and time out", function()

@@ -86,6 +86,11 @@ function M.tag()
   return "spec" .. tags .. "-" .. math.floor(M.now() * 1000)
 end
 
+--- Pids and names of processes that carry the tag: those of the run, its children and its broker.
+function M.tagged(tag)
+  return M.shell("grep -lz 'SPEC_TAG=" .. tag .. "$' /proc/[0-9]*/environ 2>/dev/null | grep -v '/proc/self/'").out
+end
+
 --- iotix-run with these arguments; tag: marks all its processes in their environment.
 function M.run(args, limit, tag)
   local list = { M.program }

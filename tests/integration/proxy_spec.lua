@@ -210,6 +210,6 @@ return iotix.scenario { name = "physical", duration = "60s", groups = { g } }
     refused('model = "sensor", proxies = {}', "proxies: expected a list such as", "check")
     refused('model = "probe"', "nothing says which physical devices its model probe stands for", "run")
     refused('model = "sensor", proxies = { { topic = "a" } }', "which are not there in virtual time", "--virtual", "--for", "1s",
-      "--out", "ndjson=" .. dir .. "/x")
+      "--sink", "ndjson=" .. dir .. "/x")
   end)
 end)

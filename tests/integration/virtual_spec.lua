@@ -91,8 +91,8 @@ describe("a run in virtual time", function()
       local first
       for _, shards in ipairs { 1, 2, 3 } do
         local dir = proc.dir()
-        local r = run(file, { "--seed", seed, "--shards", shards, "-q", "--out", "ndjson=" .. dir .. "/a", "--out", "csv=" .. dir .. "/b",
-          "--out", "influx=" .. dir .. "/c" })
+        local r = run(file, { "--seed", seed, "--shards", shards, "-q", "--sink", "ndjson=" .. dir .. "/a", "--sink", "csv=" .. dir .. "/b",
+          "--sink", "influx=" .. dir .. "/c" })
         assert.are.equal(0, r.code, r.err .. r.out)
         local got = { proc.read(dir .. "/a"), proc.read(dir .. "/b"), proc.read(dir .. "/c") }
         assert.is_true(#lines(got[1]) > 5000)
@@ -108,7 +108,7 @@ describe("a run in virtual time", function()
     local file, seen = scenario(SLOW), {}
     for i, shards in ipairs { 1, 3, 1 } do
       local out = proc.dir() .. "/a"
-      local r = run(file, { "--shards", shards, "-q", "--out", "csv=" .. out })
+      local r = run(file, { "--shards", shards, "-q", "--sink", "csv=" .. out })
       assert.are.equal(0, r.code, r.err .. r.out)
       seen[i] = proc.read(out)
       assert.are.equal(1 + 8 * 3 * 6 * 2, #lines(seen[i]))
@@ -120,7 +120,7 @@ describe("a run in virtual time", function()
     local file, seen = scenario(BUSY), {}
     for i, seed in ipairs { 3, 4, 3 } do
       local out = proc.dir() .. "/a"
-      assert.are.equal(0, run(file, { "--seed", seed, "-q", "--for", "2m", "--out", "ndjson=" .. out }).code)
+      assert.are.equal(0, run(file, { "--seed", seed, "-q", "--for", "2m", "--sink", "ndjson=" .. out }).code)
       seen[i] = proc.read(out)
     end
     assert.is_true(seen[1] == seen[3])
@@ -136,7 +136,7 @@ describe("a run in virtual time", function()
 local iotix = require "iotix"
 return iotix.scenario { name = "s", duration = "3s", groups = { iotix.group { name = "g", model = "m", count = 2 } } }
 ]])
-      local r = run(file, { "-q", "--out", "ndjson=" .. dir .. "/out" })
+      local r = run(file, { "-q", "--sink", "ndjson=" .. dir .. "/out" })
       assert.are.equal(0, r.code, encoding .. ": " .. r.err)
       assert.is_truthy(#lines(proc.read(dir .. "/out")) >= 6, encoding)
     end
@@ -144,7 +144,7 @@ return iotix.scenario { name = "s", duration = "3s", groups = { iotix.group { na
 
   it("writes records in order of time, each of them whole", function()
     local out = proc.dir() .. "/a"
-    local r = run(scenario(BUSY), { "--seed", 1, "--for", "5m", "--out", "ndjson=" .. out })
+    local r = run(scenario(BUSY), { "--seed", 1, "--for", "5m", "--sink", "ndjson=" .. out })
     assert.are.equal(0, r.code, r.err .. r.out)
     local last, groups = "", {}
     for _, line in ipairs(lines(proc.read(out))) do
@@ -161,7 +161,7 @@ return iotix.scenario { name = "s", duration = "3s", groups = { iotix.group { na
 
   it("says in the summary what it wrote", function()
     local dir = proc.dir()
-    local r = run(scenario(QUIET:format('"text"', '"1m"', "")), { "-q", "--out", "ndjson=" .. dir .. "/a", "--out", "influx=" .. dir .. "/c",
+    local r = run(scenario(QUIET:format('"text"', '"1m"', "")), { "-q", "--sink", "ndjson=" .. dir .. "/a", "--sink", "influx=" .. dir .. "/c",
       "--summary-json", dir .. "/s.json", "--threshold", "messages_sent: count == 180", "--threshold", "publish_latency: p95 < 1ms" })
     assert.are.equal(0, r.code, r.err .. r.out)
     local s = cjson.decode(proc.read(dir .. "/s.json"))
@@ -177,7 +177,7 @@ return iotix.scenario { name = "s", duration = "3s", groups = { iotix.group { na
   end)
 
   it("writes to stdout, with the summary on stderr", function()
-    local r = run(scenario(QUIET:format("{ n = n }", '"5s"', "")), { "--out", "csv=-" })
+    local r = run(scenario(QUIET:format("{ n = n }", '"5s"', "")), { "--sink", "csv=-" })
     assert.are.equal(0, r.code, r.err)
     local list = lines(r.out)
     assert.are.equal("time,group,device,topic,payload", list[1])
@@ -188,10 +188,10 @@ return iotix.scenario { name = "s", duration = "3s", groups = { iotix.group { na
 
   it("ends when its reader has gone, without an error", function()
     local file = scenario(QUIET:format("{ n = n }", '"3650d"', ""))
-    local r = proc.shell(proc.command { proc.program, file, "--virtual", "--from", "2026-01-01", "--out", "ndjson=-" } ..
+    local r = proc.shell(proc.command { proc.program, file, "--virtual", "--from", "2026-01-01", "--sink", "ndjson=-" } ..
       " | head -n 2", 30)
     assert.are.equal(2, #lines(r.out))
-    r = proc.shell("{ " .. proc.command { proc.program, file, "--virtual", "--from", "2026-01-01", "--out", "ndjson=-", "-q" } ..
+    r = proc.shell("{ " .. proc.command { proc.program, file, "--virtual", "--from", "2026-01-01", "--sink", "ndjson=-", "-q" } ..
       "; echo code $? >&2; } | head -n 2", 30)
     assert.is_truthy(r.err:find("code 0", 1, true), r.err)
     assert.is_truthy(r.err:find("incomplete", 1, true), r.err)
@@ -199,7 +199,7 @@ return iotix.scenario { name = "s", duration = "3s", groups = { iotix.group { na
 
   it("does not run the test, and says so", function()
     local out = proc.dir() .. "/a"
-    local r = run(scenario(QUIET:format("1", '"5s"', ", test = function(run) error('not now') end")), { "--out", "ndjson=" .. out })
+    local r = run(scenario(QUIET:format("1", '"5s"', ", test = function(run) error('not now') end")), { "--sink", "ndjson=" .. out })
     assert.are.equal(0, r.code, r.err .. r.out)
     assert.is_truthy(r.err:find("the test is not run", 1, true), r.err)
     assert.is_truthy(r.out:find("not run: there is nothing to observe", 1, true), r.out)
@@ -207,17 +207,17 @@ return iotix.scenario { name = "s", duration = "3s", groups = { iotix.group { na
 
   it("refuses a network target, and says what to do", function()
     local file, out = scenario(BUSY), "ndjson=" .. proc.dir() .. "/a"
-    local r = run(file, { "--out", out, "-b", "mqtt://user:secret@example.test" })
+    local r = run(file, { "--sink", out, "-b", "mqtt://user:secret@example.test" })
     assert.are.equal(2, r.code)
     assert.is_truthy(r.err:find("a live broker cannot be accelerated: leave out --broker mqtt://example.test", 1, true), r.err)
     assert.is_falsy(r.err:find("secret", 1, true))
-    r = run(file, { "--out", out, "-e", "BROKER=mqtt://example.test" })
+    r = run(file, { "--sink", out, "-e", "BROKER=mqtt://example.test" })
     assert.are.equal(2, r.code)
     assert.is_truthy(r.err:find("add --broker embedded", 1, true), r.err)
-    r = run(file, { "--out", out, "-q", "--for", "10s", "-e", "BROKER=mqtt://example.test", "-b", "embedded" })
+    r = run(file, { "--sink", out, "-q", "--for", "10s", "-e", "BROKER=mqtt://example.test", "-b", "embedded" })
     assert.are.equal(0, r.code, r.err)
     local own = scenario(QUIET:format("1", '"5s"', ""):gsub("count = 3,", 'count = 3, connection = require("iotix").mqtt { broker = "mqtt://example.test" },'))
-    r = run(own, { "--out", out })
+    r = run(own, { "--sink", out })
     assert.are.equal(2, r.code)
     assert.is_truthy(r.err:find('s.lua:2: group "g" speaks to mqtt://example.test', 1, true), r.err)
   end)
@@ -225,17 +225,17 @@ return iotix.scenario { name = "s", duration = "3s", groups = { iotix.group { na
   it("names the option that is missing or has no effect", function()
     local file = scenario(QUIET:format("1", '"5s"', ""))
     local cases = {
-      { { file, "--virtual" }, "--virtual needs --out" },
+      { { file, "--virtual" }, "--virtual needs to know where the messages go" },
       { { file, "--for", "7d" }, "--for has no effect without --virtual" },
-      { { file, "--out", "ndjson=x" }, "--out has no effect without --virtual" },
-      { { file, "--virtual", "--out", "x.ndjson" }, "is not FORMAT=FILE" },
-      { { file, "--virtual", "--out", "njson=x" }, 'did you mean "ndjson"' },
-      { { file, "--virtual", "--out", "csv=x", "--out", "ndjson=x" }, "x is given twice" },
-      { { file, "--virtual", "--out", "csv=-", "--summary-json", "-" }, "cannot both be stdout" },
-      { { file, "--virtual", "--out", "csv=/nonexistent/x" }, "/nonexistent" },
-      { { file, "--virtual", "--out", "csv=/tmp" }, "is a directory" },
-      { { file, "--virtual", "--out", "csv=-", "--from", "yesterday" }, "--from" },
-      { { file, "--virtual", "--out", "csv=-", "--for", "1h", "-d", "2h" }, "both say how long to run" },
+      { { file, "--sink", "ndjson=-" }, "stdout is for --virtual" },
+      { { file, "--virtual", "--sink", "x.ndjson" }, "is not TYPE=TARGET" },
+      { { file, "--virtual", "--sink", "njson=x" }, 'did you mean "ndjson"' },
+      { { file, "--virtual", "--sink", "csv=x", "--sink", "ndjson=x" }, "two sinks write x" },
+      { { file, "--virtual", "--sink", "csv=-", "--summary-json", "-" }, "cannot both be stdout" },
+      { { file, "--virtual", "--sink", "csv=/nonexistent/x" }, "/nonexistent" },
+      { { file, "--virtual", "--sink", "csv=/tmp" }, "is a directory" },
+      { { file, "--virtual", "--sink", "csv=-", "--from", "yesterday" }, "--from" },
+      { { file, "--virtual", "--sink", "csv=-", "--for", "1h", "-d", "2h" }, "both say how long to run" },
     }
     for _, c in ipairs(cases) do
       local r = proc.run(c[1], 20)
@@ -243,10 +243,10 @@ return iotix.scenario { name = "s", duration = "3s", groups = { iotix.group { na
       assert.is_truthy(r.err:find(c[2], 1, true), r.err)
     end
     local endless = scenario(QUIET:format("1", "nil", ", test = function(run) run:sleep('1s') end"))
-    local r = run(endless, { "--out", "csv=-" })
+    local r = run(endless, { "--sink", "csv=-" })
     assert.are.equal(2, r.code)
     assert.is_truthy(r.err:find("give it --for 7d", 1, true), r.err)
-    assert.are.equal(0, run(endless, { "-q", "--for", "5s", "--out", "csv=-" }).code)
+    assert.are.equal(0, run(endless, { "-q", "--for", "5s", "--sink", "csv=-" }).code)
   end)
 
   it("ends with 109 when an output cannot be written, and leaves what there is", function()
@@ -254,7 +254,7 @@ return iotix.scenario { name = "s", duration = "3s", groups = { iotix.group { na
       local out = proc.dir() .. "/a"
       -- A limit on the size of files is a full disk that a test can have.
       local r = proc.shell("trap '' XFSZ; ulimit -f 200; " .. proc.command { proc.program, scenario(QUIET:format("{ n = n }", '"2h"', "")), "--virtual",
-        "--from", "2026-01-01", "--shards", shards, "--out", "ndjson=" .. out }, 60)
+        "--from", "2026-01-01", "--shards", shards, "--sink", "ndjson=" .. out }, 60)
       assert.are.equal(109, r.code, r.err .. r.out)
       assert.is_truthy((r.err .. r.out):find("cannot write", 1, true), r.err .. r.out)
       assert.is_truthy((r.err .. r.out):find("is left with what was written", 1, true) or (r.err .. r.out):find("is incomplete", 1, true),
@@ -266,12 +266,12 @@ return iotix.scenario { name = "s", duration = "3s", groups = { iotix.group { na
   it("stopped by a signal leaves what a longer run begins with", function()
     local file = scenario(BUSY)
     local whole = proc.dir() .. "/a"
-    assert.are.equal(0, run(file, { "--seed", 5, "-q", "--for", "10m", "--shards", 1, "--out", "ndjson=" .. whole }).code)
+    assert.are.equal(0, run(file, { "--seed", 5, "-q", "--for", "10m", "--shards", 1, "--sink", "ndjson=" .. whole }).code)
     whole = proc.read(whole)
     for _, shards in ipairs { 1, 2 } do
       local out = proc.dir() .. "/a"
       local p = proc.start(proc.command { proc.program, file, "--virtual", "--from", "2026-01-01", "--model-dir", proc.root .. "/models",
-        "--seed", 5, "--for", "3650d", "--shards", shards, "--progress", "plain", "--progress-interval", "1s", "--out", "ndjson=" .. out })
+        "--seed", 5, "--for", "3650d", "--shards", shards, "--progress", "plain", "--progress-interval", "1s", "--sink", "ndjson=" .. out })
       assert(proc.wait(20, function() return p.err():find("phase=hold") or p.err():find("phase=ramp") end), p.err())
       proc.wait(1, function() return false end) -- some work, whatever it comes to
       p.signal(2)
@@ -296,7 +296,7 @@ local g = iotix.group { name = "g", count = 2, behaviour = function(dev)
 end }
 return iotix.scenario { name = "spin", duration = "1h", groups = { g } }
 ]])
-    local r = run(spin, { "-q", "--out", "csv=-" })
+    local r = run(spin, { "-q", "--sink", "csv=-" })
     assert.are.equal(0, r.code, r.err)
     assert.are.equal(2001, #lines(r.out))
   end)

@@ -39,7 +39,7 @@ describe("the annotations", function()
   -- Names of the functions that the annotations declare, by the local table they hang on.
   local function declared()
     local names = {}
-    for _, file in ipairs { "iotix", "device", "values", "test", "chaos" } do
+    for _, file in ipairs { "iotix", "device", "values", "test", "chaos", "sink" } do
       for line in io.lines(proc.root .. "/lua/iotix/_meta/" .. file .. ".lua") do
         local owner, name = line:match("^function (%w+)[.:]([%w_]+)%(")
         if owner then names[owner .. "." .. name] = true end
@@ -66,7 +66,8 @@ describe("the annotations", function()
     end
     take("iotix", "lua/iotix/init.lua", "^function M%.(%w+)%(")
     take("iotix", "lua/iotix/init.lua", "^M%.(%w+) = ",
-      { version = true, gen = true, json = true, payload = true, expect = true, args = true, behaviour = true, link = true, chaos = true })
+      { version = true, gen = true, json = true, payload = true, expect = true, args = true, behaviour = true, link = true, chaos = true,
+        metrics = true, sink = true })
     take("chaos", "lua/iotix/chaos.lua", "^function M%.(%w+)%(")
     for _, name in ipairs { "partition", "disconnect", "dropout", "storm", "clock" } do -- made in a loop
       real["chaos." .. name] = true
@@ -78,6 +79,10 @@ describe("the annotations", function()
     take("adapterconn", "lua/iotix/adapter.lua", "^function Conn:([%w_]+)%(")
     local bound = proc.read(proc.root .. "/runtime/script/link_bind.c")
     for name in bound:match("methods%[%] = (%b{});"):gmatch('{"([%w_]+)"') do real["link." .. name] = true end
+    take("metrics", "lua/iotix/metrics.lua", "^function M%.(%w+)%(")
+    bound = proc.read(proc.root .. "/runtime/script/metrics_bind.c")
+    for name in bound:match("methods%[%] = (%b{});"):gmatch('{"([%w_]+)"') do real["metric." .. name] = true end
+    take("sink", "lua/iotix/sink.lua", "^M%.([%w_]+) = ")
     take("json", "lua/iotix/json.lua", "^function M%.(%w+)%(")
     take("payload", "lua/iotix/payload.lua", "^M%.([%w_]+) = ")
     take("expect", "lua/iotix/expect.lua", "^function M%.(%w+)%(")
@@ -108,7 +113,7 @@ describe("the annotations", function()
   it("name what is callable in a running scenario", function()
     local lists = { iotix = {}, gen = {}, json = {}, payload = {}, expect = {}, dev = {}, task = {}, run = {}, group = {}, fsm = {},
       machine = {}, behaviour = {}, conn = {}, response = {}, observation = {}, links = {}, link = {}, adapterconn = {},
-      chaos = {}, experiment = {} }
+      chaos = {}, experiment = {}, metrics = {}, metric = {}, sink = {} }
     for full in pairs(declared()) do
       local owner, name = full:match("(%w+)%.([%w_]+)")
       table.insert(assert(lists[owner], owner), string.format("%q", name))
@@ -129,13 +134,14 @@ end
         list("dev"), list("task"), list("fsm"), list("machine"), list("conn"), ONLINE),
       string.format([[check("iotix", iotix, %s) check("gen", iotix.gen, %s) check("json", iotix.json, %s)
         check("payload", iotix.payload, %s) check("behaviour", iotix.behaviour, %s) check("links", iotix.link, %s)
+        check("sink", iotix.sink, %s)
         check("expect", iotix.expect, %s) check("run", run, %s) check("group", run:group("g"), %s)
-        check("chaos", iotix.chaos, %s)
+        check("chaos", iotix.chaos, %s) check("metrics", iotix.metrics, %s)
         check("experiment", assert(run:chaos(iotix.chaos.clock { offset = "1s", from = "1h" })), %s)
         assert(run:group("g"):wait("online", 1, "10s"))
         iotix.expect.message { topic = "x", trigger = function() run:publish("x", "1") end }]],
-        list("iotix"), list("gen"), list("json"), list("payload"), list("behaviour"), list("links"),
-        list("expect"), list("run"), list("group"), list("chaos"), list("experiment"))))
+        list("iotix"), list("gen"), list("json"), list("payload"), list("behaviour"), list("links"), list("sink"),
+        list("expect"), list("run"), list("group"), list("chaos"), list("metrics"), list("experiment"))))
     assert.are.equal(0, r.code, r.text)
   end)
 end)

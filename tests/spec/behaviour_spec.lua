@@ -8,7 +8,7 @@ local function play(text, more)
   more = more or {}
   local dir = proc.dir()
   local r = proc.run({ proc.write(dir .. "/s.lua", text), "--virtual", "--from", "2026-01-01", "--seed", tostring(more.seed or 1), "-q",
-    "--shards", tostring(more.shards or 1), "--out", "ndjson=" .. dir .. "/out" }, 40)
+    "--shards", tostring(more.shards or 1), "--sink", "ndjson=" .. dir .. "/out" }, 40)
   r.raw, r.messages, r.text = proc.read(dir .. "/out") or "", {}, r.err .. r.out
   for line in r.raw:gmatch("[^\n]+") do r.messages[#r.messages + 1] = cjson.decode(line) end
   return r

@@ -61,8 +61,15 @@ describe("iotix.chaos", function()
       chaos.storm { from = "5s", jitter = "2s", reconnect_delay = "1s", percentage = 50 },
       chaos.broker("pause", { from = "1s", to = "2s" }),
       chaos.clock { offset = "-5m", drift = "200ppm", group = "valves" },
-      chaos.custom(function() end, { from = "3s" }), chaos.custom(function() end) ]]
-    assert.are.equal(13, #t)
+      chaos.custom(function() end, { from = "3s" }), chaos.custom(function() end),
+      chaos.storm { devices = { 2, 5 }, reconnect_delay = "1s" }, chaos.disconnect { devices = 4, strategy = "random" },
+      chaos.link("5g", { latency = "100ms", up = { latency = "300ms" } }) ]]
+    assert.are.equal(16, #t)
+    assert.are.same({ { 2, 5 }, 1e6 }, { t[14].devices, t[14].reconnect_delay_us })
+    assert.are.same({ { 4 }, "random", nil, nil }, { t[15].devices, t[15].dropout.strategy, t[15].dropout.percentage, t[15].percentage })
+    -- what is said of one direction stands beside what is said of both
+    assert.are.same({ latency = "100ms", up = { latency = "300ms" }, down = { bandwidth = "100mbit" } },
+      { latency = t[16].fault.latency, up = t[16].fault.up, down = t[16].fault.down })
     assert.are.equal(25, t[1].percentage)
     assert.are.same({ 10e6, 20e6, 30e6, 6 }, { t[1].from_us, t[1].to_us, t[1].every_us, t[1].line })
     assert.are.same({ latency = "300ms", loss = "5%", bandwidth = "500kbit" }, t[1].fault)
@@ -107,7 +114,8 @@ describe("iotix.chaos", function()
     says([[chaos.link("lte", { from = "-5s" })]], "from: expected a duration")
     says([[chaos.partition { ports = { 99999999 } }]], "ports")
     says([[chaos.partition { direction = "sideways" }]], "direction")
-    says([[chaos.disconnect { devices = { 1 } }]], "unknown key \"devices\"")
+    says([[chaos.disconnect { devices = { 1 }, count = 1 }]], "give one of devices, count")
+    says([[chaos.storm { devices = { 21 }, group = "sensors" }]], "group sensors: devices: expected indices from 1 to 20")
     says([[chaos.disconnect { strategy = "liner" }]], "strategy", "linear")
     says([[chaos.disconnect { at = "1s" }]], "unknown key \"at\"")
     says([[chaos.disconnect { strategy = "immediate", delay = "1s" }]], "has no delay")
@@ -164,6 +172,11 @@ describe("iotix.chaos", function()
     local bad = proc.run({ "chaos", "check", proc.write(dir .. "/bad.json", '{"name":"x","fault":{"loss":7}}') }, 20)
     assert.are.equal(104, bad.code)
     assert.is_truthy(bad.err:find("bad.json: fault: ", 1, true), bad.err)
+    for _, args in ipairs { { "profiles", "-n", "5" }, { "profiles", "lte", "--seed", "1" }, { "check", dir .. "/lte.json", "--json" } } do
+      local r2 = proc.run({ "chaos", unpack(args) }, 20)
+      assert.are.equal(2, r2.code, table.concat(args, " "))
+      assert.is_truthy(r2.err:find("has no effect here", 1, true), r2.err)
+    end
     local unknown = proc.run({ "chaos", "profiles", "lta" }, 20)
     assert.are.equal(2, unknown.code)
     assert.is_truthy(unknown.err:find("did you mean \"lte\"?", 1, true), unknown.err)

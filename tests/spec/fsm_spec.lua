@@ -20,7 +20,7 @@ return iotix.scenario { name = "fsm", duration = "%s", groups = { g } }
 ]], definition, more.count or 1, more.group or "", body, more.duration or "5m")
   text = text:gsub("local log\n", "local function log(what) return function(dev) dev:publish('say', what) end end\n")
   local r = proc.run({ proc.write(dir .. "/s.lua", text), "--virtual", "--from", "2026-01-01", "--seed", tostring(more.seed or 1), "-q",
-    "--shards", tostring(more.shards or 1), "--out", "ndjson=" .. dir .. "/out" }, 40)
+    "--shards", tostring(more.shards or 1), "--sink", "ndjson=" .. dir .. "/out" }, 40)
   r.says, r.times, r.raw = {}, {}, proc.read(dir .. "/out") or ""
   for line in r.raw:gmatch("[^\n]+") do
     local m = cjson.decode(line)
@@ -238,7 +238,7 @@ local g = iotix.group { name = "g", count = 2, on_error = "fail", behaviour = fu
   other:send("go")
 end }
 return iotix.scenario { name = "fsm", duration = "10s", groups = { g } }]])
-    local r = proc.run({ file, "--virtual", "--shards", "1", "-q", "--out", "ndjson=-" }, 20)
+    local r = proc.run({ file, "--virtual", "--shards", "1", "-q", "--sink", "ndjson=-" }, 20)
     assert.is_truthy(r.err:find("s.lua:8: machine:send: this is the handle of another device", 1, true), r.err)
   end)
 

@@ -177,7 +177,7 @@ local g = iotix.group { name = "g", behaviour = function(dev)
   tell("serve", dev:serve("/x", print))
 end }
 return iotix.scenario { name = "v", duration = "5s", groups = { g } }
-]==], "--virtual", "--for", "2s", "--out", "ndjson=" .. proc.dir() .. "/out.ndjson")
+]==], "--virtual", "--for", "2s", "--sink", "ndjson=" .. proc.dir() .. "/out.ndjson")
     for _, what in ipairs { "open", "request", "serve" } do
       assert.is_truthy(r.text:find(what .. ": nil [^\n]*virtual time[^\n]*unsupported"), what .. ": " .. r.text)
     end

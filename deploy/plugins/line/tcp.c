@@ -24,7 +24,7 @@ enum state { OFFLINE, CONNECTING, ONLINE, WAITING, CLOSING };
 
 struct ack {
     uint32_t number, token;
-    int64_t since_us;
+    int64_t since_us, due_us; // when it began, and when it was meant to
 };
 
 struct adapter_conn {
@@ -42,7 +42,7 @@ struct adapter_conn {
     unsigned depth; // of events: the owner may delete the connection inside one
     uint32_t next_number;
     uint64_t random;
-    int64_t since_us;
+    int64_t since_us, due_us;
     unsigned failures;
     enum state state;
     bool was_online, doomed;
@@ -149,9 +149,16 @@ static void lost(struct adapter_conn *c, const struct error *why)
         c->events->on_offline(c->owner, why, delay_us >= 0);
 }
 
+// When what is done now was meant to be done.
+static int64_t due_us(const struct adapter_env *env)
+{
+    return IOTIX_HAS(host, due_us) ? host->due_us(env) : host->now_us(env);
+}
+
 static int attempt(struct adapter_conn *c, struct error *err)
 {
     c->state = CONNECTING;
+    c->due_us = due_us(c->target->env);
     c->since_us = host->now_us(c->target->env);
     return host->flow_open(c->flow, err); // waits for its turn
 }
@@ -210,7 +217,12 @@ static void online(struct adapter_conn *c)
     host->flow_ready(c->flow);
     host->metric_add(s->connects, 1);
     host->metric_hit(s->connect_errors, false);
-    host->metric_sample(s->connect_latency, host->now_us(c->target->env) - c->since_us);
+    int64_t now_us = host->now_us(c->target->env);
+    host->metric_sample(s->connect_latency, now_us - c->due_us);
+    if (IOTIX_HAS(host, due_us)) {
+        host->metric_sample(s->connect_latency_raw, now_us - c->since_us);
+        host->metric_sample(s->connect_wait, c->since_us - c->due_us);
+    }
     host->metric_add(s->devices_online, 1);
     if (c->was_online)
         host->metric_add(s->reconnects, 1);
@@ -230,7 +242,9 @@ static void acknowledged(struct adapter_conn *c, uint32_t number)
         c->acks[i] = c->acks[--c->n_acks];
         host->metric_add(s->messages_acked, 1);
         host->metric_hit(s->publish_errors, false);
-        host->metric_sample(s->publish_latency, host->now_us(c->target->env) - a.since_us);
+        host->metric_sample(s->publish_latency, host->now_us(c->target->env) - a.due_us);
+        if (IOTIX_HAS(host, due_us))
+            host->metric_sample(s->publish_latency_raw, host->now_us(c->target->env) - a.since_us);
         if (a.token)
             c->events->on_done(c->owner, a.token, -1, NULL);
         return;
@@ -395,7 +409,7 @@ static int publish(struct adapter_conn *c, const struct adapter_message *m, uint
         host->metric_add(c->target->series->messages_sent, 1);
         host->metric_add(c->target->series->bytes_sent, line.len);
         if (m->qos)
-            c->acks[c->n_acks++] = (struct ack){number, token, host->now_us(c->target->env)};
+            c->acks[c->n_acks++] = (struct ack){number, token, host->now_us(c->target->env), due_us(c->target->env)};
     }
     host->buf_destroy(&line);
     return rc;

@@ -57,8 +57,7 @@ end
 
 local anywhere = { name = { "string" }, from = { "duration" }, to = { "duration" }, every = { "duration" } }
 local on_some = { group = { "name" }, groups = { names }, fraction = { fraction }, percentage = { launch.percentage },
-  count = { "count" } }
-local by_index = { devices = { indices } }
+  count = { "count" }, devices = { indices } }
 
 local function spec_of(...)
   local spec = {}
@@ -73,12 +72,12 @@ local dropout_keys = { strategy = { "any" }, delay = { "any" }, max_delay = { "a
 local partition_keys = { direction = { "any" }, hosts = { "any" }, ports = { "any" }, protocols = { "any" }, allow = { "any" } }
 
 local specs = {
-  link = spec_of(anywhere, on_some, by_index, profiles.fault_spec),
-  partition = spec_of(anywhere, on_some, by_index, partition_keys),
+  link = spec_of(anywhere, on_some, profiles.fault_spec),
+  partition = spec_of(anywhere, on_some, partition_keys),
   disconnect = spec_of(anywhere, on_some, dropout_keys),
   storm = spec_of(anywhere, on_some, { jitter = { "duration" }, reconnect_delay = { "duration" } }),
   broker = spec_of(anywhere),
-  clock = spec_of(anywhere, on_some, by_index, { offset = { signed_duration }, drift = { drift } }),
+  clock = spec_of(anywhere, on_some, { offset = { signed_duration }, drift = { drift } }),
   custom = spec_of(anywhere),
 }
 
@@ -167,6 +166,7 @@ function M.disconnect(where, o)
   entry.count, entry.percentage = nil, nil
   local d, expected, problem = launch.dropout(dropout, false)
   if not d then return nil, where .. ": " .. (problem and problem:gsub("^dropout: ", "") or "expected " .. expected) end
+  if entry.devices then d.percentage = nil end
   entry.dropout = d
   return entry
 end

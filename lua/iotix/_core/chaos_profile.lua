@@ -77,8 +77,12 @@ local sides = { latency = true, rtt = true, loss = true, duplicate = true, reord
 --- The fault with other values for some of its keys; `false` takes a key out. What is said of both directions replaces what the
 --- profile says of one.
 function M.override(fault, changes)
-  for key, value in pairs(changes or {}) do
-    local rival = rivals[key]
+  local keys = {}
+  for _, key in ipairs(fault_keys) do -- up and down last: what is said of one direction stands
+    if changes and changes[key] ~= nil then keys[#keys + 1] = key end
+  end
+  for _, key in ipairs(keys) do
+    local value, rival = changes[key], rivals[key]
     if value == false then value = nil end
     if sides[key] then
       for _, side in ipairs { "up", "down" } do
@@ -90,7 +94,7 @@ function M.override(fault, changes)
       end
     end
     if rival and changes[rival] == nil then fault[rival] = nil end
-    fault[key] = value
+    fault[key] = copy(value)
   end
   return fault
 end

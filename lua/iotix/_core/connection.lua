@@ -312,13 +312,17 @@ M.default_used = {}
 --- Schemes of the run's own targets that connections of this file go to, sorted.
 function M.embedded() return options.sorted_keys(embedded) end
 
---- How many connections this file makes that are not among `used` (a set): what is left for behaviours to open.
+--- How many connections this file makes that are not among `used` (a set): what is left for behaviours to open; and whether one of
+--- them goes to the scenario's broker, whatever that is.
 function M.further(used)
-  local n = 0
+  local n, to_broker = 0, false
   for c in pairs(made) do
-    if not used[c] then n = n + 1 end
+    if not used[c] then
+      n = n + 1
+      to_broker = to_broker or (c.protocol == "mqtt" and not c.url)
+    end
   end
-  return n
+  return n, to_broker
 end
 
 --- Converter for option tables.

@@ -84,6 +84,16 @@ local function credentials_of(c)
   return t
 end
 
+-- User properties are MQTT 5's: with 3.1.1 every publish would fail.
+local function stamp_of(s, g, c)
+  local stamp = g.stamp or s.stamp
+  if stamp == "property" and (c.protocol or "mqtt") == "mqtt" and (not c.options or c.options.version ~= "5") then
+    error(native.path .. ":" .. g.line .. ": iotix.group \"" .. g.name .. "\": stamp = \"property\" is a user property of MQTT 5: "
+      .. "connect with iotix.mqtt { version = \"5\" }, or use stamp = \"topic\" or { payload = \"NAME\" }", 0)
+  end
+  return stamp
+end
+
 local function group_plan(s, g)
   local c = connection_of(s, g)
   check_patterns(g, c)
@@ -97,6 +107,7 @@ local function group_plan(s, g)
     username = c.username, password = c.password, credentials = credentials_of(c), will = will_of(c.will),
     qos = g.qos or model_connection.qos or (g.model and 1) or 0,
     on_error = g.on_error, max_restarts = g.max_restarts, memory = g.memory, tags = g.tags, data = data.plan(g.data), proxies = g.proxies,
+    stamp = stamp_of(s, g, c),
   }
 end
 
@@ -124,13 +135,14 @@ local function check_options(o)
 end
 
 -- Schemes of the run's own targets that connections which are opened while the run is on go to.
-local function embedded_of(s)
+local function embedded_of(s, to_broker)
   local list, seen = {}, {}
   local function add(scheme)
     if not seen[scheme] then list[#list + 1] = scheme end
     seen[scheme] = true
   end
   for _, scheme in ipairs(connection.embedded()) do add(scheme) end
+  if to_broker and (s.broker or "embedded") == "embedded" and not (s.connection and s.connection.protocol == "mqtt") then add("mqtt") end
   for _, protocol in ipairs(options.sorted_keys(connection.default_used)) do
     if not s[protocol] then add(protocol) end
   end
@@ -152,14 +164,15 @@ local function build(s)
   end
   local timeline
   timeline, s.customs = chaos_experiment.plan(s.timeline)
+  local further, to_broker = connection.further(used)
   local plan = {
     name = s.name, description = s.description, file = native.path, sha256 = native.sha256, duration = s.duration,
     broker = s.connection and s.connection.protocol == "mqtt" and s.connection.url or s.broker or nil,
-    http = s.http and s.http.url or nil, coap = s.coap and s.coap.url or nil, embedded = embedded_of(s), seed = s.seed,
-    connections = connection.further(used),
+    http = s.http and s.http.url or nil, coap = s.coap and s.coap.url or nil, embedded = embedded_of(s, to_broker), seed = s.seed,
+    connections = further,
     stop_timeout = s.stop_timeout, on_shard_lost = s.on_shard_lost, has_test = s.test ~= nil,
     options = check_options(s.options), params = params.declared, groups = groups, models = models,
-    thresholds = s.thresholds, timeline = timeline, line = s.line,
+    metrics = native.metrics(), thresholds = s.thresholds, timeline = timeline, sinks = s.sinks, line = s.line,
   }
   return plan, behaviours
 end

@@ -2,6 +2,7 @@
 -- in a task of its own; C spawns it (runtime/script/behaviour.c, serve_bind.c).
 local native = require "iotix._core.native"
 local json = require "iotix.json"
+local options = require "iotix._core.options"
 
 local M = {}
 
@@ -13,9 +14,19 @@ function M.message(port, fn, message)
   if not ok then native.log("warn", "the answer to " .. message.topic .. " was not sent: " .. tostring(why)) end
 end
 
+local function any(v) return v end
+local response_spec = { status = { any }, body = { any }, headers = { any } }
 local function is_response(t) return rawget(t, "status") ~= nil or rawget(t, "body") ~= nil or rawget(t, "headers") ~= nil end
 
 local function first_line(text) return (tostring(text):gsub("\n.*", "")) end
+
+-- Beside status, body and headers there is nothing: a key that would be lost is an error. So is a table meant as JSON that happens to
+-- have one of these.
+local function check_response(t)
+  options.check(t, response_spec, "the answer", function(text)
+    error(text .. " (a table with other keys that is to be the answer's JSON goes into body: { body = {…} })", 0)
+  end)
+end
 
 -- status, body, headers, content type of what a handler returned: nothing, text, a table as JSON, or { status =, body =, headers = }
 local function response_of(result, why)
@@ -37,6 +48,10 @@ end
 function M.serve(port, fn, request, ticket)
   local ok, result, why = xpcall(fn, native.traceback, request)
   local status, body, headers, kind
+  if ok and type(result) == "table" and is_response(result) then
+    local fine, problem = pcall(check_response, result)
+    if not fine then ok, result = false, problem end
+  end
   if ok then
     status, body, headers, kind = response_of(result, why)
   else

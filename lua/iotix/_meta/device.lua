@@ -108,7 +108,7 @@ function dev:fetch(path, payload, options) end
 function dev:observe(path, options, fn) end
 
 ---The device answers requests for a path: over HTTP at an endpoint of its own (a webhook), over CoAP as a server that can be observed. What
----`fn` returns is the answer: nothing, text, a table as JSON, or { status =, body =, headers = }; nil and a text is a 400, an error a 500. `fn`
+---`fn` returns is the answer: nothing, text, a table as JSON, or { status =, body =, headers = } (other keys beside these are an error); nil and a text is a 400, an error a 500. `fn`
 ---may block. A path that ends in "/*" stands for what lies below it. nil in place of `fn` ends it.
 ---@param path string
 ---@param options? { observable?: boolean, confirmable?: boolean, rt?: string, interface?: string, title?: string, ct?: string|integer, sz?: integer, methods?: string[] }

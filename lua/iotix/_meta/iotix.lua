@@ -7,11 +7,13 @@
 ---@field version string version of iotix
 ---@field args string[] what stands behind `--` on the command line; a list of its own for every process
 ---@field gen iotix.gen
+---@field metrics iotix.metrics
 ---@field json iotix.json
 ---@field payload iotix.payload
 ---@field expect iotix.expect
 ---@field behaviour iotix.behaviour
 ---@field link iotix.links
+---@field sink iotix.sinks
 local iotix = {}
 
 ---@alias duration string|number a duration: "500ms", "5s", "2m"; a number is seconds
@@ -37,6 +39,7 @@ function iotix.group(group) end
 ---@field topics? string pattern of the base below which relative topics hang (default "${groupId}/${deviceId}")
 ---@field qos? integer default QoS of this group's publishes (default: the model's, else 0)
 ---@field on_error? "stop"|"restart"|"fail" what an error of a behaviour means (default "stop": this device only)
+---@field stamp? "property"|"topic"|{ payload: string } what its messages carry, so that `e2e_latency` is known: a user property of MQTT 5 (a header of HTTP), one more level of the topic, or a member of that name in a JSON object; default: the scenario's
 ---@field max_restarts? integer of one device with on_error = "restart" (default 10)
 ---@field memory? string|integer cap of a device's Lua memory (default "1MB", at least 16KB)
 ---@field tags? table<string,string> free tags
@@ -123,6 +126,8 @@ function iotix.scenario(scenario) end
 ---@field timeline? iotix.Experiment[] what goes wrong, and when: iotix.chaos
 ---@field test? fun(run: iotix.Run) runs beside the devices, in a process of its own
 ---@field seed? integer seed of all randomness (default: random, printed in the summary)
+---@field stamp? "property"|"topic"|{ payload: string } for every group without one of its own
+---@field sinks? iotix.Sink[] where the messages of devices go beside their servers: what `iotix.sink` makes
 ---@field stop_timeout? duration how long the end may take to drain (default "30s")
 ---@field on_shard_lost? "restart"|"fail" what a shard that was killed means (default "restart")
 ---@field options? table defaults for flags of iotix-run: shards, progress, summary, log_level …
@@ -296,6 +301,23 @@ function iotix.adapter(adapter) end
 ---@field subscribe? fun(conn: iotix.AdapterConn, filter: string, qos: integer): any a number is the granted QoS (default: granted as it is)
 ---@field unsubscribe? fun(conn: iotix.AdapterConn, filter: string): any
 ---@field disconnect? fun(conn: iotix.AdapterConn) before it is closed; one second at most
+---@field request? fun(conn: iotix.AdapterConn, request: iotix.AdapterRequest): any for dev:request, dev:get …: a text or an iotix.AdapterResponse; each call is a task of its own
+---@field observe? fun(conn: iotix.AdapterConn, request: iotix.AdapterRequest, tell: function): any for dev:observe: `tell(response)` for each notification, which returns whether it is still wanted; it ends with the function
+---@field serve? fun(conn: iotix.AdapterConn, path: string, attributes: table): any for dev:serve; called at every connect, too
+---@field unserve? fun(conn: iotix.AdapterConn, path: string): any
+---@field notify? fun(conn: iotix.AdapterConn, path: string): any for dev:notify
+
+---@class iotix.AdapterRequest
+---@field method string "GET"
+---@field path string with its query
+---@field payload string
+---@field headers table<string, string|string[]>
+---@field options table what the device gave as `options`
+
+---@class iotix.AdapterResponse
+---@field status? integer (default 200)
+---@field body? string
+---@field headers? table<string, string|string[]>
 
 ---A connection as the functions of its adapter see it. Other fields are the adapter's own.
 ---@class iotix.AdapterConn
@@ -322,6 +344,15 @@ function adapterconn:dial_datagram() end
 ---@param options? { qos?: integer, retain?: boolean }
 ---@return boolean? ok, string? message, code? code
 function adapterconn:message(topic, payload, options) end
+
+---Somebody asks what the device serves: waits for its answer.
+---@param request { method?: string, path: string, payload?: string, headers?: table, timeout?: duration }
+---@return iotix.AdapterResponse? response, string? message, code? code
+function adapterconn:ask(request) end
+
+---Where others reach what the device serves.
+---@param url string
+function adapterconn:serves_at(url) end
 
 ---The connection is lost.
 ---@param message? string

@@ -186,3 +186,53 @@ function payload.sparkplug(message) end
 ---@field type? "Int8"|"Int16"|"Int32"|"Int64"|"UInt8"|"UInt16"|"UInt32"|"UInt64"|"Float"|"Double"|"Boolean"|"String"|"DateTime"|"Text"|"UUID"|"Bytes" default: by the value
 ---@field value any
 ---@field timestamp? number
+
+---@class iotix.metrics
+---A scenario's own metrics. Declare them at the top of the scenario, record them in behaviours and in the test: they are in the summary,
+---in thresholds (a misspelt name, aggregate or unit is found by `--check`) and wherever the product's own go. Names begin with
+---`user_`; what a device records carries its group as a tag. One metric has at most 1,000 sets of tags a shard: what comes after
+---them is in `NAME{overflow:true}`, and the summary says so.
+local metrics = {}
+
+---@class iotix.MetricOptions
+---@field tags? table<string, string> of all that it records
+---@field unit? "time"|"bytes" counters, gauges and trends: what it measures (default: a plain number). Times are durations
+---@field merge? "sum"|"max" gauges: how those of several shards become one (default "sum")
+
+---A sum that only grows: `orders:add()`, `orders:add(3, { kind = "web" })`; whole numbers.
+---@param name string
+---@param o? iotix.MetricOptions
+---@return iotix.Metric
+function metrics.counter(name, o) end
+
+---A value that goes up and down: `level:set(v)`, `level:add(v)`. The devices of a group on one shard share it.
+---@param name string
+---@param o? iotix.MetricOptions
+---@return iotix.Metric
+function metrics.gauge(name, o) end
+
+---How many of the samples were true: `good:add(ok)`.
+---@param name string
+---@param o? iotix.MetricOptions
+---@return iotix.Metric
+function metrics.rate(name, o) end
+
+---A distribution of whole numbers from 0 to 3,600,000,000 (an hour in microseconds): `took:add("20ms")` with unit = "time", else
+---`size:add(512)`. Fractions are rounded.
+---@param name string
+---@param o? iotix.MetricOptions
+---@return iotix.Metric
+function metrics.trend(name, o) end
+
+---@class iotix.Metric
+local metric = {}
+
+---Adds: to a counter (1 where it is left out) or a gauge, a sample to a rate or a trend.
+---@param value? number|string|boolean
+---@param tags? table<string, string|number> beside its own: makes a series of its own
+function metric:add(value, tags) end
+
+---Sets a gauge.
+---@param value number|string
+---@param tags? table<string, string|number>
+function metric:set(value, tags) end

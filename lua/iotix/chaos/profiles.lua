@@ -5,8 +5,8 @@ return {
   ["poor-cellular"] = {
     version = 1,
     description = "A phone network at the edge of its coverage: 200 ms round trip, 5 % loss, 500 kbit/s",
-    source = "The figures are the definition of this profile; of the order of the WebPageTest preset \"3G Slow\" (400 kbit/s, "
-      .. "400 ms) with losses added",
+    source = "The figures are the definition of this profile; of the order of WebPageTest's [3GSlow] (400 kbit/s, 400 ms; "
+      .. "in older versions 780 kbit/s, 200 ms) with losses added",
     fault = { rtt = "200ms", loss = "5%", bandwidth = "500kbit" },
   },
   ["intermittent-connectivity"] = {
@@ -37,7 +37,8 @@ return {
   edge = {
     version = 1,
     description = "EDGE: 840 ms round trip, 240 kbit/s down, 200 kbit/s up",
-    source = "WebPageTest, connectivity.ini, \"Mobile EDGE\" (240/200 kbit/s, 840 ms). Jitter and loss (1 %): estimate",
+    source = "WebPageTest, www/settings/connectivity.ini.sample, [Edge] \"Mobile Edge (240 Kbps/200 Kbps 840ms RTT)\". Jitter and loss "
+      .. "(1 %): estimate",
     fault = {
       latency = { value = "420ms", jitter = "60ms" }, loss = "1%",
       up = { bandwidth = "200kbit" }, down = { bandwidth = "240kbit" },
@@ -46,7 +47,8 @@ return {
   ["3g"] = {
     version = 1,
     description = "UMTS/HSPA: 300 ms round trip, 1.6 Mbit/s down, 768 kbit/s up",
-    source = "WebPageTest, connectivity.ini, \"Mobile 3G\" (1.6 Mbit/s, 768 kbit/s, 300 ms). Jitter and loss (0.5 %): estimate",
+    source = "WebPageTest, www/settings/connectivity.ini.sample, [3G] \"Mobile 3G (1.6 Mbps/768 Kbps 300ms RTT)\". Jitter and loss "
+      .. "(0.5 %): estimate",
     fault = {
       latency = { value = "150ms", jitter = "20ms" }, loss = "0.5%",
       up = { bandwidth = "768kbit" }, down = { bandwidth = "1600kbit" },
@@ -55,14 +57,15 @@ return {
   lte = {
     version = 1,
     description = "LTE: 70 ms round trip, 12 Mbit/s each way",
-    source = "WebPageTest, connectivity.ini, \"Mobile LTE\" (12/12 Mbit/s, 70 ms). Jitter and loss (0.1 %): estimate",
+    source = "WebPageTest, \"Mobile LTE\" of its Windows agent and of later connectivity.ini.sample (12 Mbit/s each way, 70 ms). Jitter "
+      .. "and loss (0.1 %): estimate",
     fault = { latency = { value = "35ms", jitter = "5ms" }, loss = "0.1%", bandwidth = "12mbit" },
   },
   ["5g"] = {
     version = 1,
     description = "5G NR: 20 ms round trip, 100 Mbit/s down, 50 Mbit/s up",
-    source = "Rates: the user experienced data rates of ITU-R M.2410 section 4.3 (100 and 50 Mbit/s). Delay (M.2410 asks for 4 ms of "
-      .. "the radio alone), jitter and loss (0.05 %): estimate",
+    source = "Rates: the user experienced data rates that Report ITU-R M.2410-0 (11/2017) asks for in dense urban areas, 100 Mbit/s down "
+      .. "and 50 Mbit/s up. Delay (the report's user plane latency, 4 ms, is the radio's alone), jitter and loss (0.05 %): estimate",
     fault = {
       latency = { value = "10ms", jitter = "2ms" }, loss = "0.05%",
       up = { bandwidth = "50mbit" }, down = { bandwidth = "100mbit" },
@@ -72,8 +75,8 @@ return {
     version = 1,
     description = "NB-IoT (Cat NB1): 1.6 s round trip with a long tail, 26 kbit/s down, 62 kbit/s up",
     source = "Peak rates of Cat NB1, 3GPP release 13 (26 kbit/s down, 62 kbit/s up multi-tone), delay: the lower end of the 1.6 to "
-      .. "10 s that are commonly stated; Ugwuanyi, Paul, Irvine, Electronics 10 (2021) 2224 measured 837 ms. Shape and loss (1 %): "
-      .. "estimate",
+      .. "10 s that are commonly stated; S. Ugwuanyi, G. Paul, J. Irvine, Electronics 2021, 10(18), 2224, measured 837 ms. Shape and "
+      .. "loss (1 %): estimate",
     fault = {
       latency = { value = "800ms", jitter = "250ms", distribution = "pareto" }, loss = "1%",
       up = { bandwidth = "62kbit" }, down = { bandwidth = "26kbit" },
@@ -88,8 +91,9 @@ return {
   ["lora-like"] = {
     version = 1,
     description = "As slow and small as LoRaWAN at DR5: 5.47 kbit/s, 242 bytes a message, answers after a second",
-    source = "LoRaWAN regional parameters RP002, EU868, DR5 (SF7, 125 kHz): 5470 bit/s, at most 242 bytes, RECEIVE_DELAY1 1 s. Loss "
-      .. "(10 %): estimate. It is no model of LoRaWAN: no duty cycle, no spreading factors, no collisions",
+    source = "LoRaWAN Regional Parameters RP002-1.0.5, EU863-870, DR5 (SF7, 125 kHz): 5470 bit/s (table 10), 242 bytes of payload without "
+      .. "a repeater (table 16), RECEIVE_DELAY1 1 s (section 3.3). Loss (10 %): estimate. It is no model of "
+      .. "LoRaWAN: no duty cycle, no spreading factors, no collisions",
     fault = {
       loss = "10%", mtu = 242, bandwidth = { rate = "5470bit", queueTime = "30s" },
       up = { latency = { value = "100ms", jitter = "20ms" } }, down = { latency = { value = "1s", jitter = "20ms" } },

@@ -109,10 +109,11 @@ static void tell_publish(struct coap_exchange *x, const coap_pdu_t *pdu, const u
     uint32_t token = x->token;
     bool con = x->con, accepted = coap_pdu_get_code(pdu) >> 5 == 2;
     int64_t latency = loop_fresh_us(t->env.loop) - x->begun_us;
+    const struct lag lag = x->lag;
     coap_exchange_delete(x);
     if (con && accepted) {
         counter_add(t->series.messages_acked, 1);
-        trend_add(t->series.publish_latency, latency);
+        trend_add_lagged(t->series.publish_latency, t->series.publish_latency_raw, latency, &lag);
     }
     if (con || !accepted)
         rate_add(t->series.publish_errors, !accepted);
@@ -142,7 +143,7 @@ static void tell_response(struct coap_exchange *x, const coap_pdu_t *pdu, const 
     r.n_headers = coap_read_headers(t, pdu, headers);
     if (first) {
         rate_add(t->series.request_errors, r.status >= 400);
-        trend_add(t->series.request_latency, r.latency_us);
+        trend_add_lagged(t->series.request_latency, t->series.request_latency_raw, r.latency_us, &x->lag);
     }
     if (more) {
         x->seen = true;

@@ -147,6 +147,7 @@ int coap_conn_open(struct adapter_conn *conn, struct error *err)
         return error_set(err, ERR_STATE, "%s", doing[c->state]);
     c->failures = 0;
     c->state = COAP_WAITING;
+    c->due_us = loop_due_us(c->target->env.loop);
     coap_list_append(&c->target->waiting, c);
     coap_target_wake(c->target);
     return 0;
@@ -223,7 +224,8 @@ static void online(struct coap_conn *c)
 {
     struct coap_target *t = c->target;
     int64_t now = loop_fresh_us(t->env.loop);
-    trend_add(t->series.connect_latency, now - c->since_us);
+    series_connected(t->series.connect_latency, t->series.connect_latency_raw, t->series.connect_wait, c->due_us,
+                     c->since_us, now);
     if (t->transport)
         trend_add(t->series.tls_latency, now - c->since_us);
     rate_add(t->series.connect_errors, false);
@@ -498,6 +500,7 @@ static void on_timer(struct timer *timer, void *loop)
         break;
     case COAP_BACKOFF:
         c->state = COAP_WAITING;
+        c->due_us = loop_due_us(t->env.loop);
         coap_list_append(&t->waiting, c);
         coap_target_wake(t);
         break;

@@ -72,6 +72,7 @@ struct coap_conn {
     struct coap_pipe *pipes;      // over TCP: its own, and those of clients of what it serves
     struct error *lost;           // noted, to be handled by the hook
     struct rng rng;
+    int64_t due_us;   // when this attempt was meant to begin
     int64_t since_us; // CONNECTING: when it began; ONLINE: when it became so
     int64_t heard_us; // last sign of the server
     int ping_mid;     // of the ping whose answer is due

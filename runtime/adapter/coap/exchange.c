@@ -97,6 +97,7 @@ struct coap_exchange *coap_exchange_new(struct coap_conn *c, const struct coap_r
     x->szx = (uint8_t)(r->szx >= 0 ? r->szx : (int)t->options.block_szx);
     x->timeout_us = r->timeout_us > 0 ? r->timeout_us : t->options.timeout_us;
     x->begun_us = loop_fresh_us(t->env.loop);
+    loop_lag(t->env.loop, x->begun_us, &x->lag);
     x->max_age = 60; // RFC 7252, 5.10.5
     if (x->kind == EXCHANGE_PUBLISH)
         c->n_pending++;

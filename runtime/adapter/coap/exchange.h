@@ -28,6 +28,7 @@ struct coap_exchange {
     struct coap_conn *conn;
     struct timer timer; // deadline; OBSERVING: when the registration is to be renewed
     int64_t begun_us;   // accepted
+    struct lag lag;     // until then
     int64_t sent_us;    // the message that waits for its answer
     int64_t timeout_us;
     uint32_t token;    // the owner's

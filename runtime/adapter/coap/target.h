@@ -49,6 +49,7 @@ struct coap_pool {
 struct coap_series {
     struct metric *connects, *connect_errors, *connect_latency, *reconnects, *devices_online, *connect_rate_limit;
     struct metric *tcp_latency, *tls_latency;
+    struct metric *connect_latency_raw, *connect_wait, *publish_latency_raw, *request_latency_raw;
     struct metric *messages_sent, *messages_acked, *messages_received, *publish_errors, *publish_latency;
     struct metric *subscribe_latency;           // observation asked for to its first answer
     struct metric *bytes_sent, *bytes_received; // datagrams; over TCP bytes, TLS included

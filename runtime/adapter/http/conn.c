@@ -2,9 +2,11 @@
 #include "adapter/http/conn.h"
 #include <stdlib.h>
 #include <string.h>
+#include "adapter/http/bridge.h"
 #include "adapter/http/exchange.h"
 #include "adapter/http/socket.h"
 #include "adapter/http/tls.h"
+#include "link/path.h"
 
 void http_conn_due(struct adapter_conn *c)
 {
@@ -114,6 +116,10 @@ static bool tell_cancelled(struct adapter_conn *c)
 void http_conn_work(struct adapter_conn *c)
 {
     static const struct error asked = {0};
+    if (c->path_due) {
+        c->path_due = false;
+        http_sockets_follow(c);
+    }
     if (!tell_cancelled(c))
         return;
     if (c->offline_due) {
@@ -232,6 +238,8 @@ void http_conn_close(struct adapter_conn *c, enum adapter_close mode)
     loop_timer_stop(c->target->env.loop, &c->probe_timer);
     http_subs_stop(c, true);
     http_unserve_commands(c);
+    if (mode == ADAPTER_ABRUPT)
+        http_sockets_crash(c);
     cancel_exchanges(c, true);
     http_sockets_end(c, mode);
     http_auth_forget(c);
@@ -255,6 +263,19 @@ void http_conn_freeze(struct adapter_conn *c, bool frozen)
         c->pump_due = true;
         http_conn_due(c);
     }
+}
+
+// What is open follows at the end of the turn: libcurl, which may be at work on one of its descriptors, is not then.
+void http_conn_path(struct adapter_conn *c, struct path *path)
+{
+    if (path == c->path)
+        return;
+    c->target->n_paths += !c->path;
+    path_release(c->path);
+    c->path = path ? path_ref(path) : NULL;
+    c->target->n_paths -= !c->path;
+    c->path_due = true;
+    http_conn_due(c);
 }
 
 struct adapter_conn *http_conn_new(struct adapter_target *target, const struct adapter_events *events,
@@ -293,6 +314,7 @@ void http_conn_delete(struct adapter_conn *c)
     loop_timer_stop(t->env.loop, &c->probe_timer);
     http_subs_stop(c, true);
     http_unserve_all(c);
+    http_sockets_crash(c);
     cancel_exchanges(c, false);
     http_sockets_end(c, ADAPTER_ABRUPT);
     http_list_remove(&c->due);
@@ -300,6 +322,8 @@ void http_conn_delete(struct adapter_conn *c)
     http_multi_give(c->multi);
     http_auth_forget(c);
     http_tls_forget(c);
+    t->n_paths -= c->path != NULL;
+    path_release(c->path);
     t->n_conns--;
     free(c);
 }
@@ -323,7 +347,7 @@ size_t http_conn_footprint(const struct adapter_conn *c)
         n += sizeof *x + x->url.size + x->lines.size + x->body.size + x->nodes.size + x->head.size + x->reply.size;
     }
     for (const struct http_socket *s = c->sockets; s; s = s->next)
-        n += sizeof *s;
+        n += sizeof *s + (s->bridge ? http_bridge_footprint(s->bridge) : 0);
     for (const struct http_sub *s = c->subs; s; s = s->next)
         n += sizeof *s + strlen(s->filter) + 1;
     for (const struct http_route *r = c->routes; r; r = r->next)

@@ -36,6 +36,7 @@ struct adapter_conn {
     struct http_node exchanges; // queued, running, cancelled; in order of asking
     struct http_lane lane;
     struct http_socket *sockets;
+    struct path *path; // NULL: nothing acts on its network
     struct http_sub *subs;
     struct http_route *routes;
     struct adapter_conn *next_served; // in the table of the server
@@ -47,10 +48,10 @@ struct adapter_conn {
     struct timer probe_timer;
     struct rng rng;
     uint16_t n_exchanges, probe_failures;
-    uint8_t state, credential, own_tls;                             // own_tls: enum http_credential, of the certificate
-    uint32_t unsub_token;                                           // of an unsubscribe that is still to be answered
-    bool command_slash;                                             // filters of commands begin with a slash
-    bool frozen, offline_due, online_due, subs_due, pump_due, busy; // busy: in `waiting`
+    uint8_t state, credential, own_tls; // own_tls: enum http_credential, of the certificate
+    uint32_t unsub_token;               // of an unsubscribe that is still to be answered
+    bool command_slash;                 // filters of commands begin with a slash
+    bool frozen, offline_due, online_due, subs_due, pump_due, path_due, busy; // busy: in `waiting`
 };
 
 // conn.c
@@ -68,6 +69,7 @@ void http_conn_delete(struct adapter_conn *c);
 int http_conn_open(struct adapter_conn *c, struct error *err);
 void http_conn_close(struct adapter_conn *c, enum adapter_close mode);
 void http_conn_freeze(struct adapter_conn *c, bool frozen);
+void http_conn_path(struct adapter_conn *c, struct path *path);
 void http_conn_probed(struct adapter_conn *c, const struct error *why);
 unsigned http_conn_pending(const struct adapter_conn *c);
 size_t http_conn_footprint(const struct adapter_conn *c);

@@ -96,6 +96,7 @@ struct http_exchange *http_exchange_new(struct adapter_conn *c, enum http_kind k
     x->redirects = t->options.redirects;
     x->no_auth = t->options.auth == HTTP_AUTH_NONE;
     x->asked_us = loop_now_us(t->env.loop);
+    loop_lag(t->env.loop, x->asked_us, &x->lag);
     x->deadline_us = x->asked_us + t->options.timeout_us;
     return x;
 }
@@ -228,6 +229,7 @@ size_t http_exchange_header(char *line, size_t size, size_t n, void *arg)
 {
     struct http_exchange *x = arg;
     (void)size;
+    http_exchange_heard(x);
     x->head_bytes += n;
     if (x->head_bytes > HTTP_RESPONSE_HEAD) {
         error_set(&x->err, ERR_LIMIT, "the answer has more than %u bytes of headers", HTTP_RESPONSE_HEAD);
@@ -283,7 +285,7 @@ int http_exchange_ready(void *arg, char *remote, char *local, int remote_port, i
     x->opened = NULL;
     counter_add(t->series.connects, 1);
     rate_add(t->series.connect_errors, false);
-    trend_add(t->series.connect_latency, latency);
+    series_connected(t->series.connect_latency, t->series.connect_latency_raw, t->series.connect_wait, 0, 0, latency);
     trend_add(t->series.tcp_latency, latency > tls ? latency - tls : 0);
     if (tls)
         trend_add(t->series.tls_latency, tls);
@@ -322,7 +324,7 @@ static void set_method(struct http_exchange *x)
 static void set_lane(struct http_exchange *x)
 {
     struct adapter_conn *c = x->conn;
-    bool own = x->lane == &c->target->shared && c->own_tls == HTTP_CREDENTIAL_KNOWN;
+    bool own = x->lane == &c->target->shared && (c->own_tls == HTTP_CREDENTIAL_KNOWN || c->path);
     uint32_t id = !x->lane ? 1 : own ? c->lane.id : x->lane->id;
     snprintf(x->connect_text, sizeof x->connect_text, "::%u.%u.%u.%u:", id >> 24, id >> 16 & 255, id >> 8 & 255,
              id & 255);
@@ -330,6 +332,20 @@ static void set_lane(struct http_exchange *x)
     curl_easy_setopt(x->easy, CURLOPT_CONNECT_TO, &x->connect_to);
     curl_easy_setopt(x->easy, CURLOPT_FRESH_CONNECT, (long)!x->lane);
     curl_easy_setopt(x->easy, CURLOPT_FORBID_REUSE, (long)(!x->lane || !c->target->options.keep_alive_us));
+}
+
+// HTTP/2 without TLS: libcurl 7.88 begins HTTP/2 a second time on a connection that it uses again with prior knowledge,
+// and gives it up. So the first request makes the connection, and those that follow ask for HTTP/2 without prior
+// knowledge, which it has then; if libcurl wants to connect for one of them after all, it begins again (failed).
+static void set_version(struct http_exchange *x)
+{
+    const struct http_target *t = x->conn->target;
+    if (t->tls || t->options.version != HTTP_VERSION_2)
+        return;
+    x->over_open = x->lane && x->lane->h2 && x->lane->sockets;
+    curl_easy_setopt(x->easy, CURLOPT_HTTP_VERSION,
+                     x->over_open ? (long)CURL_HTTP_VERSION_2_0 : (long)CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE);
+    curl_easy_setopt(x->easy, CURLOPT_FRESH_CONNECT, (long)!x->over_open);
 }
 
 static int set_up(struct http_exchange *x, struct error *err)
@@ -362,6 +378,7 @@ static int set_up(struct http_exchange *x, struct error *err)
         curl_easy_setopt(e, CURLOPT_SSL_CTX_DATA, x);
     set_method(x);
     set_lane(x);
+    set_version(x);
     return 0;
 }
 
@@ -434,12 +451,12 @@ static void count(struct http_exchange *x, const struct error *why, int64_t late
         rate_add(s->publish_errors, lost);
         if (!lost) {
             counter_add(s->messages_acked, 1);
-            trend_add(s->publish_latency, latency);
+            trend_add_lagged(s->publish_latency, s->publish_latency_raw, latency, &x->lag);
         }
     } else if (x->kind == HTTP_REQUEST) {
         rate_add(s->request_errors, failed);
         if (!why)
-            trend_add(s->request_latency, latency);
+            trend_add_lagged(s->request_latency, s->request_latency_raw, latency, &x->lag);
         else
             http_count_unanswered(x->conn->target, why->code);
     }
@@ -566,18 +583,23 @@ static void on_resolved(void *arg, const struct link_addr *addrs, unsigned n, co
     http_exchange_fail(x, &why);
 }
 
+int http_exchange_origin(struct http_exchange *x, struct url *out, struct error *err)
+{
+    char origin[600];
+    const char *text = buf_cstr(&x->url);
+    size_t n = strcspn(text + 8, "/?#") + 8; // behind https://
+    snprintf(origin, sizeof origin, "%.*s", (int)(n < sizeof origin ? n : sizeof origin - 1), text);
+    return url_parse(origin, "http", out, err);
+}
+
 // Looks the host of a URL of another origin up.
 void http_exchange_resolve(struct http_exchange *x)
 {
     struct http_target *t = x->conn->target;
     struct error err;
     struct url url = {.port = 0};
-    char origin[600];
-    const char *text = buf_cstr(&x->url);
-    size_t n = strcspn(text + 8, "/?#") + 8; // behind https://
-    snprintf(origin, sizeof origin, "%.*s", (int)(n < sizeof origin ? n : sizeof origin - 1), text);
     x->state = HTTP_RESOLVE;
-    if (url_parse(origin, "http", &url, &err) < 0) {
+    if (http_exchange_origin(x, &url, &err) < 0) {
         http_exchange_fail(x, &err);
         return;
     }
@@ -659,6 +681,13 @@ static void failed(struct http_exchange *x, CURLcode rc)
 {
     struct http_target *t = x->conn->target;
     struct error why;
+    if (x->reopen) {
+        x->reopen = false;
+        take_back(x);
+        x->lane->h2 = false; // one connects, the others wait for it
+        again(x, HTTP_QUEUED);
+        return;
+    }
     http_explain(x, rc, &why);
     if (x->connect_us && !x->connected) {
         rate_add(t->series.connect_errors, true);

@@ -29,7 +29,9 @@ struct http_exchange {
     uint8_t kind, state, qos;
     unsigned n_header_lines, attempts, redirects, tries; // redirects: left; tries: retries so far
     bool no_auth, foreign, auth_fresh, paced, connected, body_begun, http_version_2, follow, late;
+    bool over_open, reopen; // see set_version
     int64_t asked_us, deadline_us, retry_us, connect_us;
+    struct lag lag;        // until asked_us
     uint64_t ticket;       // RESOLVE
     struct link_addr addr; // foreign: of the origin
     unsigned n_tried;      // of its addresses
@@ -66,6 +68,13 @@ int http_exchange_ready(void *arg, char *remote, char *local, int remote_port, i
 const char *http_exchange_find(const struct http_exchange *x, const char *name);
 // Looks the host of a URL of another origin up, then queues the exchange again. It is in its connection's list.
 void http_exchange_resolve(struct http_exchange *x);
+// A piece of its answer has come.
+static inline void http_exchange_heard(struct http_exchange *x)
+{
+    (x->lane ? x->lane : &x->conn->lane)->heard++;
+}
+// The origin of its URL.
+int http_exchange_origin(struct http_exchange *x, struct url *out, struct error *err) WARN_UNUSED_RESULT;
 // Freezing: no time passes.
 void http_exchange_hold(struct http_exchange *x, bool held);
 

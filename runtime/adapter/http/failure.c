@@ -80,8 +80,8 @@ void http_explain(const struct http_exchange *x, CURLcode rc, struct error *err)
     long os_errno = 0;
     origin_of(x, origin, sizeof origin);
     if (x->err.code) {
-        *err = x->err; // a callback of ours had the reason
-        if (err->code == ERR_TLS)
+        *err = x->err;                                                // a callback of ours had the reason
+        if (err->code == ERR_TLS || (x->connect_us && !x->connected)) // of a connect: it says not yet to whom
             error_prefix(err, "%s", origin);
         return;
     }

@@ -54,4 +54,5 @@ const struct adapter_ops http_adapter = {
     .notify = notify,
     .served_at = http_served_at,
     .target_check = target_check,
+    .conn_path = http_conn_path,
 };

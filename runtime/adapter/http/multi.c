@@ -4,54 +4,34 @@
 #include "adapter/http/socket.h"
 #include "adapter/http/tls.h"
 
-static void on_timer(struct timer *timer, void *loop)
+static void ended(void *arg, CURL *easy, CURLcode rc)
 {
-    (void)loop;
-    http_multi_run(container_of(timer, struct http_multi, timer), CURL_SOCKET_TIMEOUT, 0);
-}
-
-static int set_timer(CURLM *curl, long ms, void *userp)
-{
-    struct http_multi *m = userp;
-    (void)curl;
-    if (ms < 0)
-        loop_timer_stop(m->target->env.loop, &m->timer);
-    else
-        loop_timer_start(m->target->env.loop, &m->timer, (int64_t)ms * 1000, on_timer);
-    return 0;
+    char *private = NULL;
+    (void)arg;
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, &private);
+    http_exchange_ended((struct http_exchange *)(void *)private, rc);
 }
 
 void http_multi_run(struct http_multi *m, curl_socket_t fd, int events)
 {
-    int running, left;
-    CURLMsg *message;
-    curl_multi_socket_action(m->curl, fd, events, &running);
-    while ((message = curl_multi_info_read(m->curl, &left))) {
-        char *private = NULL;
-        if (message->msg != CURLMSG_DONE)
-            continue;
-        CURLcode rc = message->data.result;
-        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &private);
-        http_exchange_ended((struct http_exchange *)(void *)private, rc);
-    }
+    curl_loop_run(&m->on_loop, fd, events);
 }
 
 static struct http_multi *multi_new(struct http_target *t, struct error *err)
 {
     struct http_multi *m = calloc(1, sizeof *m);
-    CURLM *curl = m ? curl_multi_init() : NULL;
-    if (!curl) {
-        free(m);
+    if (!m)
         error_set(err, ERR_NO_MEMORY, "no memory for libcurl");
+    if (!m || curl_loop_create(&m->on_loop, t->env.loop, ended, m, err)) {
+        free(m);
         return NULL;
     }
+    CURLM *curl = m->on_loop.multi;
     m->target = t;
     m->curl = curl;
     unsigned pool = t->options.max_connections;
     curl_multi_setopt(curl, CURLMOPT_SOCKETFUNCTION, http_socket_watch);
     curl_multi_setopt(curl, CURLMOPT_SOCKETDATA, m);
-    curl_multi_setopt(curl, CURLMOPT_TIMERFUNCTION, set_timer);
-    curl_multi_setopt(curl, CURLMOPT_TIMERDATA, m);
     curl_multi_setopt(curl, CURLMOPT_MAXCONNECTS, pool ? (long)pool : (long)1 << 24);
     curl_multi_setopt(curl, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
     m->next = t->multis;
@@ -70,6 +50,13 @@ struct http_multi *http_multi_take(struct http_target *t, struct error *err)
     return m;
 }
 
+void http_multi_resize(struct http_multi *m)
+{
+    const struct http_target *t = m->target;
+    if (t->options.max_connections)
+        curl_multi_setopt(m->curl, CURLMOPT_MAXCONNECTS, (long)t->options.max_connections + (long)t->n_paths);
+}
+
 void http_multi_give(struct http_multi *m)
 {
     m->n_conns--;
@@ -79,6 +66,7 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
 {
     struct http_exchange *x = arg;
     (void)size;
+    http_exchange_heard(x);
     x->body_begun = true;
     if (buf_append(&x->reply, bytes, n) == 0)
         return n;

@@ -15,7 +15,6 @@
 #define PATH_BYTES 4096u
 #define ERROR_DELAY_US 1000000
 #define ERROR_DELAY_MAX_US 60000000
-#define COMPLAIN_US 10000000
 
 static void poll_now(struct http_sub *sub);
 
@@ -97,7 +96,7 @@ static void complain(const struct http_sub *sub, const struct http_exchange *x)
 {
     struct http_target *t = sub->conn->target;
     int64_t now = loop_now_us(t->env.loop);
-    enum log_level level = sub->failures || now - t->complained_us < COMPLAIN_US ? LOG_DEBUG : LOG_WARN;
+    enum log_level level = sub->failures || now - t->complained_us < HTTP_COMPLAIN_US ? LOG_DEBUG : LOG_WARN;
     if (level == LOG_WARN)
         t->complained_us = now;
     if (x->err.code)

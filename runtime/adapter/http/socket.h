@@ -7,15 +7,6 @@
 #include <curl/curl.h>
 #include "adapter/http/target.h"
 
-// The seam for faults: where to connect in place of `to`. A layer that puts a struct link between gives the address of
-// a listening socket of its own (AF_UNIX, an abstract name for each connection, say), accepts there and bridges to
-// `to`, from `source` (len 0: none). -1: err. (A socketpair would not do: libcurl 7.88 connects whatever it is given.)
-struct http_socket_hook {
-    int (*route)(void *arg, const struct link_addr *to, const struct link_addr *source, struct link_addr *via,
-                 struct error *err);
-    void *arg;
-};
-
 struct http_socket {
     ev_io io;
     struct http_target *target;
@@ -24,9 +15,11 @@ struct http_socket {
     struct http_lane *lane;           // NULL: of another origin
     struct http_exchange *opener;     // its connect is under way for that one; NULL: done, or given up
     struct http_socket *next, **prev; // of the same conn
+    struct http_bridge *bridge;       // over the device's path; NULL: straight to the server
     struct ssl_st *ssl;               // https: freed by libcurl just before it closes the socket
     int wanted;                       // EV_READ | EV_WRITE
-    bool frozen;
+    uint32_t heard, quiet_bytes;      // what its lane had heard, and about what was read since then
+    bool frozen, crashes;             // crashes: it ends by RST, also when libcurl closes it
 };
 
 // CURLOPT_OPENSOCKETFUNCTION (clientp: the exchange) and CURLOPT_CLOSESOCKETFUNCTION (the target).
@@ -37,8 +30,14 @@ int http_socket_close(void *clientp, curl_socket_t fd);
 void http_socket_abandoned(struct http_exchange *x);
 // CURLMOPT_SOCKETFUNCTION.
 int http_socket_watch(CURL *easy, curl_socket_t fd, int what, void *userp, void *socketp);
+// Another description takes the place behind its descriptor, which stays what libcurl knows. fd is closed.
+void http_socket_replace(struct http_socket *s, int fd);
+// What a device has is put on its path; without one, connections of a pool that only this device could use end.
+void http_sockets_follow(struct adapter_conn *conn);
 // The connections of a device end: FIN, or RST. libcurl finds them dead and closes them when it next looks.
 void http_sockets_end(struct adapter_conn *conn, enum adapter_close mode);
 // The same for one lane, which is about to be freed.
 void http_lane_end(struct adapter_conn *conn, struct http_lane *lane);
+// Before its requests are taken from libcurl, which closes their connections: these will end by RST, too.
+void http_sockets_crash(struct adapter_conn *conn);
 void http_sockets_freeze(struct adapter_conn *conn, bool frozen);

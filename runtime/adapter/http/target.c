@@ -39,6 +39,8 @@ int http_series_make(struct http_target *t, struct error *err)
     const struct series_wish all[] = {{"connects", &s->connects},
                                       {"connect_errors", &s->connect_errors},
                                       {"connect_latency", &s->connect_latency},
+                                      {"connect_latency_raw", &s->connect_latency_raw},
+                                      {"connect_wait", &s->connect_wait},
                                       {"tcp_latency", &s->tcp_latency},
                                       {"tls_latency", &s->tls_latency},
                                       {"tls_resumed", &s->tls_resumed},
@@ -49,11 +51,13 @@ int http_series_make(struct http_target *t, struct error *err)
                                       {"messages_received", &s->messages_received},
                                       {"publish_errors", &s->publish_errors},
                                       {"publish_latency", &s->publish_latency},
+                                      {"publish_latency_raw", &s->publish_latency_raw},
                                       {"bytes_sent", &s->bytes_sent},
                                       {"bytes_received", &s->bytes_received},
                                       {"requests", &s->requests},
                                       {"request_errors", &s->request_errors},
                                       {"request_latency", &s->request_latency},
+                                      {"request_latency_raw", &s->request_latency_raw},
                                       {"http_retries", &s->http_retries},
                                       {"credential_refreshes", &s->credential_refreshes},
                                       {"devices_online", &s->devices_online},
@@ -287,7 +291,7 @@ struct adapter_target *http_target_new(const struct adapter_env *env, const char
         return NULL;
     }
     t->env = *env;
-    t->complained_us = INT64_MIN / 2;
+    t->complained_us = t->path_complained_us = INT64_MIN / 2;
     t->next_id = 16; // below: addresses with a meaning of their own
     t->shared.id = t->next_id++;
     http_list_create(&t->due);
@@ -316,8 +320,7 @@ void http_target_delete(struct adapter_target *target)
         curl_easy_cleanup(t->easies[i]);
     for (struct http_multi *m = t->multis, *next; m; m = next) {
         next = m->next;
-        curl_multi_cleanup(m->curl); // closes the sockets, which stops their watchers
-        loop_timer_stop(t->env.loop, &m->timer);
+        curl_loop_destroy(&m->on_loop); // closes the sockets, which stops their watchers
         free(m);
     }
     http_exchange_free_spares(t);

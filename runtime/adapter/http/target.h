@@ -5,6 +5,7 @@
 #pragma once
 #include <curl/curl.h>
 #include "adapter/adapter.h"
+#include "adapter/curl_loop.h"
 #include "adapter/http/options.h"
 #include "adapter/pacer.h"
 #include "adapter/series.h"
@@ -18,12 +19,13 @@
 #define HTTP_STREAMS 100u         // requests at once on a connection of HTTP/2
 #define HTTP_SPARE_EASIES 64u
 #define HTTP_SPARE_EXCHANGES 64u
+#define HTTP_QUIET_BYTES (1u << 20) // that a connection brings without a piece of an answer
+#define HTTP_COMPLAIN_US 10000000   // between two lines in the log about the same
 
 struct adapter_conn;
 struct http_exchange;
 struct http_endpoints;
 struct http_socket;
-struct http_socket_hook;
 struct http_tls_holder;
 
 struct http_node { // of a circular list; the head is one too
@@ -40,6 +42,7 @@ static inline bool http_list_empty(const struct http_node *head)
 // A connection to the target's origin: what requests of one device share.
 struct http_lane {
     uint32_t id;      // of the made-up address
+    uint32_t heard;   // pieces of headers and bodies that came
     uint16_t sockets; // open, connecting ones included
     uint16_t active;  // exchanges with libcurl
     bool h2;          // the server answered in HTTP/2: requests need not wait for each other
@@ -48,6 +51,7 @@ struct http_lane {
 
 struct http_series { // tags "group:NAME,protocol:http"; see docs/reference/http.md
     struct metric *connects, *connect_errors, *connect_latency, *tcp_latency, *tls_latency, *tls_resumed, *tls_full;
+    struct metric *connect_latency_raw, *connect_wait, *publish_latency_raw, *request_latency_raw;
     struct metric *reconnects, *devices_online, *messages_sent, *messages_acked, *messages_received, *publish_errors;
     struct metric *publish_latency, *bytes_sent, *bytes_received, *requests, *request_errors, *request_latency;
     struct metric *http_retries, *http_connections, *credential_refreshes, *connect_rate_limit;
@@ -59,8 +63,8 @@ struct http_series { // tags "group:NAME,protocol:http"; see docs/reference/http
 struct http_multi {
     struct http_target *target;
     struct http_multi *next;
-    CURLM *curl;
-    struct timer timer;
+    struct curl_loop on_loop;
+    CURLM *curl; // of on_loop
     unsigned n_conns;
     bool dirty; // handles were added in this turn
 };
@@ -78,7 +82,7 @@ struct http_target {
     struct sources *sources;
     struct transport *transport;     // https: credentials and CAs
     struct http_tls_holder *holders; // of deleted devices
-    bool resume;
+    bool resume, nameless;           // nameless: it was said that connections over paths are not kept
     struct pacer pacer;
     struct timer pacer_timer, resolve_timer;
     struct loop_hook hook;
@@ -88,20 +92,20 @@ struct http_target {
     unsigned n_easies;
     struct http_exchange *spare;
     unsigned n_spare;
-    struct http_socket **sockets; // by descriptor
-    unsigned n_sockets_max, n_sockets;
-    unsigned active, n_conns;
+    struct http_socket **sockets;                 // by descriptor
+    unsigned n_sockets_max, n_sockets, n_bridges; // n_bridges: each has a link, too
+    unsigned active, n_conns, n_paths;            // n_paths: of the conns have a path
     uint32_t next_id;
-    int64_t complained_us;   // of polls that fail, in the log
-    struct http_lane shared; // maxConnections: of all devices
+    int64_t complained_us;      // of polls that fail, in the log
+    int64_t path_complained_us; // of connections that could not be put on a path
+    struct http_lane shared;    // maxConnections: of all devices
     enum { HTTP_UNRESOLVED, HTTP_RESOLVING, HTTP_RESOLVED } resolve;
     uint64_t ticket;
     struct link_addr addrs[HTTP_MAX_ADDRS];
     unsigned n_addrs, preferred;
-    struct adapter_conn *telling;     // whose event is on the stack; NULL: none, or it was deleted inside
-    struct adapter_conn *working;     // the same, around several events
-    struct http_endpoints *endpoints; // NULL: nothing is served yet
-    const struct http_socket_hook *socket_hook;
+    struct adapter_conn *telling;              // whose event is on the stack; NULL: none, or it was deleted inside
+    struct adapter_conn *working;              // the same, around several events
+    struct http_endpoints *endpoints;          // NULL: nothing is served yet
     struct curl_slist *headers, *header_nodes; // of the target
     char *header_text;
     struct http_series series;
@@ -113,6 +117,8 @@ void http_target_delete(struct adapter_target *target);
 void http_target_wake(struct http_target *t);
 // The multi handle with room for one more connection; NULL without memory.
 struct http_multi *http_multi_take(struct http_target *t, struct error *err);
+// A pool keeps as many connections as it is to share, and one for each device with a path.
+void http_multi_resize(struct http_multi *m);
 void http_multi_give(struct http_multi *m);
 // Runs what libcurl has to do now and hands finished transfers on.
 void http_multi_run(struct http_multi *m, curl_socket_t fd, int events);

@@ -187,6 +187,7 @@ void mqtt_conn_leave(struct mqtt_conn *c)
 static void wait_for_turn(struct mqtt_conn *c)
 {
     c->state = MQTT_WAITING;
+    c->since_us = loop_due_us(c->target->env.loop);
     mqtt_list_append(&mqtt_conn_site(c)->waiting, c);
     mqtt_target_wake(c->target);
 }
@@ -277,6 +278,7 @@ void mqtt_conn_attempt(struct mqtt_conn *c)
     mqtt_conn_enter(c);
     mqtt_list_remove(&mqtt_conn_site(c)->waiting, c);
     c->state = MQTT_CONNECTING;
+    c->due_us = c->since_us;
     c->addr = (uint8_t)mqtt_conn_site(c)->preferred;
     c->tried = 0;
     c->since_us = loop_fresh_us(c->target->env.loop);
@@ -294,6 +296,7 @@ int mqtt_conn_attach(struct mqtt_conn *c, int fd, struct error *err)
     if (link_adopt(&c->link, fd, err) < 0)
         return -1;
     c->state = MQTT_CONNECTING;
+    c->due_us = 0;
     c->since_us = c->link.opened_us;
     pacer_started(&c->target->pacer, c->since_us);
     timer_in(c, c->target->options.connect_timeout_us);
@@ -600,7 +603,7 @@ static void on_open(struct link *link)
 static void count_online(struct mqtt_conn *c, int64_t now)
 {
     struct mqtt_series *s = &c->target->series;
-    trend_add(s->connect_latency, now - c->since_us);
+    series_connected(s->connect_latency, s->connect_latency_raw, s->connect_wait, c->due_us, c->since_us, now);
     trend_add(s->connack_latency, now - (c->extra ? c->extra->up_us : c->link.opened_us));
     rate_add(s->connect_errors, false);
     counter_add(s->connects, 1);
@@ -620,12 +623,12 @@ void mqtt_conn_online(struct mqtt_conn *c, bool session_present)
     c->flags |= MQTT_WAS_ONLINE;
     c->failures = 0;
     c->state = MQTT_ONLINE;
-    c->since_us = now;
+    c->since_us = c->extra ? c->extra->up_us : c->link.opened_us; // of CONNECT: what was last sent (3.1.2.10)
     if (c->extra)
         c->extra->online_us = now;
     timer_off(c);
     if (mqtt_conn_keep_alive(c))
-        timer_in(c, silence_us(c));
+        timer_in(c, silence_us(c) - (now - c->since_us));
     if (mqtt_conn_keep_alive(c) != t->options.keep_alive) // the server's: on_open knew only ours
         link_dead_after(&c->link, mqtt_conn_keep_alive(c) * (int64_t)1500000);
     if (!session_present) {

@@ -44,13 +44,18 @@ struct mqtt_conn {
     const struct adapter_events *events;
     const struct adapter_identity *identity;
     void *owner;
-    struct mqtt_conn *next, *prev; // WAITING, CLOSING: in a list of the site, of the target
-    struct mqtt_extra *extra;      // NULL: 3.1.1 over plain TCP
-    struct path *path;             // of the device, a reference; NULL: nothing acts on its network
+    struct mqtt_conn *next; // WAITING, CLOSING: in a list of the site, of the target
+    union {
+        struct mqtt_conn *prev; // the same
+        int64_t due_us;         // CONNECTING, HANDSHAKE: when the attempt was meant to begin; 0: as it did
+    };
+    struct mqtt_extra *extra; // NULL: 3.1.1 over plain TCP
+    struct path *path;        // of the device, a reference; NULL: nothing acts on its network
     struct mqtt_session session;
     struct mqtt_parser parser;
     struct rng rng;    // backoff
-    int64_t since_us;  // CONNECTING, HANDSHAKE: when connect() was called; ONLINE: when bytes were last sent
+    int64_t since_us;  // WAITING: when to connect; CONNECTING, HANDSHAKE: when connect() was called; ONLINE: when bytes
+                       // were last sent
     uint16_t failures; // consecutive failed attempts
     uint8_t state, flags;
     uint8_t depth;       // events and callbacks on the stack

@@ -15,6 +15,7 @@ struct mqtt_exchange {
     struct mqtt_conn *conn;
     struct mqtt_exchange *next;
     int64_t since_us, timeout_us;
+    struct lag lag; // until since_us
     uint32_t token;
     uint32_t number;
     bool auth; // a re-authentication, no message
@@ -58,7 +59,7 @@ static void finish(struct mqtt_exchange **at, struct adapter_response *response,
     if (response) {
         response->latency_us = loop_fresh_us(c->target->env.loop) - e->since_us;
         response->attempts = 1;
-        trend_add(s->request_latency, response->latency_us);
+        trend_add_lagged(s->request_latency, s->request_latency_raw, response->latency_us, &e->lag);
     }
     free(e);
     if (!(c->flags & MQTT_DOOMED) && c->events->on_response)
@@ -99,6 +100,7 @@ static struct mqtt_exchange *exchange_new(struct mqtt_conn *c, size_t extra_byte
     e->token = token;
     e->timeout_us = timeout_us > 0 ? timeout_us : c->target->options.timeout_us;
     e->since_us = loop_fresh_us(c->target->env.loop);
+    loop_lag(c->target->env.loop, e->since_us, &e->lag);
     return e;
 }
 

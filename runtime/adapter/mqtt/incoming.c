@@ -112,7 +112,8 @@ static int decode_ack(struct mqtt_conn *c, enum mqtt_type type, const uint8_t *b
 static int message_done(struct mqtt_conn *c, struct mqtt_out *out, const struct error *why)
 {
     struct mqtt_series *s = &c->target->series;
-    trend_add(s->publish_latency, loop_fresh_us(c->target->env.loop) - out->accepted_us);
+    trend_add_lagged(s->publish_latency, s->publish_latency_raw, loop_fresh_us(c->target->env.loop) - out->accepted_us,
+                     &out->lag);
     if (!why)
         counter_add(s->messages_acked, 1);
     rate_add(s->publish_errors, why);

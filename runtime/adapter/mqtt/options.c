@@ -31,7 +31,7 @@ static int opt_version(const char *key, const json_t *v, struct mqtt_options *o,
 
 static int opt_keep_alive(const char *key, const json_t *v, struct mqtt_options *o, struct error *err)
 {
-    uint32_t seconds;
+    uint32_t seconds = 0;
     if (mqtt_option_seconds(key, v, 65535, &seconds, err) < 0)
         return -1;
     o->keep_alive = (uint16_t)seconds;

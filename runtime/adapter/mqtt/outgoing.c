@@ -239,17 +239,18 @@ static int publish_kept(struct mqtt_conn *c, const struct mqtt_publish *m, const
     struct mqtt_target *t = c->target;
     struct mqtt_queue_limits limits = t->options.queue;
     struct mqtt_out *victims;
+    int64_t now_us = loop_fresh_us(t->env.loop);
     limits.window = mqtt_conn_window(c);
     if (c->state == MQTT_OFFLINE || c->state == MQTT_CLOSING) {
         error_set(err, ERR_STATE, "not connected");
         return refuse(c);
     }
-    int rc = mqtt_session_queue(&c->session, &limits, m, more, token, loop_fresh_us(t->env.loop),
-                                c->state == MQTT_ONLINE, &victims, err);
+    int rc = mqtt_session_queue(&c->session, &limits, m, more, token, now_us, c->state == MQTT_ONLINE, &victims, err);
     if (victims)
         dropped(c, victims);
     if (rc < 0)
         return refuse(c);
+    loop_lag(t->env.loop, now_us, &mqtt_session_last(&c->session)->lag);
     if (c->state == MQTT_ONLINE)
         mqtt_send_waiting(c);
     return 0;

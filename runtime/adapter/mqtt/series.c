@@ -10,6 +10,8 @@ int mqtt_series_create(struct mqtt_target *t, struct error *err)
     const struct series_wish all[] = {{"connects", &s->connects},
                                       {"connect_errors", &s->connect_errors},
                                       {"connect_latency", &s->connect_latency},
+                                      {"connect_latency_raw", &s->connect_latency_raw},
+                                      {"connect_wait", &s->connect_wait},
                                       {"tcp_latency", &s->tcp_latency},
                                       {"connack_latency", &s->connack_latency},
                                       {"reconnects", &s->reconnects},
@@ -19,6 +21,7 @@ int mqtt_series_create(struct mqtt_target *t, struct error *err)
                                       {"messages_received", &s->messages_received},
                                       {"publish_errors", &s->publish_errors},
                                       {"publish_latency", &s->publish_latency},
+                                      {"publish_latency_raw", &s->publish_latency_raw},
                                       {"subscribe_latency", &s->subscribe_latency},
                                       {"bytes_sent", &s->bytes_sent},
                                       {"bytes_received", &s->bytes_received},
@@ -30,6 +33,7 @@ int mqtt_series_create(struct mqtt_target *t, struct error *err)
     const struct series_wish of_5[] = {{"requests", &s->requests},
                                        {"request_errors", &s->request_errors},
                                        {"request_latency", &s->request_latency},
+                                       {"request_latency_raw", &s->request_latency_raw},
                                        {"responses_unknown", &s->responses_unknown},
                                        {"redirects", &s->redirects}};
     struct metrics *m = t->env.metrics;

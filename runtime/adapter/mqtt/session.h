@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "adapter/mqtt/codec5.h"
+#include "core/due.h"
 #include "core/error.h"
 
 struct mqtt_out { // a message on its way out; bytes: topic, encoded properties (none: nothing), payload
@@ -20,6 +21,7 @@ struct mqtt_out { // a message on its way out; bytes: topic, encoded properties 
         int64_t accepted_us; // when it was accepted
         void *conn;          // once it was dropped: whose it was
     };
+    struct lag lag; // until it was accepted
     uint32_t token;
     uint32_t payload_len;
     uint32_t properties_len; // with their length field; 0: none
@@ -112,6 +114,11 @@ struct mqtt_more {
 int mqtt_session_queue(struct mqtt_session *s, const struct mqtt_queue_limits *limits, const struct mqtt_publish *m,
                        const struct mqtt_more *more, uint32_t token, int64_t now_us, bool sendable,
                        struct mqtt_out **dropped, struct error *err) WARN_UNUSED_RESULT;
+// The message that mqtt_session_queue appended last.
+static inline struct mqtt_out *mqtt_session_last(const struct mqtt_session *s)
+{
+    return (struct mqtt_out *)(void *)((char *)s->state->tail - offsetof(struct mqtt_out, next));
+}
 // The next message to send, with a packet id; NULL: none, or the window is full.
 struct mqtt_out *mqtt_session_next(struct mqtt_session *s, uint32_t window);
 // Has it waited for longer than it may? What the broker's session may have (MQTT 5, 4.3.3 and 4.4) does not expire.

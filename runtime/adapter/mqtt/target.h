@@ -17,19 +17,21 @@ struct mqtt_share;
 
 // Series of a target, tags "group:NAME,protocol:mqtt".
 struct mqtt_series {
-    struct metric *connects;           // counter: CONNACKs that accepted
-    struct metric *connect_errors;     // rate: attempts that failed
-    struct metric *connect_latency;    // trend: connect() to CONNACK
-    struct metric *tcp_latency;        // trend: connect() to TCP established
-    struct metric *connack_latency;    // trend: transport up to CONNACK
-    struct metric *reconnects;         // counter: connects of a connection that was online before
-    struct metric *devices_online;     // gauge
-    struct metric *messages_sent;      // counter: PUBLISH packets handed to the link for the first time
-    struct metric *messages_resent;    // counter: and again after a reconnect
-    struct metric *messages_acked;     // counter: PUBACK, PUBCOMP
-    struct metric *messages_received;  // counter: delivered to the owner
-    struct metric *publish_errors;     // rate: refused or lost
-    struct metric *publish_latency;    // trend: accepted publish to PUBACK or PUBCOMP
+    struct metric *connects;       // counter: CONNACKs that accepted
+    struct metric *connect_errors; // rate: attempts that failed
+    // Trends: connect() to CONNACK; before it, since it was meant to begin; both together.
+    struct metric *connect_latency_raw, *connect_wait, *connect_latency;
+    struct metric *tcp_latency;       // trend: connect() to TCP established
+    struct metric *connack_latency;   // trend: transport up to CONNACK
+    struct metric *reconnects;        // counter: connects of a connection that was online before
+    struct metric *devices_online;    // gauge
+    struct metric *messages_sent;     // counter: PUBLISH packets handed to the link for the first time
+    struct metric *messages_resent;   // counter: and again after a reconnect
+    struct metric *messages_acked;    // counter: PUBACK, PUBCOMP
+    struct metric *messages_received; // counter: delivered to the owner
+    struct metric *publish_errors;    // rate: refused or lost
+    // Trends: accepted publish to PUBACK or PUBCOMP; since it was meant to be published.
+    struct metric *publish_latency_raw, *publish_latency;
     struct metric *subscribe_latency;  // trend: subscribe to SUBACK
     struct metric *bytes_sent;         // counter: MQTT bytes handed to the link (all packets, headers included)
     struct metric *bytes_received;     // counter: MQTT bytes from the link
@@ -38,11 +40,11 @@ struct mqtt_series {
     // With TLS only, else NULL: see link/transport.h.
     struct metric *tls_latency, *tls_resumed, *tls_full;
     // With version 5 only, else NULL.
-    struct metric *requests;          // counter
-    struct metric *request_errors;    // rate: no answer
-    struct metric *request_latency;   // trend: request to its response
-    struct metric *responses_unknown; // counter: responses that nobody waited for any more
-    struct metric *redirects;         // counter: redirections that were followed
+    struct metric *requests;                              // counter
+    struct metric *request_errors;                        // rate: no answer
+    struct metric *request_latency_raw, *request_latency; // trends: request to its response, as above
+    struct metric *responses_unknown;                     // counter: responses that nobody waited for any more
+    struct metric *redirects;                             // counter: redirections that were followed
     // With a reason tag, made when first needed.
     // reason: name of the error code. disconnects, "none": asked for. messages_dropped: accepted and lost; limit:
     // drop_oldest, closed, cancelled.

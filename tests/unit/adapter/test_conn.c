@@ -293,6 +293,25 @@ static void ping_only_when_nothing_was_sent(void **state)
     world_destroy(&w);
 }
 
+// The keep-alive runs from CONNECT, not from an answer that came late (3.1.2-23).
+static void a_late_connack_does_not_delay_the_ping(void **state)
+{
+    (void)state;
+    static const uint8_t connack[] = {0x20, 2, 0, 0};
+    struct world w;
+    struct error err;
+    world_create(&w, "{\"keepAlive\":1,\"reconnect\":false}");
+    w.broker.connack = -1;
+    assert_int_equal(OPS->conn_open(w.client.conn, &err), 0);
+    WAIT(&w, broker_count(&w.broker, MQTT_CONNECT) == 1);
+    int64_t from = loop_fresh_us(w.loop);
+    WAIT(&w, loop_fresh_us(w.loop) > from + 700000);
+    peer_write(last_peer(&w), connack, sizeof connack);
+    WAIT(&w, broker_count(&w.broker, MQTT_PINGREQ) == 1);
+    assert_in_range(((struct mqtt_conn *)(void *)w.client.conn)->since_us - from, 800000, 1000000);
+    world_destroy(&w);
+}
+
 static void the_connect_window_holds(void **state)
 {
     (void)state;
@@ -556,6 +575,7 @@ int main(void)
         cmocka_unit_test(attempts_are_limited),
         cmocka_unit_test(close_while_connecting_or_waiting),
         cmocka_unit_test(ping_only_when_nothing_was_sent),
+        cmocka_unit_test(a_late_connack_does_not_delay_the_ping),
         cmocka_unit_test(the_connect_window_holds),
         cmocka_unit_test(deletion_inside_events),
         cmocka_unit_test(reopening_inside_on_offline),

@@ -1,7 +1,5 @@
 // The HTTP client of a device against the echo server: requests, publishing, retries, redirects, credentials.
 #include "adapter/http_harness.h"
-#include <sys/un.h>
-#include "adapter/http/socket.h"
 
 #define OK_EMPTY "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
@@ -613,56 +611,6 @@ static void names_are_resolved_by_our_resolver(void **state)
     world_destroy(&w);
 }
 
-struct bridge {
-    int listener, fd, routed;
-};
-
-static int route(void *arg, const struct link_addr *to, const struct link_addr *source, struct link_addr *via,
-                 struct error *err)
-{
-    struct bridge *b = arg;
-    struct sockaddr_un un = {.sun_family = AF_UNIX};
-    assert_int_equal(to->addr.ss_family, AF_INET);
-    assert_int_equal(((const struct sockaddr_in *)&source->addr)->sin_addr.s_addr, htonl(0x7f000009));
-    snprintf(un.sun_path + 1, sizeof un.sun_path - 1, "iotix-test-%d-%d", (int)getpid(), b->routed++);
-    via->len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(un.sun_path + 1));
-    memcpy(&via->addr, &un, via->len);
-    b->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    return bind(b->listener, (struct sockaddr *)&un, via->len) || listen(b->listener, 1)
-               ? error_set_errno(err, "bridge")
-               : 0;
-}
-
-static void the_seam_for_faults(void **state)
-{
-    static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
-    struct bridge b = {-1, -1, 0};
-    const struct http_socket_hook hook = {route, &b};
-    struct world w;
-    struct device d = {.client_id = "a"};
-    struct error err;
-    char request[512];
-    (void)state;
-    world_raw(&w, "{\"source\":\"127.0.0.9\"}");
-    ((struct http_target *)w.target)->socket_hook = &hook;
-    device_create(&w, &d);
-    assert_int_equal(ask(&d, "GET", "/x", NULL, NULL, 1, &err), 0);
-    ssize_t n = -1;
-    WAIT(&w, b.fd >= 0 || (b.fd = accept4(b.listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0);
-    WAIT(&w, n > 0 || (n = read(b.fd, request, sizeof request - 1)) > 0);
-    request[n] = '\0';
-    assert_non_null(strstr(request, "GET /x HTTP/1.1\r\n"));
-    assert_int_equal(write(b.fd, answer, sizeof answer - 1), sizeof answer - 1);
-    WAIT(&w, d.n_answers == 1);
-    assert_int_equal(d.answers[0].status, 200);
-    assert_int_equal(b.routed, 1);
-    assert_int_equal(w.raw.n_peers, 0);
-    OPS->conn_delete(d.conn);
-    close(b.fd);
-    close(b.listener);
-    world_destroy(&w);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -690,7 +638,6 @@ int main(void)
                               "{\"probe\":\"/health\",\"retries\":{\"initial\":\"10ms\"}}", NULL),
         cmocka_unit_test_http(a_frozen_device_stands_still, NULL, NULL, NULL),
         cmocka_unit_test(names_are_resolved_by_our_resolver),
-        cmocka_unit_test(the_seam_for_faults),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

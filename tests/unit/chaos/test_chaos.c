@@ -7,7 +7,7 @@
 #include "core/jsonx.h"
 #include "device/change.h"
 #include "device/impair.h"
-#include "link/path.h"
+#include "link/path_impl.h"
 
 #define SECOND 1000000
 enum { COUNT = 100 };
@@ -319,6 +319,69 @@ static void a_heal_waits_for_what_began(void **state)
     teardown(&w);
 }
 
+static bool offline(struct world *w, uint64_t index)
+{
+    return device(w, 0, index)->conn_state == CONN_DISCONNECTED;
+}
+
+static void dropouts_of_devices_by_index(void **state)
+{
+    (void)state;
+    struct world w;
+    struct error err = {0};
+    setup(&w, 3, true);
+    for (int i = 0; i < 20; i++)
+        loop_turn(fake.loop, 10000);
+    change(&w,
+           "{\"op\":\"dropout\",\"group\":\"a\",\"key\":9,\"devices\":[50,3,3,7],\"dropout\":{\"percentage\":100}}");
+    for (uint64_t i = 1; i <= COUNT; i++)
+        assert_int_equal(offline(&w, i), i == 3 || i == 7 || i == 50);
+    change(&w, "{\"op\":\"return\",\"group\":\"a\",\"key\":9}");
+    for (uint64_t i = 1; i <= COUNT; i++)
+        assert_false(offline(&w, i));
+    json_t *beyond = json_pack("{s:s, s:s, s:[i], s:{s:i}}", "op", "dropout", "group", "a", "devices", COUNT + 1,
+                               "dropout", "percentage", 100);
+    assert_int_equal(fleet_change_check(w.shards[0].fleet, beyond, &err), -1);
+    assert_non_null(strstr(err.text, "devices: expected indices from 1 to 100"));
+    json_decref(beyond);
+    teardown(&w);
+}
+
+static int64_t latency_now(struct world *w, uint64_t index)
+{
+    return path_mean_delay(device_path(device(w, 0, index)), PATH_UP, loop_now_us(fake.loop));
+}
+
+// A device that comes later, and a process in place of a lost one, are told when it began.
+static void ramps_stand_where_they_began(void **state)
+{
+    (void)state;
+    struct world w;
+    setup(&w, 2, true);
+    int64_t start_us = loop_now_us(fake.loop);
+    while (loop_now_us(fake.loop) < start_us + 4 * SECOND)
+        loop_turn(fake.loop, 100000);
+    static const char ramp[] = "{\"op\":\"%s\",\"fault\":1,\"group\":\"a\",\"at_us\":%d,\"spec\":{\"latency\":{"
+                               "\"ramp\":{\"from\":\"0s\",\"to\":\"10s\",\"over\":\"10s\"}}}}";
+    char text[300];
+    int64_t elapsed_us = fleet_elapsed_us(w.shards[0].fleet);
+    snprintf(text, sizeof text, ramp, "fault", (int)(elapsed_us - 3 * SECOND));
+    tell(&w, text);
+    int64_t had_us = latency_now(&w, 1);
+    assert_in_range(had_us, 3 * SECOND, 3 * SECOND + SECOND / 10);
+    change(&w, "{\"op\":\"scale\",\"group\":\"a\",\"count\":101}");
+    assert_true(latency_now(&w, 1) > had_us);
+    assert_int_equal(latency_now(&w, 101), latency_now(&w, 1));
+    snprintf(text, sizeof text,
+             "{\"op\":\"retune\",\"fault\":1,\"spec\":{\"latency\":{\"ramp\":{\"from\":\"0s\",\"to\":\"1s\","
+             "\"over\":\"10s\"}}}}");
+    tell(&w, text);
+    assert_in_range(latency_now(&w, 1), 0, SECOND / 20);
+    change(&w, "{\"op\":\"scale\",\"group\":\"a\",\"count\":102}");
+    assert_in_range(latency_now(&w, 102), latency_now(&w, 1) - 5000, latency_now(&w, 1) + 5000);
+    teardown(&w);
+}
+
 static void clocks(void **state)
 {
     (void)state;
@@ -462,6 +525,8 @@ int main(void)
         cmocka_unit_test(connections_hear_of_it),
         cmocka_unit_test(devices_that_come_and_go),
         cmocka_unit_test(a_heal_waits_for_what_began),
+        cmocka_unit_test(dropouts_of_devices_by_index),
+        cmocka_unit_test(ramps_stand_where_they_began),
         cmocka_unit_test(clocks),
         cmocka_unit_test(what_is_refused),
         cmocka_unit_test(figures),

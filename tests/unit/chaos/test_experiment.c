@@ -56,7 +56,9 @@ static void what_is_wrong_is_said(void **state)
         {"{\"kind\":\"storm\",\"count\":1,\"percentage\":5}", "one of devices, count and percentage"},
         {"{\"kind\":\"storm\",\"count\":0}", "count: expected"},
         {"{\"kind\":\"storm\",\"percentage\":101}", "percentage: expected"},
-        {"{\"kind\":\"storm\",\"devices\":[1]}", "key \"devices\""},
+        {"{\"kind\":\"storm\",\"devices\":[0]}", "devices: expected indices"},
+        {"{\"kind\":\"disconnect\",\"dropout\":{\"count\":3},\"devices\":[4]}", "said twice"},
+        {"{\"kind\":\"broker\",\"action\":\"stop\",\"devices\":[4]}", "key \"devices\""},
         {"{\"kind\":\"clock\",\"offset_us\":5,\"devices\":[0]}", "devices: expected indices"},
         {"{\"kind\":\"clock\"}", "needs an offset or a drift"},
         {"{\"kind\":\"clock\",\"drift\":-1}", "run backwards"},
@@ -91,6 +93,7 @@ static void what_is_wrong_is_said(void **state)
             fail_msg("%s was taken", cases[i].json);
         if (!strstr(err.text, cases[i].text))
             fail_msg("%s: \"%s\" does not say \"%s\"", cases[i].json, err.text, cases[i].text);
+        assert_null(strstr(err.text, "fault: fault"));
         assert_null(e.json); // nothing is held
     }
     struct experiment e;
@@ -126,7 +129,17 @@ static void defaults_and_names(void **state)
                         "100 % of the devices are cut and come back within 3.00 s");
     experiment_destroy(&e);
 
+    good(&e, "{\"kind\":\"storm\",\"devices\":[3,9]}");
+    json_t *change = experiment_begin_change(&e, 7, 1, "sensors");
+    assert_int_equal(json_array_size(json_object_get(change, "devices")), 2);
+    json_decref(change);
+    assert_string_equal(experiment_describe(&e, text, sizeof(text)), "2 devices are cut and come back all at once");
+    experiment_destroy(&e);
+
     good(&e, "{\"kind\":\"storm\",\"from_us\":5000000}");
+    change = experiment_begin_change(&e, 7, 1, "sensors");
+    assert_null(json_object_get(change, "devices"));
+    json_decref(change);
     assert_true(e.to_us > e.from_us);
     experiment_destroy(&e);
 

@@ -71,6 +71,16 @@ static void block(void **state)
         snprintf(name, sizeof(name), "block-%u.txt", widths[i]);
         golden(name, &b);
     }
+    f.status.acting = "satellite-link, rain, a-very-long-name-of-an-experiment-that-does-not-fit";
+    for (size_t i = 0; i < sizeof(widths) / sizeof(widths[0]); i++) {
+        struct style style = {.utf8 = true, .width = widths[i]};
+        buf_clear(&b);
+        assert_int_equal(block_render(&b, &style, &f.status, &h, cols), 0);
+        assert_tame(&b, widths[i] > 1 ? widths[i] - 1 : 80);
+        if (widths[i] == 80)
+            golden("block-chaos.txt", &b);
+    }
+    f.status.acting = "";
     struct style ascii = {.utf8 = false, .width = 80};
     buf_clear(&b);
     assert_int_equal(block_render(&b, &ascii, &f.status, &h, cols), 0);

@@ -154,6 +154,23 @@ static void the_broker_goes_and_comes_back(void **state)
     }
 }
 
+// The later window stands first in the timeline: what ends at the same time makes way for it.
+static void one_pause_begins_where_another_ends(void **state)
+{
+    (void)state;
+    struct world *w = make(1);
+    run_text(w, 5, "",
+             DURATION(1500000) ",\"timeline\":["
+                               "{\"kind\":\"broker\",\"action\":\"pause\",\"from_us\":600000,\"to_us\":900000},"
+                               "{\"kind\":\"broker\",\"action\":\"pause\",\"from_us\":300000,\"to_us\":600000}]");
+    expect_exit(w, 0);
+    for (unsigned i = 0; i < 2; i++) {
+        expect_text(mark(w, i), "state", "healed");
+        expect_window(mark(w, i), 0, i ? 300000 : 600000, i ? 600000 : 900000, 0);
+    }
+    done(w);
+}
+
 static void a_broker_that_is_down_when_the_run_ends(void **state)
 {
     (void)state;
@@ -235,7 +252,12 @@ static void networks(void **state)
     // There and back; what is sent when they are healed, at the end, has to wait for what is under way only.
     assert_in_range(hist_percentile(m.hist, 50), 198000, 650000);
     assert_true(hist_max(m.hist) >= 598000);
+    hist_clear(m.hist);
+    assert_int_equal(metric_selector_parse("connect_latency", &sel, NULL), 0);
+    assert_true(metrics_select(w->result.metrics, &sel, &m) > 0);
+    assert_true(hist_min(m.hist) >= 398000); // no device connected before the fault of time 0: TCP and CONNECT
     hist_delete(m.hist);
+    expect_window(mark(w, 0), 0, 0, 2500000, 10);
     expect_window(mark(w, 1), 0, 1500000, 1800000, 5);
     expect_log(w, "answer 0: {");
     done(w);
@@ -332,6 +354,7 @@ int main(void)
         cmocka_unit_test(windows_come_and_go),
         cmocka_unit_test(what_a_test_asks_for),
         cmocka_unit_test(the_broker_goes_and_comes_back),
+        cmocka_unit_test(one_pause_begins_where_another_ends),
         cmocka_unit_test(a_broker_that_is_down_when_the_run_ends),
         cmocka_unit_test(functions_of_the_scenario),
         cmocka_unit_test(networks),

@@ -122,9 +122,8 @@ static void correlation_changes_neither_mean_nor_spread(void **state)
             snprintf(what, sizeof what, "%s, correlation %g: sd ms", kinds[k].distribution, c);
             within(what, kinds[k].sd, row_sd(&r), k == 2 ? 5 : ERRORS * kinds[k].sd * stretch / root);
             snprintf(what, sizeof what, "%s, correlation %g: correlation", kinds[k].distribution, c);
-            // Of pareto less than configured: the row of normals has it, the tail stretches that.
-            within(what, c, row_correlation(&r), k == 2 ? c * 0.6 : ERRORS / root);
-            assert_true(row_correlation(&r) > c * 0.4);
+            // Of pareto a few delays of the tail decide: its fourth moment is infinite.
+            within(what, c, row_correlation(&r), k == 2 ? 0.05 : ERRORS / root);
         }
     }
 }

@@ -55,6 +55,67 @@ static void percentiles_agree_with_a_million_sorted_samples(void **state)
     free(samples);
 }
 
+static int64_t lognormal(struct rng *rng)
+{
+    return (int64_t)exp(8 + 1.5 * rng_normal(rng)); // milliseconds, with a long tail
+}
+static int64_t bimodal(struct rng *rng)
+{
+    return (int64_t)(rng_unit(rng) < 0.97 ? 180 + 40 * rng_unit(rng) : 900000 + 200000 * rng_unit(rng));
+}
+static int64_t constant(struct rng *rng)
+{
+    (void)rng;
+    return 123457;
+}
+static int64_t uniform(struct rng *rng)
+{
+    return (int64_t)(10000000 * rng_unit(rng));
+}
+
+// A million values of shapes that latencies have, as one histogram and as three merged, beside the sorted samples.
+static void every_shape_is_within_a_thousandth(void **state)
+{
+    static const struct {
+        const char *name;
+        int64_t (*draw)(struct rng *rng);
+    } shapes[] = {{"lognormal", lognormal}, {"bimodal", bimodal}, {"constant", constant}, {"uniform", uniform}};
+    enum { N = 1000000 };
+    int64_t *samples = malloc(N * sizeof(*samples));
+    (void)state;
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+        struct hist *all = hist_new(), *part[3] = {hist_new(), hist_new(), hist_new()};
+        struct rng rng;
+        double worst = 0;
+        rng_seed(&rng, 7 + s);
+        for (int i = 0; i < N; i++) {
+            samples[i] = shapes[s].draw(&rng);
+            hist_record(all, samples[i]);
+            hist_record(part[i % 3], samples[i]);
+        }
+        qsort(samples, N, sizeof(*samples), by_value);
+        assert_int_equal(hist_merge(part[0], part[1]), 0);
+        assert_int_equal(hist_merge(part[0], part[2]), 0);
+        for (int k = 0; k <= 10000; k++) {
+            double p = k / 100.0;
+            int64_t got = hist_percentile(all, p), truth = samples[k ? k * (N / 10000) - 1 : 0];
+            double error = truth ? fabs((double)(got - truth)) / (double)truth : (double)got;
+            worst = error > worst ? error : worst;
+            assert_int_equal(hist_percentile(part[0], p), got);
+        }
+        print_message("  %-10s worst error of 10,001 percentiles %.4f %%\n", shapes[s].name, 100 * worst);
+        assert_true(worst < 0.001);
+        assert_int_equal(hist_count(part[0]), N);
+        assert_int_equal(hist_min(part[0]), samples[0]);
+        assert_int_equal(hist_max(part[0]), samples[N - 1]);
+        assert_true(hist_sum(part[0]) == hist_sum(all));
+        hist_delete(all);
+        for (int i = 0; i < 3; i++)
+            hist_delete(part[i]);
+    }
+    free(samples);
+}
+
 static void small_values_are_exact_and_ranks_are_ceilings(void **state)
 {
     (void)state;
@@ -305,6 +366,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(percentiles_agree_with_a_million_sorted_samples),
+        cmocka_unit_test(every_shape_is_within_a_thousandth),
         cmocka_unit_test(small_values_are_exact_and_ranks_are_ceilings),
         cmocka_unit_test(edges),
         cmocka_unit_test(buckets_are_ascending_disjoint_and_narrow),

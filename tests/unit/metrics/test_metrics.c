@@ -1,3 +1,4 @@
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -345,6 +346,60 @@ static void prometheus_text(void **state)
     metrics_delete(m);
 }
 
+static void latencies_count_from_when_they_were_meant_to_begin(void **state)
+{
+    struct metrics *m = metrics_new(10);
+    struct metric *t = metrics_series(m, "publish_latency", METRIC_TREND, UNIT_TIME_US, NULL, NULL);
+    struct metric *raw = metrics_series(m, "publish_latency_raw", METRIC_TREND, UNIT_TIME_US, NULL, NULL);
+    (void)state;
+    trend_add_lagged(t, raw, 150, &(struct lag){0});
+    assert_int_equal(hist_max(t->hist), 150);
+    assert_int_equal(hist_max(raw->hist), 150);
+    trend_add_lagged(t, raw, 150, &(struct lag){.late_us = 5000});
+    assert_int_equal(hist_max(t->hist), 5150);
+    assert_int_equal(hist_max(raw->hist), 150);
+    metrics_clear(m);
+    // Held up for 100 ms at every 10 ms: nine turns were left out, 95, 85 ... 15 ms late.
+    trend_add_lagged(t, raw, 200, &(struct lag){.missed = 9, .interval_us = 10000, .backlog_us = 95000});
+    assert_int_equal(hist_count(raw->hist), 1);
+    assert_int_equal(hist_count(t->hist), 10);
+    assert_int_equal(hist_min(t->hist), 200);
+    assert_int_equal(hist_max(t->hist), 95200);
+    assert_true(hist_sum(t->hist) == 10 * 200 + 9 * 55000);
+    // Never below what it took, however the figures are.
+    metrics_clear(m);
+    trend_add_lagged(t, raw, 200, &(struct lag){.missed = 3, .interval_us = 10000, .backlog_us = 5000});
+    assert_int_equal(hist_min(t->hist), 200);
+    assert_int_equal(hist_count(t->hist), 4);
+    // A million of them take 256 values at most, and sum up to the same.
+    metrics_clear(m);
+    trend_add_lagged(t, raw, 0, &(struct lag){.missed = 1000001, .interval_us = 1000, .backlog_us = 1000001000});
+    assert_int_equal(hist_count(t->hist), 1000002);
+    double mean = (1000001000.0 - 1000.0 * 1000000 / 2);
+    assert_true(fabs(hist_sum(t->hist) / 1000001 - mean) < mean * 1e-5);
+    metrics_delete(m);
+}
+
+static void losses_are_known(void **state)
+{
+    struct metrics *m = metrics_new(2);
+    struct metrics_losses l;
+    struct metric *t = metrics_series(m, "user_t", METRIC_TREND, UNIT_NONE, NULL, NULL);
+    (void)state;
+    trend_add(t, 1);
+    metrics_losses(m, &l);
+    assert_int_equal(l.saturated + l.unrecorded + l.overflowed, 0);
+    trend_add(t, 3600000001);
+    metrics_series(m, "user_c", METRIC_COUNTER, UNIT_NONE, "a:1", NULL);
+    metrics_series(m, "user_c", METRIC_COUNTER, UNIT_NONE, "a:2", NULL); // the third series
+    metrics_series(m, "user_c", METRIC_COUNTER, UNIT_NONE, "a:1", NULL); // has one
+    metrics_note_overflow(m);
+    metrics_losses(m, &l);
+    assert_int_equal(l.saturated, 1);
+    assert_int_equal(l.overflowed, 2);
+    metrics_delete(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -354,6 +409,8 @@ int main(void)
         cmocka_unit_test(three_shards_merge_by_bytes_and_by_pointer),
         cmocka_unit_test(a_snapshot_keeps_to_the_cap_of_the_receiver),
         cmocka_unit_test(selectors),
+        cmocka_unit_test(latencies_count_from_when_they_were_meant_to_begin),
+        cmocka_unit_test(losses_are_known),
         cmocka_unit_test(prometheus_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

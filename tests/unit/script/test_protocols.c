@@ -248,6 +248,7 @@ static void test_serving(void **state)
         "dev:serve('/wrong', function() error('broken') end)\n"
         "dev:serve('/no', function() return nil, 'not now' end)\n"
         "dev:serve('/odd', function() return { status = 'x' } end)\n"
+        "dev:serve('/extra', function() return { status = 'on', level = 3 } end)\n"
         "dev:serve('/below/it', function() return 'itself' end) dev:serve('/below/*', function(q) return q.path end)\n"
         "print(dev:served_at(), dev:notify('/t'))\n"
         "dev:sleep(1) dev:serve('/t', nil) dev:serve('/none', function() return 'again' end) dev:sleep('1h')",
@@ -267,6 +268,11 @@ static void test_serving(void **state)
     stage_says(st, "handler of /wrong");
     expect_answer(st, 6, "GET", "/no", 400, "{\"error\":\"not now\"}");
     expect_answer(st, 7, "GET", "/odd", 500, "the handler's answer is wrong");
+    expect_answer(
+        st, 7, "GET", "/extra", 500,
+        "{\"error\":\"the answer: unknown key \\\"level\\\"; valid: body, headers, status (a table with other keys "
+        "that is to be the answer's JSON goes into body: { body = {…} })\"}");
+    stage_says(st, "handler of /extra: the answer: unknown key \"level\"");
     expect_answer(st, 8, "GET", "/below/a/b", 200, "/below/a/b");
     expect_answer(st, 8, "GET", "/below/it", 200, "itself");
     expect_answer(st, 8, "GET", "/belowit", 404, "nothing is served at /belowit");

@@ -13,6 +13,7 @@
 #include "sink/json_scan.h"
 #include "sink/output.h"
 #include "sink/record.h"
+#include "sink/sink.h"
 
 #define WALL 1767225600123456 // 2026-01-01T00:00:00.123456Z
 
@@ -234,21 +235,30 @@ static void the_scanner_agrees_with_jansson(void **state)
     assert_in_range(taken, 40000, 199999);
 }
 
-static void outputs_are_parsed(void **state)
+static void sinks_of_a_command_line(void **state)
 {
     (void)state;
-    struct output o;
+    enum record_format format;
     struct error err;
-    assert_int_equal(output_parse("csv=a=b.csv", &o, &err), 0);
-    assert_int_equal(o.format, RECORD_CSV);
-    assert_string_equal(o.path, "a=b.csv");
-    assert_int_equal(output_parse("influx=-", &o, &err), 0);
-    assert_true(output_is_stdout(&o));
-    assert_int_equal(output_parse("file.ndjson", &o, &err), -1);
-    assert_non_null(strstr(err.text, "ndjson=FILE"));
-    assert_int_equal(output_parse("ndjson=", &o, &err), -1);
-    assert_int_equal(output_parse("njson=x", &o, &err), -1);
+    json_t *entry = sink_entry("csv=a=b.csv", &err), *parsed = entry ? sink_parse(entry, &err) : NULL;
+    assert_non_null(parsed);
+    assert_string_equal(sink_file_path(parsed, &format), "a=b.csv");
+    assert_int_equal(format, RECORD_CSV);
+    json_decref(entry);
+    json_decref(parsed);
+    entry = sink_entry("influx=-", &err);
+    assert_string_equal(json_string_value(json_object_get(entry, "type")), "line-protocol");
+    json_decref(entry);
+    entry = sink_entry("influx=http://127.0.0.1:8086/db", &err);
+    assert_string_equal(json_string_value(json_object_get(entry, "type")), "influx");
+    json_decref(entry);
+    assert_null(sink_entry("file.ndjson", &err));
+    assert_non_null(strstr(err.text, "TYPE=TARGET"));
+    assert_null(sink_entry("ndjson=", &err));
+    assert_null(sink_entry("njson=x", &err));
     assert_non_null(strstr(err.text, "did you mean \"ndjson\""));
+    for (const char *const *type = sink_types(); *type; type++)
+        assert_string_equal(sink_find(*type)->name, *type);
 }
 
 int main(void)
@@ -264,7 +274,7 @@ int main(void)
         cmocka_unit_test(the_scanner_knows_json),
         cmocka_unit_test(deep_nesting_is_no_json),
         cmocka_unit_test(the_scanner_agrees_with_jansson),
-        cmocka_unit_test(outputs_are_parsed),
+        cmocka_unit_test(sinks_of_a_command_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
