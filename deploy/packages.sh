@@ -4,7 +4,7 @@
 
 # What building and running needs.
 IOTIX_BUILD_PACKAGES="gcc libc6-dev cmake ninja-build pkg-config libluajit-5.1-dev libev-dev libpaho-mqtt-dev lua-cjson-dev
-  libjansson-dev libssl-dev libcoap3-dev libcurl4-openssl-dev zlib1g-dev librdkafka-dev libcivetweb-dev libcmocka-dev mosquitto tzdata"
+  libjansson-dev libssl-dev libcoap3-dev libcurl4-openssl-dev zlib1g-dev liburing-dev librdkafka-dev libcivetweb-dev libcmocka-dev mosquitto tzdata"
 # What the tests need beside that.
 IOTIX_TEST_PACKAGES="libcoap3-bin python3-pip luajit lua-busted lua-check lua-cjson make json-schema-test-suite mosquitto-clients influxdb kcat clang libclang-rt-14-dev llvm-14
   clang-format shellcheck python3 procps python3-cbor2 python3-yaml protobuf-compiler

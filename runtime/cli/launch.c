@@ -142,6 +142,7 @@ void launch_configure(struct session *s, struct launch_plan *l, int min)
     c->n_args = s->args.n_rest;
     c->secrets = l->secrets;
     c->jit = option_yes(&s->options, OPT_JIT);
+    c->io = option_given(&s->options, OPT_IO) ? (enum link_io)v[OPT_IO].count : LINK_IO_AUTO;
     c->watch = option_yes(&s->options, OPT_WATCH);
     if (use(s, OPT_THRESHOLD, min)) {
         c->extra_thresholds = (const char *const *)v[OPT_THRESHOLD].items;
@@ -193,7 +194,7 @@ static int preset_table(struct options *o, const json_t *table, bool *changed, s
         if (preset_text(&option_specs[id], v, text, sizeof(text), err) ||
             options_set(o, (enum option_id)id, text, LAYER_SCENARIO, "scenario options", as, err))
             return -1;
-        *changed |= o->of[id].layer == LAYER_SCENARIO && (id == OPT_SHARDS || id == OPT_STOP_TIMEOUT);
+        *changed |= o->of[id].layer == LAYER_SCENARIO && (id == OPT_SHARDS || id == OPT_STOP_TIMEOUT || id == OPT_IO);
     }
     return 0;
 }

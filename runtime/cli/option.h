@@ -44,8 +44,9 @@ enum option_id {
     OPT_PARTITION,
     OPT_RUN_ID,
     OPT_SEED,
-    OPT_STOP_TIMEOUT, // load
-    OPT_BROKER,       // target
+    OPT_STOP_TIMEOUT,
+    OPT_IO,     // load
+    OPT_BROKER, // target
     OPT_VIRTUAL,
     OPT_FROM,
     OPT_FOR,

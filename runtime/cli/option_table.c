@@ -105,6 +105,9 @@ const struct option_spec option_specs[OPT_MAX] = {
                   "Seed of every generated value; the summary prints it"},
     [OPT_STOP_TIMEOUT] = {"stop-timeout", 0, TYPE_DURATION, "D", 0, GROUP_LOAD, LOADS, OPTION_SCENARIO, "30s",
                           "How long devices may take to finish at the end"},
+    [OPT_IO] = {"io", 0, TYPE_CHOICE, "HOW", "auto|epoll|io_uring", GROUP_LOAD, LOADS, OPTION_SCENARIO, "auto",
+                "How what devices send gets to the kernel: a call for each connection, or all of a turn in one by "
+                "io_uring; auto takes io_uring where the kernel lets it"},
     [OPT_BROKER] =
         {"broker", 'b', TYPE_URL, "URL", 0, GROUP_TARGET, LOADS, 0, 0,
          "mqtt://host:1883, or `embedded` for one that lives as long as the run. Pass passwords by IOTIX_BROKER"},

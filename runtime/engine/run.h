@@ -7,6 +7,7 @@
 #include "engine/plan.h"
 #include "engine/preflight.h"
 #include "engine/scenario.h"
+#include "link/link.h"
 #include "sink/output.h"
 
 enum run_phase { RUN_LOADING, RUN_STARTING, RUN_RAMP, RUN_HOLD, RUN_STOPPING, RUN_ENDED };
@@ -181,6 +182,7 @@ struct run_config {
     const char *const *args;
     unsigned n_args;
     const struct secrets *secrets; // for passwordRef of models; NULL: the environment alone
+    enum link_io io;               // of the devices' connections; LINK_IO_URING: error where there is none
     bool jit;
     bool check_only; // load, check, preflight; run nothing
     const char *const *extra_thresholds;

@@ -334,7 +334,7 @@ static int make_parts(struct shard *s, struct error *err)
         s->capture = capture_new(capture, s->c.loop, err);
         return s->capture ? make_chaos(s, err) : -1;
     }
-    s->links = link_env_new(s->c.loop, &(struct link_env_config){0}, err);
+    s->links = link_env_new(s->c.loop, &(struct link_env_config){.io = s->c.start->run->io}, err);
     s->resolver = s->links ? resolver_new(s->c.loop, err) : NULL;
     s->paths = s->resolver ? path_env_new(s->c.loop, err) : NULL;
     struct metric *dns = s->paths ? metrics_series(m, "dns_latency", METRIC_TREND, UNIT_TIME_US, NULL, err) : NULL;

@@ -11,154 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "link/datagram.h"
-#include "link/link_impl.h"
+#include "link/link_env.h"
 #include "link/linger.h"
 
-#define DIRTY_MAX 256u
-#define POOL_MAX 320u              // buffers kept for reuse
-#define POOL_BUF_BYTES (16u << 10) // a larger buffer is freed instead of kept
-#define FIRST_BYTES 1024u          // first allocation of a buffer
-#define LAST_READS 64u             // reads after a failed write, to deliver what the peer had sent
-#define FRAMING_BYTES 4096u        // beyond the cap, for what filters add: records, frames, alerts, pongs
-
-struct link_env {
-    struct loop *loop;
-    struct ev_loop *ev;
-    struct loop_hook hook;
-    uint8_t *read_buf;
-    uint32_t read_size;
-    uint32_t max_out;
-    uint32_t max_framed; // what max_out becomes once filters have put their headers around it
-    struct link *dirty[DIRTY_MAX];
-    unsigned n_dirty;
-    struct buf *pool[POOL_MAX];
-    unsigned n_pool;
-    struct buf scratch;       // link_reserve under a filter
-    struct link_filter *dead; // filters of closed links, destroyed at the end of the turn
-    struct link_totals totals;
-    void (*on_create)(void *arg, struct link *link);
-    void *on_create_arg;
-    struct lingerers *lingerers;
-    struct datagram_env *datagrams; // NULL until asked for
-};
-
-static void end_of_turn(struct loop_hook *hook, struct loop *loop)
-{
-    struct link_env *env = container_of(hook, struct link_env, hook);
-    (void)loop;
-    link_env_flush(env);
-    filter_bury(&env->dead);
-}
-
-struct link_env *link_env_new(struct loop *loop, const struct link_env_config *config, struct error *err)
-{
-    struct link_env *env = calloc(1, sizeof *env);
-    if (env) {
-        env->read_size = config && config->read_buf_bytes ? config->read_buf_bytes : 64u << 10;
-        env->read_buf = malloc(env->read_size);
-        env->lingerers = lingerers_new(loop);
-    }
-    if (!env || !env->read_buf || !env->lingerers) {
-        if (env) {
-            lingerers_delete(env->lingerers);
-            free(env->read_buf);
-        }
-        free(env);
-        error_set(err, ERR_NO_MEMORY, "no memory for the links' buffers");
-        return NULL;
-    }
-    env->max_out = config && config->max_out_bytes ? config->max_out_bytes : 1u << 20;
-    env->max_framed = env->max_out + env->max_out / 16 + FRAMING_BYTES;
-    if (config) {
-        env->on_create = config->on_create;
-        env->on_create_arg = config->on_create_arg;
-    }
-    env->loop = loop;
-    env->ev = loop_ev(loop);
-    buf_create(&env->scratch, env->max_out);
-    env->hook.priority = 20;
-    env->hook.fn = end_of_turn;
-    loop_hook_add(loop, &env->hook);
-    return env;
-}
-
-void link_env_delete(struct link_env *env)
-{
-    if (!env)
-        return;
-    filter_bury(&env->dead);
-    datagram_env_delete(env->datagrams);
-    lingerers_delete(env->lingerers);
-    loop_hook_remove(env->loop, &env->hook);
-    for (unsigned i = 0; i < env->n_pool; i++) {
-        buf_destroy(env->pool[i]);
-        free(env->pool[i]);
-    }
-    buf_destroy(&env->scratch);
-    free(env->read_buf);
-    free(env);
-}
-
-void link_env_totals(const struct link_env *env, struct link_totals *out)
-{
-    *out = env->totals;
-}
-
-uint32_t link_env_max_out(const struct link_env *env)
-{
-    return env->max_out;
-}
-
-struct datagram_env *link_env_datagrams(struct link_env *env, struct error *err)
-{
-    if (!env->datagrams)
-        env->datagrams = datagram_env_new(env->loop, NULL, err);
-    return env->datagrams;
-}
-
-static struct buf *pool_take(struct link_env *env)
-{
-    if (env->n_pool)
-        return env->pool[--env->n_pool];
-    struct buf *b = malloc(sizeof *b);
-    if (!b)
-        return NULL;
-    buf_create(b, env->max_framed);
-    // Best effort: an empty buffer grows later all the same.
-    (void)buf_reserve(b, FIRST_BYTES < env->max_out ? FIRST_BYTES : env->max_out);
-    return b;
-}
-
-static void out_release(struct link *link)
-{
-    struct link_env *env = link->env;
-    struct buf *b = link->out;
-    link->out = NULL;
-    link->sent = 0;
-    if (!b)
-        return;
-    if (b->size <= POOL_BUF_BYTES && env->n_pool < POOL_MAX) {
-        buf_clear(b);
-        env->pool[env->n_pool++] = b;
-        return;
-    }
-    buf_destroy(b);
-    free(b);
-}
-
-static void dirty_remove(struct link *link)
-{
-    struct link_env *env = link->env;
-    if (!(link->flags & LINK_DIRTY))
-        return;
-    link->flags &= (uint8_t)~LINK_DIRTY;
-    struct link *last = env->dirty[--env->n_dirty];
-    env->dirty[link->dirty_slot] = last;
-    last->dirty_slot = link->dirty_slot;
-}
-
-static void watch(struct link *link, int events)
+#define LAST_READS 64u // reads after a failed write, to deliver what the peer had sent
+void link_watch(struct link *link, int events)
 {
     if (link->flags & LINK_HELD || link->satiated)
         events &= ~EV_READ;
@@ -182,53 +39,14 @@ void link_fail_later(struct link *link, int sys_errno)
     loop_again(link->env->loop);
 }
 
-// Gives the kernel what it takes.
-static void write_out(struct link *link)
-{
-    struct link_env *env = link->env;
-    if (!link->out || link->flags & (LINK_FAILED | LINK_PAUSED))
-        return;
-    size_t left = link->out->len - link->sent;
-    while (left) {
-        ssize_t n = send(link->io.fd, link->out->data + link->sent, left, MSG_NOSIGNAL);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno != EAGAIN && errno != ENOBUFS) {
-            link_fail_later(link, errno);
-            return;
-        }
-        env->totals.writes++;
-        if (n > 0) {
-            env->totals.bytes_out += (uint64_t)n;
-            link->sent += (uint32_t)n;
-            left -= (size_t)n;
-        }
-        if (left) {
-            link->flags |= LINK_BLOCKED;
-            watch(link, EV_READ | EV_WRITE);
-            return;
-        }
-    }
-    out_release(link);
-}
-
-void link_env_flush(struct link_env *env)
-{
-    while (env->n_dirty) {
-        struct link *link = env->dirty[--env->n_dirty];
-        link->flags &= (uint8_t)~LINK_DIRTY;
-        write_out(link);
-    }
-}
-
 // Lets go of the descriptor and everything that hangs on it. linger: it is closed when the peer has ended too.
 static void socket_leave(struct link *link, bool linger)
 {
     if (link->io.fd < 0)
         return;
     ev_io_stop(link->env->ev, &link->io);
-    dirty_remove(link);
-    out_release(link);
+    link_dirty_remove(link);
+    link_out_release(link);
     if (!linger || !lingerers_take(link->env->lingerers, link->io.fd))
         close(link->io.fd);
     link->io.fd = -1;
@@ -248,8 +66,8 @@ static void socket_finish(struct link *link)
         filter_stack_finish(link);
         if (filter_stack_leave(link, true))
             return;
-        dirty_remove(link);
-        write_out(link);
+        link_dirty_remove(link);
+        link_write_out(link);
         socket_leave(link, !link->out);
         return;
     }
@@ -299,7 +117,7 @@ static void established(struct link *link)
     }
     link->flags |= LINK_SOCKET;
     link->opened_us = loop_fresh_us(link->env->loop);
-    watch(link, EV_READ);
+    link_watch(link, EV_READ);
     if (link->top)
         filter_stack_opened(link);
     else
@@ -382,9 +200,9 @@ static void on_io(struct ev_loop *ev, ev_io *io, int revents)
     }
     if (revents & EV_WRITE && link->flags & LINK_BLOCKED && !(link->flags & LINK_FAILED)) {
         link->flags &= (uint8_t)~LINK_BLOCKED;
-        write_out(link);
+        link_write_out(link);
         if (!(link->flags & (LINK_BLOCKED | LINK_FAILED))) {
-            watch(link, EV_READ);
+            link_watch(link, EV_READ);
             link_drained(link);
         }
     }
@@ -520,7 +338,7 @@ void link_pause(struct link *link, bool paused)
     link->flags &= (uint8_t)~LINK_PAUSED;
     if (link->out && !(link->flags & LINK_DIRTY))
         link->flags |= LINK_BLOCKED;
-    watch(link, link->flags & LINK_BLOCKED ? EV_READ | EV_WRITE : EV_READ);
+    link_watch(link, link->flags & LINK_BLOCKED ? EV_READ | EV_WRITE : EV_READ);
     filter_stack_resumed(link);
 }
 
@@ -530,7 +348,7 @@ void link_hold_input(struct link *link, bool hold)
         return;
     link->flags = (uint8_t)(hold ? link->flags | LINK_HELD : link->flags & ~LINK_HELD);
     if (!(link->flags & LINK_PAUSED))
-        watch(link, link->flags & LINK_BLOCKED ? EV_READ | EV_WRITE : EV_READ);
+        link_watch(link, link->flags & LINK_BLOCKED ? EV_READ | EV_WRITE : EV_READ);
 }
 
 void link_hold(struct link *link, bool hold)
@@ -540,7 +358,7 @@ void link_hold(struct link *link, bool hold)
         return;
     link->satiated = hold;
     if ((link->flags & (LINK_SOCKET | LINK_PAUSED)) == LINK_SOCKET)
-        watch(link, link->flags & LINK_BLOCKED ? EV_READ | EV_WRITE : EV_READ);
+        link_watch(link, link->flags & LINK_BLOCKED ? EV_READ | EV_WRITE : EV_READ);
     filter_stack_resumed(link);
 }
 
@@ -573,7 +391,7 @@ void link_inherit(struct link *heir, struct link *link, const struct link_events
     struct ev_loop *ev = link->env->ev;
     int fd = link->io.fd;
     bool dirty = link->flags & LINK_DIRTY, blocked = link->flags & LINK_BLOCKED;
-    dirty_remove(link);
+    link_dirty_remove(link);
     ev_io_stop(ev, &link->io);
     link_create(heir, link->env, events);
     heir->out = link->out;
@@ -597,8 +415,8 @@ static size_t make_room(struct link *link, size_t n, size_t cap)
     size_t unsent = link->out ? link->out->len - link->sent : 0;
     if (unsent + n <= cap || !unsent || link->flags & LINK_BLOCKED)
         return unsent;
-    dirty_remove(link);
-    write_out(link);
+    link_dirty_remove(link);
+    link_write_out(link);
     return link->out ? link->out->len - link->sent : 0;
 }
 
@@ -615,7 +433,7 @@ uint8_t *link_socket_reserve(struct link *link, size_t n, struct error *err)
         error_set(err, ERR_LIMIT, "%zu bytes wait to be sent and %zu more are over the cap of %u", unsent, n, cap);
         return NULL;
     }
-    if (!link->out && !(link->out = pool_take(env))) {
+    if (!link->out && !(link->out = link_out_take(env))) {
         error_set(err, ERR_NO_MEMORY, "no memory for output");
         return NULL;
     }
@@ -707,8 +525,8 @@ static bool close_flushing(struct link *link)
         filter_stack_finish(link);
     if (!(link->flags & LINK_FAILED) && filter_stack_leave(link, true))
         return false;
-    dirty_remove(link);
-    write_out(link);
+    link_dirty_remove(link);
+    link_write_out(link);
     // Bytes left unread would turn the FIN into an RST, and the peer might lose our last packet.
     for (unsigned i = 0; i < LAST_READS; i++)
         if (recv(link->io.fd, link->env->read_buf, link->env->read_size, MSG_DONTWAIT | MSG_TRUNC) <= 0)

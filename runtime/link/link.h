@@ -16,7 +16,14 @@
 struct link;
 struct link_env; // what the links of a process share: loop, read buffer, pool of output buffers, counters
 
+// How what the links have to send at the end of a turn goes to the kernel: a send() each, or all in one call through
+// io_uring, which costs less CPU from some dozens on. Reading and waiting are epoll's either way, and so is all that
+// can be seen from outside.
+enum link_io { LINK_IO_AUTO, LINK_IO_EPOLL, LINK_IO_URING }; // auto: io_uring where the kernel lets us
+extern const char *const link_io_names[];                    // "auto", "epoll", "io_uring", NULL
+
 struct link_env_config {
+    enum link_io io;         // LINK_IO_URING: link_env_new fails with ERR_UNSUPPORTED where it is not to be had
     uint32_t max_out_bytes;  // a link's unsent bytes; beyond: link_send fails with ERR_LIMIT. 0 = 1 MB
     uint32_t read_buf_bytes; // 0 = 64 KB
     // Called by link_open and link_adopt for every connection before it is up: the place to push filters (they die with
@@ -25,11 +32,12 @@ struct link_env_config {
     void *on_create_arg;
 };
 struct link_env *link_env_new(struct loop *loop, const struct link_env_config *config, struct error *err);
-void link_env_delete(struct link_env *env); // every link must be closed before
+void link_env_delete(struct link_env *env);           // every link must be closed before
+enum link_io link_env_io(const struct link_env *env); // the one in use: never LINK_IO_AUTO
 
 struct link_totals {
-    uint64_t bytes_in, bytes_out, writes, reads;
-    uint64_t open; // sockets there are now, connecting ones included
+    uint64_t bytes_in, bytes_out, writes, reads; // writes: sends, also those that went together
+    uint64_t open;                               // sockets there are now, connecting ones included
 };
 void link_env_totals(const struct link_env *env, struct link_totals *out);
 // The cap of a link's unsent bytes: a packet larger than this can never be sent.

@@ -125,7 +125,7 @@ local function files_of(places)
 end
 
 local option_names = {
-  "shards", "progress", "progress_interval", "summary", "log_level", "log_format", "stop_timeout",
+  "shards", "io", "progress", "progress_interval", "summary", "log_level", "log_format", "stop_timeout",
 }
 
 local function check_options(o)

@@ -7,12 +7,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 #include "core/rng.h"
 #include "link/link.h"
+#include "link/submit.h"
 
 struct end { // what the adapter would embed
     struct link link;
@@ -76,12 +78,18 @@ struct fixture {
         assert_true(cond);                                                                                             \
     } while (0)
 
+static enum link_io io; // all tests run with each
+
 static void fixture_create(struct fixture *f, const struct link_env_config *config)
 {
+    struct link_env_config with = config ? *config : (struct link_env_config){0};
+    with.io = io;
     memset(f, 0, sizeof *f);
     clock_create_real(&f->clock);
     f->loop = loop_new(&f->clock, NULL);
-    f->env = link_env_new(f->loop, config, NULL);
+    f->env = link_env_new(f->loop, &with, NULL);
+    assert_non_null(f->env);
+    assert_int_equal(link_env_io(f->env), io);
     f->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct sockaddr_in *in = (struct sockaddr_in *)&f->addr.addr;
     in->sin_family = AF_INET;
@@ -794,5 +802,17 @@ int main(void)
         cmocka_unit_test(a_paused_link_stands_still),
         cmocka_unit_test(filters_of_a_connection),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = 0;
+    for (io = LINK_IO_EPOLL; io <= LINK_IO_URING; io++) {
+        struct error why;
+        struct submit *ring = io == LINK_IO_URING ? submit_new(&why) : NULL;
+        if (io == LINK_IO_URING && !ring) {
+            printf("not run with io_uring: %s\n", why.text);
+            break;
+        }
+        submit_delete(ring);
+        printf("%s:\n", link_io_names[io]);
+        failed += cmocka_run_group_tests_name(link_io_names[io], tests, NULL, NULL);
+    }
+    return failed;
 }
