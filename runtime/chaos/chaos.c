@@ -36,6 +36,7 @@ struct acting {
     int64_t offset_us;
     int64_t since_us; // loop time at which it began in the run, or was last retuned
     double drift;
+    bool ending; // a job takes it from its devices: new ones do not get it
     unsigned n_targets;
     struct target targets[];
 };
@@ -129,7 +130,7 @@ void chaos_device_made(void *chaos, struct device *d, uint64_t count)
 {
     struct chaos *c = chaos;
     for (struct acting *a = c->acting; a; a = a->next) {
-        struct target *t = target_of(a, d->group);
+        struct target *t = a->ending ? NULL : target_of(a, d->group);
         if (!t || !selection_takes(&t->selection, d->group, d->index, count) || begin_on(a, d, NULL))
             continue;
         t->devices++;
@@ -340,6 +341,8 @@ static int begin_job(struct chaos *c, struct job *job, struct error *err)
         fault_spec_release(a->spec);
         a->spec = fault_spec_ref(job->spec);
         a->since_us = job->since_us;
+    } else if (a) {
+        a->ending = true;
     }
     return 0;
 }
@@ -360,7 +363,7 @@ static bool act(struct job *job, struct target *t, struct device *d)
         t->devices += done;
         if (!done && err.code != ERR_STATE) { // ERR_STATE: it was made meanwhile, and has it
             job->error = err;
-            job->undoing = true;
+            job->undoing = a->ending = true;
             job->target = 0;
             job->local = UINT64_MAX; // 0 at the next step
         }

@@ -8,6 +8,7 @@
 #include "core/units.h"
 #include "device/selection.h"
 
+#define STORM_MIN_US 250000      // its window: time enough to cut all
 #define TIME_MAX (INT64_MAX / 4) // far beyond any run, and safe to add to a time
 #define NAME_MAX_BYTES 100
 #define CUSTOM_MAX 100000
@@ -169,7 +170,7 @@ static int read_window(struct experiment *e, struct error *err)
         return -1;
     if (e->kind == EXPERIMENT_STORM && e->to_us == EXPERIMENT_NEVER) { // over when the last one is back
         int64_t back_us = e->dropout.reconnect_delay_us + e->dropout.jitter_us;
-        e->to_us = e->from_us + (back_us > 0 ? back_us : 1);
+        e->to_us = e->from_us + (back_us > STORM_MIN_US ? back_us : STORM_MIN_US);
     }
     char from[32], to[32], every[32];
     duration_format(e->from_us, from, sizeof(from));

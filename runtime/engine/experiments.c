@@ -14,8 +14,9 @@
 #include "engine/virtual.h"
 
 #define EXPERIMENTS_MAX 2000u // of a run; those that are over count
-#define WINDOWS_KEPT 100u     // marks of one
-#define TELL_US 30000000      // how long shards may take to begin or end one
+#define LATE_US 1000000
+#define WINDOWS_KEPT 100u // marks of one
+#define TELL_US 30000000  // how long shards may take to begin or end one
 
 enum state { SCHEDULED, RUNNING, HEALED, STOPPED, FAILED };
 static const char *const state_names[] = {"scheduled", "running", "healed", "stopped", "failed"};
@@ -431,7 +432,9 @@ static int64_t look_at(struct object *o, int64_t now_us)
         return o->end_us;
     if (o->state != SCHEDULED)
         return EXPERIMENT_NEVER;
-    int64_t from_us = now_us > o->after_us ? now_us : o->after_us;
+    // A window that is shorter than this process was late (a storm's is as short as can be) is not passed over.
+    int64_t late_us = o->spec.every_us ? 0 : LATE_US;
+    int64_t from_us = now_us - late_us > o->after_us ? now_us - late_us : o->after_us;
     if (!experiment_window(&o->spec, from_us, &begin_us, &end_us)) {
         o->state = HEALED; // the run's time went past its window
         return EXPERIMENT_NEVER;
@@ -544,7 +547,9 @@ static void settle_virtual(struct object *o)
         o->runs++;
         keep_window(o);
         o->state = HEALED;
-        at_us = end_us < now_us ? end_us : INT64_MAX;
+        if (end_us >= now_us)
+            break;
+        at_us = end_us;
     }
 }
 
@@ -667,9 +672,9 @@ static int may_change(const struct run *run, struct error *err)
 // A window that began in the past begins now.
 static json_t *from_now(struct run *run, json_t *json)
 {
-    double from = json_number_value(json_object_get(json, "from_us"));
-    bool valid =
-        json_is_object(json) && (!json_object_get(json, "from_us") || json_is_number(json_object_get(json, "from_us")));
+    const json_t *given = json_object_get(json, "from_us");
+    double from = json_number_value(given);
+    bool valid = json_is_object(json) && (!given || json_is_null(given) || json_is_number(given));
     if (valid && from >= 0 && from < (double)run_elapsed(run) && !json_object_get(json, "every_us"))
         json_object_set_new(json, "from_us", json_integer(run_elapsed(run)));
     return json;
@@ -687,8 +692,12 @@ int run_experiment(struct run *run, json_t *stolen, run_change_fn *fn, void *arg
         error_set(err, ERR_STATE, "no process runs functions of the scenario");
     else if (!plan_check_experiment(run->plan, &e, false, err) && !make_unique(run, &e, err)) {
         struct object *o = add(run, &e, false, err);
-        if (!o || wait_for(o, true, fn, arg, err))
+        if (!o)
             return -1;
+        if (wait_for(o, true, fn, arg, err)) {
+            o->state = STOPPED; // who asked is told that there is none
+            return -1;
+        }
         schedule(run);
         tell_waiting(o);
         return 0;

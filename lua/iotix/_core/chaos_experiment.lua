@@ -15,7 +15,7 @@ local function signed_duration(v)
     sign, v = -1, -v
   end
   local us, expected = options.types.duration(v)
-  if not us then return nil, expected:gsub("^a duration", "a duration, negative for a clock that is behind,") end
+  if not us then return nil, (expected:gsub("^a duration", "a duration, negative for a clock that is behind,")) end
   return sign * us
 end
 
@@ -33,12 +33,14 @@ local function drift(v)
   return nil, "seconds a second, above -1 and at most 1000, or a text such as \"200ppm\""
 end
 
+local INDEX_MAX = 1e7 -- as many devices as a group may have
+
 local function indices(v)
   if type(v) == "number" then v = { v } end
   if type(v) ~= "table" or #v == 0 then return nil, "an index or a list of indices, such as { 1, 2, 3 }" end
   for key, index in pairs(v) do
-    if type(key) ~= "number" or type(index) ~= "number" or index < 1 or index ~= math.floor(index) then
-      return nil, nil, "devices: expected indices from 1"
+    if type(key) ~= "number" or not options.types.count(index) or index > INDEX_MAX then
+      return nil, nil, "devices: expected indices from 1 to 10,000,000, got " .. tostring(index)
     end
   end
   return v

@@ -319,6 +319,29 @@ static void a_heal_waits_for_what_began(void **state)
     teardown(&w);
 }
 
+// A heal that is past their group has them on no list of its own: they must not get what is ending.
+static void devices_made_while_it_heals(void **state)
+{
+    (void)state;
+    struct world w;
+    struct error err = {0};
+    setup(&w, 1, true);
+    change(&w, "{\"op\":\"scale\",\"group\":\"b\",\"count\":3000}");
+    tell(&w, "{\"op\":\"fault\",\"fault\":1,\"experiment\":\"all\",\"spec\":{\"latency\":1}}");
+    assert_int_equal(w.affected, COUNT + 3000);
+    assert_int_equal(try(&w, "{\"op\":\"heal\",\"fault\":1}", &err), 0);
+    for (int i = 0; i < 20 && count_impaired(&w, 0, 1, COUNT); i++)
+        loop_turn(fake.loop, 1000);
+    assert_int_equal(w.answers, 0); // it is at group b
+    change(&w, "{\"op\":\"scale\",\"group\":\"a\",\"count\":120}");
+    assert_int_equal(w.answers, 1);
+    assert_non_null(device(&w, 0, 120));
+    assert_int_equal(count_impaired(&w, 0, 1, 120), 0);
+    assert_int_equal(count_impaired(&w, 1, 1, 3000), 0);
+    assert_true(gauge(&w, "faults_active{experiment:all}") == 0);
+    teardown(&w);
+}
+
 static bool offline(struct world *w, uint64_t index)
 {
     return device(w, 0, index)->conn_state == CONN_DISCONNECTED;
@@ -525,6 +548,7 @@ int main(void)
         cmocka_unit_test(connections_hear_of_it),
         cmocka_unit_test(devices_that_come_and_go),
         cmocka_unit_test(a_heal_waits_for_what_began),
+        cmocka_unit_test(devices_made_while_it_heals),
         cmocka_unit_test(dropouts_of_devices_by_index),
         cmocka_unit_test(ramps_stand_where_they_began),
         cmocka_unit_test(clocks),

@@ -80,6 +80,20 @@ static void windows_come_and_go(void **state)
     }
 }
 
+// Without a delay and jitter it takes no time, and is not passed over for that.
+static void a_storm_in_a_moment(void **state)
+{
+    (void)state;
+    struct world *w = make(1);
+    run_text(w, 10, "",
+             DURATION(1000000) ",\"timeline\":[{\"kind\":\"storm\",\"from_us\":300000,\"devices\":[1,2,3]}]");
+    expect_exit(w, 0);
+    assert_int_equal(number_of(mark(w, 0), "runs"), 1);
+    assert_int_equal(counter(w, "dropouts"), 3);
+    assert_int_equal(w->result.totals.connects, 13);
+    done(w);
+}
+
 static void what_a_test_asks_for(void **state)
 {
     (void)state;
@@ -352,6 +366,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(windows_come_and_go),
+        cmocka_unit_test(a_storm_in_a_moment),
         cmocka_unit_test(what_a_test_asks_for),
         cmocka_unit_test(the_broker_goes_and_comes_back),
         cmocka_unit_test(one_pause_begins_where_another_ends),
