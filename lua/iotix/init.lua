@@ -12,8 +12,10 @@ local params = require "iotix._core.params"
 local expect = require "iotix.expect"
 local data = require "iotix.data"
 local handlers = require "iotix._core.handlers"
+local ledger = require "iotix._core.ledger"
 local launch = require "iotix._core.launch"
 local proxies = require "iotix._core.proxies"
+local stages = require "iotix._core.stages"
 
 local M = {}
 
@@ -39,6 +41,8 @@ M.data = data.open
 M.fsm = require("iotix.fsm").new
 M.behaviour = require "iotix.behaviour"
 M.chaos = chaos
+M.barrier = native.barrier
+M.setup_data = native.setup_data
 M.args = native.args()
 
 --- A value of the environment: `-e NAME=value`, then the process environment, then the default.
@@ -58,7 +62,7 @@ end
 function M.abort(reason)
   observer.needs_test("iotix.abort")
   local message = tostring(reason or "iotix.abort was called")
-  native.test_over(108, message)
+  if native.acting_run() then native.act_over(108, message) else native.test_over(108, message) end
   error({ iotix_abort = true, message = message }, 0)
 end
 
@@ -152,6 +156,13 @@ function M.group(t)
   return options.seal(g, "a group")
 end
 
+-- Some time: without any a function could not even begin.
+local function timeout(v)
+  local us, expected = options.types.duration(v)
+  if us and us > 0 then return us end
+  return nil, expected or "a duration above 0"
+end
+
 local scenario_spec = {
   name = { "name", required = true },
   description = { "text" },
@@ -164,12 +175,20 @@ local scenario_spec = {
   thresholds = { "table", default = {} },
   timeline = { "table" },
   test = { "function" },
+  setup = { "function" },
+  teardown = { "function" },
+  setup_timeout = { timeout, default = 60000000 },
+  teardown_timeout = { timeout, default = 60000000 },
+  warmup = { "duration" },
+  stages = { stages.check },
+  baseline = { "string" },
   seed = { "number" },
   stop_timeout = { "duration", default = 30000000 },
   on_shard_lost = { options.choice("restart", "fail"), default = "restart" },
   options = { "table", default = {} },
   stamp = { check_stamp },
   sinks = { require("iotix._core.sinks").check },
+  ledger = { ledger.converter(check_stamp) },
 }
 
 local function check_groups(groups)
@@ -196,13 +215,18 @@ function M.scenario(t)
   options.only_while_loading("iotix.scenario")
   local s = options.check(t, scenario_spec, "iotix.scenario", 2)
   s.groups = check_groups(s.groups)
-  if not s.duration and not s.test then
-    error("iotix.scenario: give it a duration, a test, or both", 2)
+  if not s.duration and not s.test and not s.stages then
+    error("iotix.scenario: give it a duration, stages, a test, or several of them", 2)
   end
   if s.seed and (s.seed < 0 or s.seed ~= math.floor(s.seed) or s.seed > 9007199254740992) then
     error("iotix.scenario: seed: a whole number from 0 to 2^53", 2)
   end
+  if s.stages then stages.check_run(s, 3) end
+  if s.warmup and s.duration and s.warmup >= s.duration then
+    error("iotix.scenario: warmup: it takes all of the duration: nothing would be measured", 2)
+  end
   s.thresholds = require("iotix._core.thresholds").check(s.thresholds, 3)
+  if s.ledger then ledger.check_groups(s.ledger, s.groups, 2) end
   if s.timeline then s.timeline = chaos_experiment.timeline(s.timeline, s.groups, 3) end
   s.line = native.caller_line(2)
   return options.seal(s, "a scenario")

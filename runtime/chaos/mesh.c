@@ -112,7 +112,7 @@ static char *duration(int64_t us, char *dst, size_t size)
 
 static char *percent(double share, char *dst, size_t size)
 {
-    int n = snprintf(dst, size, "%.6f", share * 100);
+    int n = snprintf(dst, size, "%.9f", share * 100);
     while (n > 1 && dst[n - 1] == '0')
         dst[--n] = '\0';
     if (n > 1 && dst[n - 1] == '.')

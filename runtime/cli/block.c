@@ -75,6 +75,8 @@ static void phase_line(struct block *b, const struct run_status *s)
     const char *keys = s->phase >= RUN_STOPPING ? "Ctrl-C quits now" : "Ctrl-C stops gracefully";
     clock_format(s->elapsed_us, now, sizeof(now));
     line_printf(&b->l, BOLD, " %s ", name);
+    if (s->stage)
+        line_printf(&b->l, CYAN, "%.24s ", s->stage);
     if (s->duration_us > 0) {
         double ratio = (double)s->elapsed_us / (double)s->duration_us;
         line_printf(&b->l, PLAIN, "%s / %s  ", now, clock_format(s->duration_us, total, sizeof(total)));

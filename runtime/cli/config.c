@@ -192,6 +192,7 @@ static int check_kind(struct reader *r, const struct option_spec *spec, enum val
     case TYPE_INT:
     case TYPE_SEED:
     case TYPE_FACTOR:
+    case TYPE_PERCENT:
         if (kind == KIND_NUMBER)
             return 0;
         want = "a number";

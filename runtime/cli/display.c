@@ -20,6 +20,7 @@ struct display {
     // lines
     int64_t next_line_us;
     enum run_phase phase;
+    const char *stage; // of the plan; NULL: none
     bool any_status;
     bool has_header; // what comes before it (loading, starting) has no numbers to show yet
     unsigned n_thresholds;
@@ -223,7 +224,7 @@ static void flips(struct display *d, const struct run_status *s)
 
 static void put_line(struct display *d, const struct run_status *s)
 {
-    bool phase_changed = !d->any_status || s->phase != d->phase;
+    bool phase_changed = !d->any_status || s->phase != d->phase || s->stage != d->stage;
     int64_t now_us = s->virtual_time ? s->real_us : s->elapsed_us;
     if (phase_changed || now_us >= d->next_line_us) {
         buf_clear(&d->frame);
@@ -250,6 +251,7 @@ void display_status(void *arg, const struct run_status *s)
     else if (d->config.mode == PROGRESS_PLAIN || d->config.mode == PROGRESS_JSON)
         put_line(d, s);
     d->phase = s->phase;
+    d->stage = s->stage;
     d->any_status = true;
 }
 

@@ -117,7 +117,9 @@ static void shape_line(struct line *l, const struct header_info *info)
                     ramp ? ramp_text : "", ramp ? " → " : "", grace);
     } else {
         span_format(plan->duration_us, total, sizeof(total));
-        if (ramp >= plan->duration_us)
+        if (plan->n_stages)
+            line_put(l, PLAIN, "stages ");
+        else if (ramp >= plan->duration_us)
             line_printf(l, YELLOW, "ramp of %s is cut off by the duration ", ramp_text);
         else if (ramp)
             line_printf(l, PLAIN, "ramp %s → hold %s ", ramp_text,
@@ -127,7 +129,47 @@ static void shape_line(struct line *l, const struct header_info *info)
         line_printf(l, PLAIN, "(%s + up to %s to stop)", total, grace);
     }
     put_origin(l, info, OPT_DURATION);
+    put_origin(l, info, OPT_RAMP);
     put_origin(l, info, OPT_STOP_TIMEOUT);
+    line_end(l);
+}
+
+// Stages of the run by name, and what is left out of the statistics.
+static void stages_line(struct line *l, const struct header_info *info)
+{
+    const struct plan *plan = info->plan;
+    char text[32], devices[32];
+    if (plan->n_stages)
+        label(l, "stages");
+    for (unsigned i = 0; i < plan->n_stages && i < 8; i++) {
+        const struct plan_stage *s = &plan->stages[i];
+        line_printf(l, PLAIN, "%s%s %s to %s", i ? " → " : "", s->name,
+                    span_format(s->end_us - s->begin_us, text, sizeof(text)),
+                    count_format(s->devices, devices, sizeof(devices)));
+    }
+    if (plan->n_stages > 8)
+        line_printf(l, PLAIN, " → %u more", plan->n_stages - 8);
+    if (plan->n_stages) {
+        put_origin(l, info, OPT_STAGE);
+        line_end(l);
+    }
+    if (plan->warmup_us) {
+        label(l, "warmup");
+        line_printf(l, PLAIN, "%s, left out of the statistics", span_format(plan->warmup_us, text, sizeof(text)));
+        put_origin(l, info, OPT_WARMUP);
+        line_end(l);
+    }
+}
+
+static void baseline_line(struct line *l, const struct header_info *info)
+{
+    const char *path = option_text(info->options, OPT_BASELINE);
+    const char *declared = json_string_value(json_object_get(info->plan->json, "baseline"));
+    if (!path && !declared)
+        return;
+    label(l, "baseline");
+    line_put(l, PLAIN, path ? path : declared);
+    put_origin(l, info, OPT_BASELINE);
     line_end(l);
 }
 
@@ -218,17 +260,19 @@ static void output_line(struct line *l, const struct header_info *info)
 // Overrides that have no line of their own.
 static void other_line(struct line *l, const struct header_info *info)
 {
-    static const enum option_id ids[] = {OPT_THRESHOLD, OPT_NO_THRESHOLDS, OPT_PARAM,     OPT_ENV,
-                                         OPT_JIT,       OPT_EXIT_ZERO,     OPT_MODEL_DIR, OPT_PLUGIN};
+    static const enum option_id ids[] = {
+        OPT_THRESHOLD, OPT_NO_THRESHOLDS, OPT_MAX_REGRESSION, OPT_ABORT_ON_FAIL, OPT_FAIL_ON_NO_DATA, OPT_PARAM,
+        OPT_ENV,       OPT_JIT,           OPT_EXIT_ZERO,      OPT_MODEL_DIR,     OPT_PLUGIN};
     bool any = false;
     for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
         const struct option_spec *spec = &option_specs[ids[i]];
         const struct option_value *v = &info->options->of[ids[i]];
-        if (v->layer == LAYER_DEFAULT || (spec->type == TYPE_BOOL && !v->yes))
+        bool off = spec->type == TYPE_BOOL && !v->yes;
+        if (v->layer == LAYER_DEFAULT || (off && ids[i] != OPT_FAIL_ON_NO_DATA))
             continue;
         for (unsigned k = 0; k < (v->n ? v->n : 1); k++) {
             // Parameters and environment may hold secrets: their names only.
-            const char *text = spec->type == TYPE_BOOL ? "" : v->items[k];
+            const char *text = off ? "false" : spec->type == TYPE_BOOL ? "" : v->items[k];
             size_t n = spec->type == TYPE_KEY_VALUE ? strcspn(text, "=") : strlen(text);
             label(l, any ? "" : "options");
             line_printf(l, PLAIN, "%s%s%.*s   ", spec->name, n ? " " : "", (int)n, text);
@@ -247,10 +291,12 @@ int header_render(struct buf *out, const struct style *style, const struct heade
     target_line(&l, info);
     groups_line(&l, info);
     shape_line(&l, info);
+    stages_line(&l, info);
     virtual_line(&l, info);
     limits_line(&l, info);
     run_line(&l, info);
     output_line(&l, info);
+    baseline_line(&l, info);
     other_line(&l, info);
     return l.failed ? -1 : 0;
 }

@@ -104,6 +104,14 @@ static void fill_overrides(struct session *s, struct plan_overrides *to, int min
         to->broker = option_text(&s->options, OPT_BROKER);
         to->broker_from = v[OPT_BROKER].from;
     }
+    if (use(s, OPT_STAGE, min)) {
+        to->stages = (const char *const *)v[OPT_STAGE].items;
+        to->n_stages = v[OPT_STAGE].n;
+    }
+    if (use(s, OPT_RAMP, min))
+        to->ramp_us = v[OPT_RAMP].us;
+    if (use(s, OPT_WARMUP, min))
+        to->warmup_us = v[OPT_WARMUP].us;
     if (use(s, OPT_SEED, min)) {
         to->has_seed = true;
         to->seed = v[OPT_SEED].count;
@@ -151,6 +159,10 @@ void launch_configure(struct session *s, struct launch_plan *l, int min)
     c->sinks = (const char *const *)v[OPT_SINK].items;
     c->n_sinks = v[OPT_SINK].n;
     c->no_thresholds = option_yes(&s->options, OPT_NO_THRESHOLDS);
+    c->baseline = use(s, OPT_BASELINE, min) ? option_text(&s->options, OPT_BASELINE) : NULL;
+    c->max_regression = use(s, OPT_MAX_REGRESSION, min) ? v[OPT_MAX_REGRESSION].factor : 0;
+    c->abort_on_fail = option_yes(&s->options, OPT_ABORT_ON_FAIL);
+    c->no_data_passes = option_given(&s->options, OPT_FAIL_ON_NO_DATA) && !v[OPT_FAIL_ON_NO_DATA].yes;
     virtual_configure(s, l);
     c->ops = s->env->ops;
 }
@@ -206,8 +218,10 @@ int launch_presets(struct options *o, const json_t *plan, bool *changed, struct 
         const char *key;
     } declared[] = {
         {OPT_DURATION, "duration"}, {OPT_SEED, "seed"}, {OPT_BROKER, "broker"}, {OPT_STOP_TIMEOUT, "stop_timeout"}};
-    static const enum option_id engine[] = {OPT_DEVICES,   OPT_SCALE, OPT_ONLY,         OPT_DURATION, OPT_SHARDS,
-                                            OPT_PARTITION, OPT_SEED,  OPT_STOP_TIMEOUT, OPT_BROKER,   OPT_THRESHOLD};
+    static const enum option_id engine[] = {OPT_DEVICES, OPT_SCALE,     OPT_ONLY,          OPT_DURATION,
+                                            OPT_SHARDS,  OPT_PARTITION, OPT_SEED,          OPT_STOP_TIMEOUT,
+                                            OPT_BROKER,  OPT_THRESHOLD, OPT_STAGE,         OPT_RAMP,
+                                            OPT_WARMUP,  OPT_BASELINE,  OPT_MAX_REGRESSION};
     *changed = false;
     for (size_t i = 0; i < sizeof(declared) / sizeof(declared[0]); i++) {
         const json_t *v = json_object_get(plan, declared[i].key);

@@ -17,19 +17,22 @@ int plain_render(struct buf *out, const struct run_status *s)
 {
     char p99[32];
     return buf_printf(
-        out, "t=%llds phase=%s devices=%llu/%llu pub=%.0fmsg/s p99_10s=%s err_total=%llu cpu=%.0f%% thresholds=%u/%u\n",
-        (long long)(s->elapsed_us / 1000000), run_phase_name(s->phase), (unsigned long long)s->totals.online,
-        (unsigned long long)s->totals.devices, s->sent_per_s,
-        latency_short(no_latency(s) ? -1 : s->p99_us, p99, sizeof(p99)), (unsigned long long)s->totals.errors,
-        s->cpu * 100, passing(s), s->n_thresholds);
+        out,
+        "t=%llds phase=%s%s%s devices=%llu/%llu pub=%.0fmsg/s p99_10s=%s err_total=%llu cpu=%.0f%% thresholds=%u/%u\n",
+        (long long)(s->elapsed_us / 1000000), run_phase_name(s->phase), s->stage ? " stage=" : "",
+        s->stage ? s->stage : "", (unsigned long long)s->totals.online, (unsigned long long)s->totals.devices,
+        s->sent_per_s, latency_short(no_latency(s) ? -1 : s->p99_us, p99, sizeof(p99)),
+        (unsigned long long)s->totals.errors, s->cpu * 100, passing(s), s->n_thresholds);
 }
 
 int json_render(struct buf *out, const struct run_status *s)
 {
     int rc = buf_printf(out,
-                        "{\"event\":\"progress\",\"t\":%.3f,\"phase\":\"%s\",\"devices\":%llu,\"devices_total\":%llu,"
+                        "{\"event\":\"progress\",\"t\":%.3f,\"phase\":\"%s\","
+                        "\"stage\":%s%s%s,\"devices\":%llu,\"devices_total\":%llu,"
                         "\"pub\":%.0f,\"p99_10s\":",
-                        (double)s->elapsed_us / 1e6, run_phase_name(s->phase), (unsigned long long)s->totals.online,
+                        (double)s->elapsed_us / 1e6, run_phase_name(s->phase), s->stage ? "\"" : "",
+                        s->stage ? s->stage : "null", s->stage ? "\"" : "", (unsigned long long)s->totals.online,
                         (unsigned long long)s->totals.devices, s->sent_per_s);
     rc |= no_latency(s) ? buf_append_str(out, "null") : buf_append_number(out, (double)s->p99_us / 1e3, 3);
     rc |= buf_printf(out, ",\"err_total\":%llu,\"cpu\":%.0f,\"thresholds\":%u,\"thresholds_total\":%u}\n",

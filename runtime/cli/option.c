@@ -159,6 +159,18 @@ static int check_url(const char *text, const char *as, struct error *err)
     return error_set(err, ERR_INVALID, "%s: %s", as, why.text);
 }
 
+// "10" or "10%"
+static int parse_percent(const char *text, double *out, struct error *err)
+{
+    char number[64];
+    size_t n = strlen(text);
+    n -= n > 1 && text[n - 1] == '%';
+    snprintf(number, sizeof(number), "%.*s", (int)n, text);
+    if (n < sizeof(number) && !double_parse(number, out, err) && *out > 0 && *out <= 1e6)
+        return 0;
+    return error_set(err, ERR_INVALID, "\"%s\" is not a percentage: expected a number above 0, such as 10", text);
+}
+
 static int parse_number(const struct option_spec *spec, const char *text, struct option_value *v, struct error *err)
 {
     int64_t i;
@@ -183,6 +195,8 @@ static int parse_number(const struct option_spec *spec, const char *text, struct
         return v->factor > 0
                    ? 0
                    : error_set(err, ERR_INVALID, "\"%s\" is not a factor: expected a number above 0 such as 0.5", text);
+    case TYPE_PERCENT:
+        return parse_percent(text, &v->factor, err);
     default:
         if (duration_parse(text, false, &v->us, err))
             return -1;
@@ -329,6 +343,12 @@ static const struct {
     const char *why;
 } conflicts[] = {
     {OPT_THRESHOLD, OPT_NO_THRESHOLDS, -1, "no threshold would be checked"},
+    {OPT_BASELINE, OPT_NO_THRESHOLDS, -1, "no threshold would be checked"},
+    {OPT_MAX_REGRESSION, OPT_NO_THRESHOLDS, -1, "no threshold would be checked"},
+    {OPT_ABORT_ON_FAIL, OPT_NO_THRESHOLDS, -1, "no threshold would be checked"},
+    {OPT_DEVICES, OPT_STAGE, -1, "the stages say how many devices there are"},
+    {OPT_SCALE, OPT_STAGE, -1, "the stages say how many devices there are"},
+    {OPT_RAMP, OPT_STAGE, -1, "both say when devices start"},
     {OPT_VERBOSE, OPT_QUIET, -1, "one asks for more, the other for less"},
     {OPT_VERBOSE, OPT_LOG_LEVEL, -1, "both set the level of the log"},
     {OPT_PROGRESS, OPT_QUIET, -1, "-q shows no progress"},

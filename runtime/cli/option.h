@@ -45,6 +45,9 @@ enum option_id {
     OPT_RUN_ID,
     OPT_SEED,
     OPT_STOP_TIMEOUT,
+    OPT_STAGE,
+    OPT_RAMP,
+    OPT_WARMUP,
     OPT_IO,     // load
     OPT_BROKER, // target
     OPT_VIRTUAL,
@@ -61,6 +64,10 @@ enum option_id {
     OPT_WATCH,
     OPT_THRESHOLD,
     OPT_NO_THRESHOLDS,
+    OPT_BASELINE,
+    OPT_MAX_REGRESSION,
+    OPT_ABORT_ON_FAIL,
+    OPT_FAIL_ON_NO_DATA,
     OPT_EXIT_ZERO, // verdict
     OPT_SUMMARY,
     OPT_SUMMARY_JSON,
@@ -99,6 +106,7 @@ enum option_type {
     TYPE_INT,
     TYPE_SEED,
     TYPE_FACTOR,
+    TYPE_PERCENT,
     TYPE_DURATION,
     TYPE_TEXT,
     TYPE_CHOICE,
@@ -156,7 +164,7 @@ struct option_value {
     unsigned n;
     bool yes;             // TYPE_BOOL
     uint64_t count;       // TYPE_COUNT, TYPE_INT, TYPE_SEED; TYPE_CHOICE: place among the choices
-    double factor;        // TYPE_FACTOR
+    double factor;        // TYPE_FACTOR; TYPE_PERCENT: of 100
     int64_t us;           // TYPE_DURATION
     uint32_t part, parts; // TYPE_PARTITION
 };

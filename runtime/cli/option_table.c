@@ -105,6 +105,14 @@ const struct option_spec option_specs[OPT_MAX] = {
                   "Seed of every generated value; the summary prints it"},
     [OPT_STOP_TIMEOUT] = {"stop-timeout", 0, TYPE_DURATION, "D", 0, GROUP_LOAD, LOADS, OPTION_SCENARIO, "30s",
                           "How long devices may take to finish at the end"},
+    [OPT_STAGE] =
+        {"stage", 0, TYPE_TEXT, "[NAME=]D:N", 0, GROUP_LOAD, LOADS, OPTION_REPEAT, 0,
+         "A stage of the run: N devices are up after D, such as peak=5m:10k; in place of all launch plans and "
+         "of the duration (repeat)"},
+    [OPT_RAMP] = {"ramp", 0, TYPE_DURATION, "D", 0, GROUP_LOAD, LOADS, 0, 0,
+                  "Start the devices of every group evenly over this time, in place of its launch plan"},
+    [OPT_WARMUP] = {"warmup", 0, TYPE_DURATION, "D", 0, GROUP_LOAD, LOADS, 0, 0,
+                    "Leave the first D of the run out of all statistics and thresholds"},
     [OPT_IO] = {"io", 0, TYPE_CHOICE, "HOW", "auto|epoll|io_uring", GROUP_LOAD, LOADS, OPTION_SCENARIO, "auto",
                 "How what devices send gets to the kernel: a call for each connection, or all of a turn in one by "
                 "io_uring; auto takes io_uring where the kernel lets it"},
@@ -142,6 +150,15 @@ const struct option_spec option_specs[OPT_MAX] = {
                        OPTION_REPEAT, 0, "Add a threshold: 'publish_latency: p95 < 200ms' (repeat)"},
     [OPT_NO_THRESHOLDS] = {"no-thresholds", 0, TYPE_BOOL, 0, 0, GROUP_VERDICT, LOADS | COLLECTS, 0, "off",
                            "Ignore the scenario's thresholds"},
+    [OPT_BASELINE] =
+        {"baseline", 0, TYPE_TEXT, "SUMMARY", 0, GROUP_VERDICT, LOADS, 0, 0,
+         "The summary JSON of an earlier run, which thresholds such as 'p95 < baseline + 10%' compare with"},
+    [OPT_MAX_REGRESSION] = {"max-regression", 0, TYPE_PERCENT, "PCT", 0, GROUP_VERDICT, LOADS, 0, 0,
+                            "Fail when latencies or rates are more than PCT percent worse than in the baseline"},
+    [OPT_ABORT_ON_FAIL] = {"abort-on-fail", 0, TYPE_BOOL, 0, 0, GROUP_VERDICT, LOADS, 0, "off",
+                           "End the run as soon as a threshold fails, as if each had abort = true"},
+    [OPT_FAIL_ON_NO_DATA] = {"fail-on-no-data", 0, TYPE_BOOL, 0, 0, GROUP_VERDICT, LOADS, 0, "on",
+                             "Thresholds without data fail; =false lets those pass that do not say no_data themselves"},
     [OPT_EXIT_ZERO] = {"exit-zero", 0, TYPE_BOOL, 0, 0, GROUP_VERDICT, RUNS | COLLECTS, 0, "off",
                        "Exit 0 after a run whose verdict failed (99, 108, 110, 111, 112)"},
     [OPT_SUMMARY] = {"summary", 0, TYPE_CHOICE, "HOW", "compact|full|none", GROUP_OUTPUT, RUNS | COLLECTS,

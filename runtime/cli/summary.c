@@ -560,6 +560,7 @@ int summary_render(struct buf *out, const struct style *style, const struct summ
         totals(&l, r);
         outputs(&l, r);
         summary_sinks(&l, r);
+        summary_ledger(&l, r);
         latencies(&l, r, info->full);
         summary_metrics(&l, r, info->full);
         summary_chaos(&l, r, info->full);

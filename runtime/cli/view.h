@@ -48,6 +48,7 @@ struct summary_info {
 };
 void summary_metrics(struct line *l, const struct run_result *r, bool full); // its own
 void summary_sinks(struct line *l, const struct run_result *r);              // what became of their records
+void summary_ledger(struct line *l, const struct run_result *r);             // what arrived of what devices sent
 void summary_chaos(struct line *l, const struct run_result *r, bool full);   // its experiments
 int summary_render(struct buf *out, const struct style *style, const struct summary_info *info) WARN_UNUSED_RESULT;
 // The last line alone.

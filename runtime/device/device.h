@@ -78,6 +78,10 @@ struct group_config {
     const struct dropout *dropouts; // declared ones, copied
     unsigned n_dropouts;
     struct stamp_rule stamp; // what its messages carry, see stamp.h
+    // The run accounts for what arrives of it: what it publishes must match one of these filters, which outlive it.
+    bool in_ledger;
+    const char *const *ledger_filters;
+    unsigned n_ledger_filters;
 };
 
 struct device_block;  // group.c: what devices[] points into
@@ -287,6 +291,7 @@ struct fleet_config {
     const struct device_tap *tap;
     // In place of a process that was lost: dropouts that began before fleet_start keep their devices from starting.
     bool resumed;
+    uint16_t epoch; // how many processes held these devices before: of stamps, see stamp.h
 };
 struct fleet *fleet_new(const struct fleet_config *config, struct error *err);
 // Stops everything abruptly and frees it.
@@ -308,6 +313,8 @@ bool group_launching(const struct group *group);
 uint64_t group_population(const struct group *group);
 // True when no device is active or waits to be started, now or (before fleet_stop) later.
 bool fleet_idle(const struct fleet *fleet);
+// How many messages of each device of a group went out with a stamp, by local number: stamps_sent.
+uint64_t fleet_sent(const struct fleet *fleet, unsigned group, const uint32_t **counts);
 struct loop *fleet_loop(const struct fleet *fleet);
 uint64_t fleet_seed(const struct fleet *fleet);
 // For connections that are no device's own (script room): what adapters get, and the adapter of a URL's scheme; NULL:

@@ -233,6 +233,11 @@ bool fleet_idle(const struct fleet *fleet)
 
 // --- questions ----------------------------------------------------------------------------------------------------
 
+uint64_t fleet_sent(const struct fleet *fleet, unsigned group, const uint32_t **counts)
+{
+    return stamps_sent(fleet->stamps, group, counts);
+}
+
 struct loop *fleet_loop(const struct fleet *fleet)
 {
     return fleet->config.env.loop;

@@ -2,6 +2,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "adapter/topic.h"
+#include "core/log.h"
 #include "device/internal.h"
 
 #define PROPERTY "iotix-stamp"
@@ -23,6 +25,11 @@ struct stamps {
     unsigned n_groups;
     struct buf scratch;
 };
+
+uint32_t stamp_run(uint64_t seed)
+{
+    return (uint32_t)hash_bytes(&seed, sizeof seed, 0);
+}
 
 // --- text
 
@@ -102,14 +109,17 @@ int stamp_rule_parse(const json_t *json, struct stamp_rule *out, struct error *e
 
 static bool in_payload(const struct stamp_rule *rule, const struct adapter_message *m, struct stamp *out)
 {
-    char head[STAMP_KEY_MAX + 8];
-    int n = snprintf(head, sizeof head, "\"%s\":\"", rule->key);
+    char head[STAMP_KEY_MAX + 8]; // "KEY":"
+    size_t key = strlen(rule->key), n = key + 4;
+    head[0] = '"';
+    memcpy(head + 1, rule->key, key);
+    memcpy(head + 1 + key, "\":\"", 3);
     // The sender's is the last member: what the payload says before it may look the same.
     size_t tail =
         m->payload_len < STAMP_TEXT_MAX + sizeof head + 16 ? m->payload_len : STAMP_TEXT_MAX + sizeof head + 16;
     const char *from = (const char *)m->payload + (m->payload_len - tail),
                *end = (const char *)m->payload + m->payload_len;
-    const char *at = m->payload_len ? memmem(from, tail, head, (size_t)n) : NULL;
+    const char *at = m->payload_len ? memmem(from, tail, head, n) : NULL;
     if (!at)
         return false;
     at += n;
@@ -186,7 +196,7 @@ int stamps_begin(struct fleet *fleet, struct error *err)
         if (rule->place != STAMP_NONE && !known_rule(all, rule))
             all->rules[all->n_rules++] = *rule;
     }
-    all->run = (uint32_t)hash_bytes(&fleet->config.seed, sizeof fleet->config.seed, 0);
+    all->run = stamp_run(fleet->config.seed);
     all->since_us = loop_wall_us(fleet->config.env.loop);
     return 0;
 }
@@ -231,8 +241,9 @@ static int put_payload(struct stamps *all, const struct stamp_rule *rule, const 
     while (last > first + 1 && strchr(" \t\r\n", p[last - 1]))
         last--;
     bool empty = last == first + 1;
-    if (buf_append(&all->scratch, p, last) ||
-        buf_printf(&all->scratch, "%s\"%s\":\"%s\"}", empty ? "" : ",", rule->key, text))
+    if (buf_append(&all->scratch, p, last) || buf_append_str(&all->scratch, empty ? "\"" : ",\"") ||
+        buf_append_str(&all->scratch, rule->key) || buf_append_str(&all->scratch, "\":\"") ||
+        buf_append_str(&all->scratch, text) || buf_append_str(&all->scratch, "\"}"))
         return 1;
     m->payload = all->scratch.data;
     m->payload_len = all->scratch.len;
@@ -241,7 +252,8 @@ static int put_payload(struct stamps *all, const struct stamp_rule *rule, const 
 
 static int put_topic(struct stamps *all, const char *text, struct adapter_message *m)
 {
-    if (buf_append(&all->scratch, m->topic, m->topic_len) || buf_printf(&all->scratch, "/%s", text))
+    if (buf_append(&all->scratch, m->topic, m->topic_len) || buf_append_str(&all->scratch, "/") ||
+        buf_append_str(&all->scratch, text))
         return 1;
     m->topic = (const char *)all->scratch.data;
     m->topic_len = all->scratch.len;
@@ -281,6 +293,39 @@ static uint32_t *sent_by(struct stamps *all, const struct device *d)
     return &s->of[local];
 }
 
+// Nobody accounts for what is published to another topic: numbered, it would be taken for lost.
+static bool unheard(const struct group_config *g, const struct adapter_message *m)
+{
+    for (unsigned i = 0; i < g->n_ledger_filters; i++)
+        if (topic_matches_n(g->ledger_filters[i], m->topic, m->topic_len))
+            return false;
+    return true;
+}
+
+// Of a message that goes out without a stamp.
+static void complain(const struct device *d, const struct adapter_message *m)
+{
+    const struct group *g = d->group;
+    struct stamps *all = g->fleet->stamps;
+    bool first = !all->failed[g->place];
+    struct metric *count =
+        of_group(g->fleet, &all->failed[g->place], g->place, "stamps_failed", METRIC_COUNTER, UNIT_NONE);
+    if (count)
+        counter_add(count, 1);
+    if (!first || !g->config.in_ledger)
+        return;
+    if (unheard(&g->config, m))
+        log_write(g->fleet->config.env.log, LOG_ERROR, NULL,
+                  "group \"%s\" publishes to \"%.*s\", which the ledger does not hear: name it in "
+                  "ledger = { topics = { … } }; such messages are not accounted for (stamps_failed)",
+                  g->config.name, (int)(m->topic_len < 200 ? m->topic_len : 200), m->topic);
+    else
+        log_write(g->fleet->config.env.log, LOG_ERROR, NULL,
+                  "group \"%s\" publishes a payload that is no JSON object to \"%.*s\": it cannot carry a number, give "
+                  "stamp = \"topic\" or \"property\"; such messages are not accounted for (stamps_failed)",
+                  g->config.name, (int)(m->topic_len < 200 ? m->topic_len : 200), m->topic);
+}
+
 int stamp_publish(struct device *d, const struct adapter_message *m, uint32_t token, struct error *err)
 {
     struct group *g = d->group;
@@ -299,7 +344,7 @@ int stamp_publish(struct device *d, const struct adapter_message *m, uint32_t to
     const struct stamp s = {.run = all->run,
                             .group = number,
                             .device = d->index,
-                            .sequence = sent ? (uint64_t)*sent + 1 : 0,
+                            .sequence = sent ? (uint64_t)g->fleet->config.epoch << 32 | (*sent + 1) : 0,
                             .time_us = loop_wall_us(g->fleet->config.env.loop) - lag.late_us};
     unsigned n = stamp_write(&s, text);
     buf_clear(&all->scratch);
@@ -307,14 +352,21 @@ int stamp_publish(struct device *d, const struct adapter_message *m, uint32_t to
                  : rule->place == STAMP_PROPERTY ? put_property(all, text, n, &out, &meta)
                  : rule->place == STAMP_PAYLOAD  ? put_payload(all, rule, text, &out)
                                                  : put_topic(all, text, &out);
-    struct metric *uncounted =
-        failed ? of_group(g->fleet, &all->failed[number], number, "stamps_failed", METRIC_COUNTER, UNIT_NONE) : NULL;
-    if (uncounted)
-        counter_add(uncounted, 1);
+    if (!failed && g->config.in_ledger)
+        failed = unheard(&g->config, &out);
+    if (failed)
+        complain(d, m);
     int rc = g->adapter->publish(d->conn, failed ? m : &out, token, err);
     if (rc == 0 && !failed)
         ++*sent; // one that was refused leaves no gap
     return rc;
+}
+
+uint64_t stamps_sent(const struct stamps *all, unsigned group, const uint32_t **counts)
+{
+    bool any = all && group < all->n_groups;
+    *counts = any ? all->sent[group].of : NULL;
+    return any ? all->sent[group].n : 0;
 }
 
 // --- receiving

@@ -3,8 +3,9 @@
 // hexadecimal; TIME is when it was meant to be sent, in microseconds since 1970 by the sender's clock, and RUN tells
 // runs apart on one broker.
 //
-// A sequence counts the messages that its device has sent, from 1, over reconnects and restarts. A device that receives
-// a stamped message measures e2e_latency; who accounts for what is lost or comes twice reads the same stamp.
+// A sequence counts the messages that its device has sent, from 1, over reconnects and restarts; above its low 32 bits
+// stands the epoch: how many processes held the device before, each of which counts from 1. A device that receives a
+// stamped message measures e2e_latency; who accounts for what is lost or comes twice (delivery.h) reads the same stamp.
 #pragma once
 #include <jansson.h>
 #include "adapter/adapter.h"
@@ -38,6 +39,17 @@ bool stamp_read(const char *text, size_t n, struct stamp *out);
 // The stamp of a message that came, where this rule puts it. false: it has none.
 bool stamp_find(const struct stamp_rule *rule, const struct adapter_message *m, struct stamp *out);
 
+// What a run with this seed writes as `run`.
+uint32_t stamp_run(uint64_t seed);
+static inline uint32_t stamp_epoch(const struct stamp *s)
+{
+    return (uint32_t)(s->sequence >> 32);
+}
+static inline uint32_t stamp_number(const struct stamp *s)
+{
+    return (uint32_t)s->sequence;
+}
+
 // --- for the device room
 struct device;
 struct fleet;
@@ -45,6 +57,8 @@ struct stamps; // of a fleet; NULL: no group stamps
 // After the groups were added, before the first device starts; clock: the loop's. -1: err.
 int stamps_begin(struct fleet *fleet, struct error *err) WARN_UNUSED_RESULT;
 void stamps_delete(struct stamps *all);
+// How many messages each device of a group sent with a stamp, by its local number: *counts has as many as is returned.
+uint64_t stamps_sent(const struct stamps *all, unsigned group, const uint32_t **counts);
 // Publishes through the device's adapter, stamped where its group says so. What cannot be stamped (a payload that is no
 // JSON object, a message above the cap of 1 MB) goes out as it is and is counted.
 int stamp_publish(struct device *d, const struct adapter_message *m, uint32_t token, struct error *err);

@@ -246,7 +246,7 @@ static int send_out(struct pending *p, struct error *err)
         return -1;
     for (unsigned i = 0; i < run->n_shards; i++) {
         // Before the first GO shards are told at once; one in a lost one's place is told with GO.
-        if (run->shards[i].state != (run->phase == RUN_STARTING ? SLOT_READY : SLOT_GOING))
+        if (run->shards[i].state != (run->phase < RUN_RAMP ? SLOT_READY : SLOT_GOING))
             continue;
         p->waits[i] = true;
         p->n_waits++;
@@ -326,7 +326,7 @@ void changes_lost(struct run *run, struct slot *slot)
             p->reading = false;
             error_set(&p->error, ERR_CLOSED, "the process that reads scenarios was lost");
             settle(p);
-        } else if (!slot->director && p->waits[slot->number]) {
+        } else if (slot_is_shard(slot) && p->waits[slot->number]) {
             p->waits[slot->number] = false;
             p->n_waits--;
             settle(p);

@@ -47,6 +47,11 @@ static void on_message(void *arg, enum message_type type, const uint8_t *payload
 {
     struct child *c = arg;
     struct error err;
+    if (type == MSG_SENT) {
+        if (c->on_bytes)
+            c->on_bytes(c, payload, n);
+        return;
+    }
     json_t *message = n ? json_parse((const char *)payload, n, "message", &err) : NULL;
     if (n && !message) {
         log_write(c->log, LOG_ERROR, NULL, "a message of the supervisor cannot be read: %s", err.text);
@@ -133,6 +138,11 @@ void child_diagnose(struct child *c, const char *code, int exit_code, const char
     on_diagnostic(c, &d);
 }
 
+static void tell_barrier(void *arg, json_t *stolen)
+{
+    child_send(arg, MSG_BARRIER, stolen);
+}
+
 json_t *child_load(struct child *c, bool director)
 {
     const struct run_config *run = c->start->run;
@@ -159,6 +169,8 @@ json_t *child_load(struct child *c, bool director)
         .heartbeat = c->start->heartbeat,
         .diagnostic = on_diagnostic,
         .diagnostic_arg = c,
+        .barrier = director || c->start->capture ? NULL : tell_barrier, // in virtual time shards do not wait for others
+        .barrier_arg = c,
     };
     c->scenario = run->ops->open(&config, &err);
     if (!c->scenario) {

@@ -28,6 +28,7 @@ struct child {
     int status;            // exit status
     // Every message but PING. message: parsed, borrowed; NULL when the payload is empty.
     void (*on_message)(struct child *c, enum message_type type, const json_t *message);
+    void (*on_bytes)(struct child *c, const uint8_t *bytes, size_t n); // MSG_SENT; NULL: it gets none
 };
 int child_create(struct child *c, const struct child_start *start, int channel, struct error *err) WARN_UNUSED_RESULT;
 void child_destroy(struct child *c);

@@ -52,6 +52,7 @@ struct collect *collect_new(const struct collect_config *config, struct error *e
     c->run.config = &c->run_config;
     c->run.result = &c->result;
     c->run.log = config->log;
+    c->run.warm = true; // runners have left their warmups out
     c->run.loop = loop_new(&clock, err);
     c->run.folded = metrics_new(SERIES_MAX);
     c->run.merged = metrics_new(SERIES_MAX);
@@ -80,6 +81,7 @@ void collect_delete(struct collect *c)
     free(c->bytes);
     free(c->run.groups);
     free(c->run.thresholds);
+    stages_delete(c->run.stages);
     plan_delete(c->run.plan);
     metrics_delete(c->run.folded);
     metrics_delete(c->run.merged);
@@ -89,11 +91,28 @@ void collect_delete(struct collect *c)
 
 // --- the plan -----------------------------------------------------------------------------------------------------
 
+// What was measured in a stage only the runners know: here are their figures of the whole run.
+static void drop_stages(const struct collect *c, json_t *plan)
+{
+    json_t *list = json_object_get(plan, "thresholds");
+    if (!json_array_size(json_object_get(plan, "stages")))
+        return;
+    for (size_t i = json_array_size(list); i-- > 0;) {
+        const char *metric = json_string_value(json_object_get(json_array_get(list, i), "metric"));
+        if (!metric || (!strstr(metric, "{stage:") && !strstr(metric, ",stage:")))
+            continue;
+        log_write(c->config->log, LOG_WARN, NULL, "the threshold on %s is left to the runners: it is of one stage",
+                  metric);
+        json_array_remove(list, i);
+    }
+}
+
 static int take_plan(struct collect *c, const json_t *outline, struct error *err)
 {
     json_t *json = json_deep_copy(outline);
     if (!json)
         return error_set(err, ERR_NO_MEMORY, "no memory for a plan");
+    drop_stages(c, json);
     if (start_edit_thresholds(&c->run_config, json, err)) {
         json_decref(json);
         return -1;

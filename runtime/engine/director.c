@@ -30,7 +30,7 @@ struct director {
         struct observer *observer;
     } observers[OBSERVERS_MAX];
     unsigned n_observers;
-    int64_t start_us;
+    int64_t start_us; // of the run; before that of its setup, 0: of neither
     struct timer tick;
     bool testing, told;
 };
@@ -82,7 +82,7 @@ static void test_check(void *arg, const char *name, bool ok, const char *detail)
     struct director *d = arg;
     child_send(&d->c, MSG_CHECK,
                json_pack("{s:o, s:b, s:o, s:I}", "name", json_text_of(name), "ok", ok, "detail", json_text_of(detail),
-                         "t_us", (json_int_t)test_elapsed(d)));
+                         "t_us", (json_int_t)(d->testing ? test_elapsed(d) : 0)));
 }
 
 static void test_done(void *arg, int code, const char *error)
@@ -172,6 +172,23 @@ static void on_tick(struct timer *t, void *loop)
 }
 
 static void custom_done(void *arg, uint64_t number, const char *error);
+static void act_done(void *arg, int code, const char *error, json_t *stolen);
+
+static struct test_env test_env_of(struct director *d)
+{
+    return (struct test_env){
+        .arg = d,
+        .seed = d->seed,
+        .elapsed_us = test_elapsed,
+        .status = test_status,
+        .observer = test_observer,
+        .check = test_check,
+        .done = test_done,
+        .change = test_change,
+        .custom_done = custom_done,
+        .act_done = act_done,
+    };
+}
 
 static void go(struct director *d, const json_t *message)
 {
@@ -182,19 +199,11 @@ static void go(struct director *d, const json_t *message)
     d->testing = true;
     d->start_us = loop_now_us(d->c.loop) - elapsed;
     d->c.start->heartbeat->phase = PHASE_RUN;
-    const struct test_env env = {
-        .arg = d,
-        .seed = d->seed,
-        .elapsed_us = test_elapsed,
-        .status = test_status,
-        .observer = test_observer,
-        .check = test_check,
-        .done = test_done,
-        .change = test_change,
-        .custom_done = custom_done,
-    };
+    const struct test_env env = test_env_of(d);
     const struct scenario_ops *ops = d->c.start->run->ops;
     loop_timer_start(d->c.loop, &d->tick, SNAPSHOT_US, on_tick);
+    if (ops->given && json_object_get(message, "setup"))
+        ops->given(d->c.scenario, json_object_get(message, "setup"));
     if ((ops->direct && ops->direct(d->c.scenario, &env, &err)) ||
         (d->plan->has_test && ops->test_start(d->c.scenario, &env, &err)))
         test_done(d, EXIT_LUA_ERROR, err.text);
@@ -227,6 +236,35 @@ static void custom(struct director *d, const json_t *m)
     else if (ops->custom_start(d->c.scenario, (unsigned)json_integer_value(function), number, &err) == 0)
         return;
     custom_done(d, number, err.text);
+}
+
+// --- setup and teardown
+
+static void act_done(void *arg, int code, const char *error, json_t *stolen)
+{
+    struct director *d = arg;
+    json_t *m = json_pack("{s:i, s:o}", "code", code, "error", json_text_of(error ? error : ""));
+    if (stolen)
+        json_object_set_new(m, "data", stolen);
+    child_send_snapshot(&d->c);
+    child_send(&d->c, MSG_ACT_DONE, m);
+}
+
+static void act(struct director *d, const json_t *m)
+{
+    const struct scenario_ops *ops = d->c.start->run->ops;
+    struct error err = {0};
+    if (!d->plan)
+        return;
+    if (!d->start_us)
+        d->start_us = loop_now_us(d->c.loop);
+    d->c.start->heartbeat->phase = PHASE_RUN;
+    const struct test_env env = test_env_of(d);
+    if (!ops->act_start)
+        error_set(&err, ERR_UNSUPPORTED, "nobody runs setup and teardown here");
+    else if (ops->act_start(d->c.scenario, &env, strcmp(message_text(m, "act"), "teardown") == 0, &err) == 0)
+        return;
+    act_done(d, EXIT_LUA_ERROR, err.text, NULL);
 }
 
 static void assigned(struct director *d, const json_t *message)
@@ -264,6 +302,11 @@ static void on_message(struct child *c, enum message_type type, const json_t *me
         reload(d, message);
     } else if (type == MSG_CUSTOM && d->testing) {
         custom(d, message);
+    } else if (type == MSG_ACT) {
+        act(d, message);
+    } else if (type == MSG_REST) {
+        d->told = true;
+        c->start->run->ops->stop(c->scenario);
     } else if (type == MSG_STOP) {
         d->told = true; // what a cancelled test says is no verdict
         c->start->heartbeat->phase = PHASE_DRAIN;

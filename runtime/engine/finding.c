@@ -7,7 +7,8 @@
 void finding_keep(struct run *run, const struct diagnostic *d)
 {
     struct run_result *r = run->result;
-    bool known = d->exit_code == EXIT_LUA_ERROR || d->exit_code == EXIT_USAGE || d->exit_code == EXIT_OUTPUT;
+    bool known = d->exit_code == EXIT_LUA_ERROR || d->exit_code == EXIT_USAGE || d->exit_code == EXIT_OUTPUT ||
+                 d->exit_code == EXIT_UNREACHABLE;
     run_reason(run, known ? d->exit_code : EXIT_SCENARIO, "%.200s", d->message);
     struct diagnostic *more =
         r->n_diagnostics < DIAGNOSTICS_MAX ? realloc(r->diagnostics, (r->n_diagnostics + 1) * sizeof(*d)) : NULL;

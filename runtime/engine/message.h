@@ -13,7 +13,8 @@ enum message_type {
                      // "shard", "shards" (from 0),
                      //  "quarantine": [{"group": number, "index"}]: devices that are not started but counted as failed,
                      //  "resumed": in place of a lost shard}
-    MSG_GO,          // {"elapsed_us": how far the run already is, "changes": what it has seen (of MSG_CHANGE)}: launch
+    MSG_GO,          // {"elapsed_us": how far the run already is, "changes": what it has seen (of MSG_CHANGE), "setup":
+                     // what the scenario's setup returned, absent: nothing}: launch
     MSG_STOP,        // {"deadline_us": drain for at most this long}
     MSG_PING,        // {"n"}
     MSG_STATUS_DOWN, // to the director: {"groups":{name:{"count":..,"online":..,"running":..,"error":..,...}},
@@ -24,6 +25,10 @@ enum message_type {
     MSG_ANSWER,      // to the director: {"id", "answer"} or {"id","error","code"}
     MSG_RELOAD,      // to the director: {"number", "group": name, absent: all}: read and check what lies on disk
     MSG_CUSTOM,      // to the director: {"number", "custom": function}: begin; without "custom": end
+    MSG_ACT,         // to the director: {"act": "setup"|"teardown"}: run that function of the scenario
+    MSG_REST,        // to the director: the run is stopping: cancel what runs, but stay for the teardown
+    MSG_OPEN,        // to shards: how a barrier stands, see barriers.h
+    MSG_SENT,        // to the ledger, from shards: binary: what the devices of a group sent, see ledger.h
     // child → supervisor
     MSG_PLAN = 32,  // director: the plan
     MSG_DIAGNOSTIC, // {"code":"IOTX…","file","line","col","message","hint","error_code"}: loading failed (several may
@@ -44,6 +49,11 @@ enum message_type {
     MSG_RELOADED,  // director: {"number", "groups": as in MSG_CHANGE, only what differs} or {"number","error","code"}
     MSG_CHANGED,   // shard: {"number", "answer": see device/change.h} or {"number","error","code"}
     MSG_CUSTOM_DONE, // director: {"number", "error": absent: it returned}
+    MSG_ACT_DONE,    // director: {"code": 0|107|108|110, "error", "data": what setup returned}
+    MSG_BARRIER,     // shard: who waits at a barrier, see barriers.h
+    MSG_WARM,        // shard: its warmup is over, its figures have begun anew
+    MSG_LEDGER,      // ledger: {"sent","received","lost","unknown","duplicated","reordered","late","interruptions",
+                     // "lostShards","complete","groups":[the same seven, "name"],"worst":[{"group","device","lost"}]}
 };
 #define MESSAGE_MAX (64u << 20)
 

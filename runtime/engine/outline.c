@@ -21,8 +21,8 @@ static json_t *group_outline(const json_t *group, json_t *models)
 
 json_t *plan_outline(const struct plan *plan, struct error *err)
 {
-    static const char *const same[] = {"name",       "file",    "sha256",   "duration",   "seed",
-                                       "thresholds", "metrics", "has_test", "connections"};
+    static const char *const same[] = {"name",    "file",     "sha256",      "duration", "seed",  "thresholds",
+                                       "metrics", "has_test", "connections", "warmup",   "stages"};
     json_t *o = json_object(), *groups = json_array(), *models = json_object(), *group;
     size_t i;
     for (i = 0; i < sizeof(same) / sizeof(same[0]); i++) {

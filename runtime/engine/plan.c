@@ -24,6 +24,7 @@
 #define THRESHOLDS_MAX 1000u
 #define DEVICES_MAX 1000000000u // of a group: more is a slip of the keyboard
 #define DEFAULT_STOP_TIMEOUT_US 30000000
+#define DEFAULT_SETUP_TIMEOUT_US 60000000
 #define DEFAULT_MEMORY (1u << 20)
 #define DEFAULT_RESTARTS 3
 
@@ -317,16 +318,19 @@ static const char *suggest_group(const struct plan *p, const char *name)
 
 static int fill_threshold(const struct plan *p, struct threshold *t, const json_t *json, struct error *err)
 {
-    static const char *const no_data[] = {"fail", "pass", NULL};
+    static const char *const no_data[] = {"fail", "pass", NULL}, *const units[] = {"", "time", "bytes", NULL};
     const char *metric, *expr;
     int64_t line, delay;
-    int policy;
+    int policy, unit;
     bool aborts;
+    double baseline;
     if (get_text(json, "metric", NULL, &metric, err) != 0 || get_text(json, "expr", NULL, &expr, err) != 0 ||
         get_range(json, "line", 0, 0, INT32_MAX, &line, err) != 0 ||
         json_get_bool(json, "abort", false, &aborts, err) != 0 ||
         get_range(json, "delay_abort", 0, 0, INT64_MAX / 4, &delay, err) != 0 ||
-        get_choice(json, "no_data", no_data, 0, &policy, err) != 0)
+        get_choice(json, "no_data", no_data, 0, &policy, err) != 0 ||
+        get_choice(json, "baseline_unit", units, 0, &unit, err) != 0 ||
+        json_get_num(json, "baseline", 0, &baseline, err) != 0)
         return -1;
     if (!metric || !expr)
         return error_set(err, ERR_INVALID, "expected a metric and an expression such as \"p95 < 200ms\"");
@@ -341,6 +345,10 @@ static int fill_threshold(const struct plan *p, struct threshold *t, const json_
                          metric, group, near ? ", did you mean \"" : "", near ? near : "", near ? "\"?" : "",
                          list_groups(p, valid, sizeof(valid)));
     }
+    if (json_object_get(json, "baseline"))
+        threshold_resolve(t, baseline, (enum metric_unit)unit);
+    if (plan_threshold_stage(p, t, err) != 0)
+        return -1;
     t->abort = aborts;
     t->delay_abort_us = delay;
     t->no_data_passes = policy == 1;
@@ -393,7 +401,13 @@ static int fill_head(struct plan *p, struct error *err)
         get_range(json, "connections", 0, 0, 1000000, &connections, err) != 0 ||
         get_choice(json, "on_shard_lost", on_lost, 0, &policy, err) != 0 ||
         json_get_bool(json, "has_test", false, &p->has_test, err) != 0 ||
-        get_container(json, "models", JSON_OBJECT, &models, err) != 0)
+        json_get_bool(json, "has_setup", false, &p->has_setup, err) != 0 ||
+        json_get_bool(json, "has_teardown", false, &p->has_teardown, err) != 0 ||
+        get_range(json, "setup_timeout", DEFAULT_SETUP_TIMEOUT_US, 1, INT64_MAX / 4, &p->setup_timeout_us, err) != 0 ||
+        get_range(json, "teardown_timeout", DEFAULT_SETUP_TIMEOUT_US, 1, INT64_MAX / 4, &p->teardown_timeout_us, err) !=
+            0 ||
+        get_range(json, "warmup", 0, 0, INT64_MAX / 4, &p->warmup_us, err) != 0 ||
+        get_container(json, "models", JSON_OBJECT, &models, err) != 0 || plan_parse_stages(p, err) != 0)
         return error_prefix(err, "%s", p->file);
     p->names_broker = json_is_string(json_object_get(json, "broker"));
     p->has_seed = json_is_number(json_object_get(json, "seed"));
@@ -412,9 +426,12 @@ static int fill(struct plan *p, struct error *err)
     if (!json_is_object(p->json))
         return error_set(err, ERR_INVALID, "plan: expected a JSON object");
     if (fill_head(p, err) != 0 || fill_groups(p, err) != 0 || fill_thresholds(p, err) != 0 ||
-        plan_parse_timeline(p, err) != 0 || plan_parse_sinks(p, err) != 0)
+        plan_parse_timeline(p, err) != 0 || plan_parse_sinks(p, err) != 0 || plan_parse_ledger(p, err) != 0)
         return -1;
-    p->directs |= p->has_test;
+    p->directs |= p->has_test || p->has_setup || p->has_teardown;
+    if (p->warmup_us && p->duration_us && p->warmup_us >= p->duration_us)
+        return error_set(err, ERR_INVALID, "%s: the warmup takes all of the duration: nothing would be measured",
+                         p->file);
     if (p->duration_us == 0 && !p->has_test)
         return error_set(
             err, ERR_INVALID,
@@ -433,6 +450,7 @@ static void release(struct plan *p)
     plan_release_launch(p);
     plan_release_timeline(p);
     plan_release_sinks(p);
+    plan_release_ledger(p);
     free(p->thresholds);
     free(p->groups);
     json_decref(p->json);
@@ -726,7 +744,7 @@ static int apply(const struct plan *p, json_t *json, const struct plan_overrides
         if (set_member(json, "stop_timeout", json_integer(o->stop_timeout_us), err) != 0)
             return -1;
     }
-    return 0;
+    return plan_override_stages(json, o, err);
 }
 
 int plan_override(struct plan *plan, const struct plan_overrides *o, struct error *err)

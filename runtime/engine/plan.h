@@ -13,6 +13,8 @@
 //     "embedded": [ schemes ] of all URLs with the host `embedded` in the scenario, side connections included (mqtt
 //     mqtts ws wss http https coap coaps coap+tcp coaps+tcp); those of groups and of the three above may be left out,
 //     "seed": int | null, "stop_timeout": us, "on_shard_lost": "restart" | "fail", "has_test": bool,
+//     "has_setup", "has_teardown": bool, "setup_timeout", "teardown_timeout": us, "warmup": us | null,
+//     "stages": [ {"name", "duration": us, "devices": int} ] as in plan_stages.h, "baseline": path | null,
 //     "options": { "shards": int, ... run options a scenario may preset, see run.h },
 //     "params": { NAME: {"type":..., "value":..., "default":..., "help":...} },
 //     "groups": [ { "name", "line": int, "count": int, "model": path | null, "behaviour": bool, "behaviour_path",
@@ -29,8 +31,10 @@
 //                   } ],
 //     "models": { path: {"text": the JSON text, merged, "id", "version", "credential": passwordRef | null} },
 //     "timeline": [ experiments as in chaos/experiment.h ], "sinks": [ as in plan_sinks.h ],
+//     "ledger": as in plan_ledger.h | null,
 //     "thresholds": [ { "metric": selector, "expr": "p95 < 200ms", "abort": bool, "delay_abort": us, "no_data":
-//     "fail"|"pass", "line": int } ],
+//     "fail"|"pass" | null, "line": int, "baseline": the figure of the run it is compared with, in the base unit,
+//     "baseline_unit": ""|"time"|"bytes" (both are put there by the supervisor) } ],
 //     "metrics": [ {"name", "type", "unit": ""|"time"|"bytes"} ]: the scenario's own }
 //
 // A URL may be "embedded" (the protocol's plain scheme) or have the host `embedded` ("wss://embedded",
@@ -43,7 +47,9 @@
 #include "core/error.h"
 #include "chaos/experiment.h"
 #include "device/device.h"
+#include "engine/plan_ledger.h"
 #include "engine/plan_sinks.h"
+#include "engine/plan_stages.h"
 #include "engine/secrets.h"
 #include "engine/threshold.h"
 #include "telemetry/dataset.h"
@@ -76,7 +82,11 @@ struct plan {
     uint64_t seed;
     int64_t stop_timeout_us; // drain, default 30 s
     bool restart_lost_shard;
-    bool has_test;
+    bool has_test, has_setup, has_teardown;
+    int64_t setup_timeout_us, teardown_timeout_us;
+    int64_t warmup_us; // of GO on, left out of all statistics
+    unsigned n_stages;
+    struct plan_stage stages[PLAN_STAGES_MAX]; // named times of the run, one behind the other
     unsigned n_groups;
     struct plan_group *groups;
     unsigned n_thresholds;
@@ -85,6 +95,7 @@ struct plan {
     struct experiment *experiments; // of the timeline
     unsigned n_sinks;
     struct plan_sink *sinks;
+    struct plan_ledger ledger;
     bool directs; // the director is needed while the run is on: a test, functions of the timeline
     unsigned n_models;
     struct model **models;
@@ -138,6 +149,10 @@ struct plan_overrides {
     const char *seed_from;
     int64_t stop_timeout_us;
     const char *stop_timeout_from;
+    const char *const *stages; // "30s:100" or "peak=30s:100": in place of all launch plans
+    unsigned n_stages;
+    int64_t ramp_us; // 0: none; every group starts evenly over this time
+    int64_t warmup_us;
 };
 // --devices with several groups left is an error naming file:line and what to use instead; --only of an unknown group
 // lists the valid ones; scale rounds to the nearest, at least 1; rates of linear launches scale too. The plan's json is

@@ -112,6 +112,21 @@ static json_t *virtual_json(const struct run_result *r)
     return whole(o, rc);
 }
 
+static json_t *stages_json(const struct plan *p)
+{
+    json_t *list = json_array();
+    int rc = list ? 0 : -1;
+    for (unsigned i = 0; p && i < p->n_stages && rc == 0; i++) {
+        const struct plan_stage *s = &p->stages[i];
+        json_t *o = json_object();
+        rc = o ? put(o, "name", text(s->name)) | put(o, "fromS", seconds(s->begin_us)) |
+                     put(o, "toS", seconds(s->end_us)) | put(o, "devices", count(s->devices))
+               : -1;
+        rc |= add(list, whole(o, rc));
+    }
+    return whole(list, rc);
+}
+
 static json_t *run_json(const struct run_result *r)
 {
     const struct plan *p = r->plan;
@@ -131,6 +146,7 @@ static json_t *run_json(const struct run_result *r)
              put(o, "partition", partition) | put(o, "started", timestamp(r->started_wall_us)) |
              put(o, "durationS", p && p->duration_us > 0 ? seconds(p->duration_us) : json_null()) |
              put(o, "elapsedS", seconds(r->elapsed_us)) | put(o, "measuredS", seconds(r->measured_us)) |
+             put(o, "warmupS", seconds(r->warmup_us)) | put(o, "stages", stages_json(p)) |
              put(o, "interrupted", json_boolean(r->interrupted)) | put(o, "aborted", json_boolean(r->aborted)) |
              put(o, "virtual", r->virtual_time ? virtual_json(r) : json_null());
     return whole(o, rc);
@@ -185,7 +201,10 @@ static json_t *threshold_json(const struct threshold *t, const struct threshold_
              put(o, "actualText", text(result->actual_text)) | put(o, "limitText", text(result->limit_text)) |
              put(o, "abort", json_boolean(t->abort)) |
              put(o, "noData", json_string(t->no_data_passes ? "pass" : "fail")) |
-             put(o, "line", t->line > 0 ? json_integer(t->line) : json_null());
+             put(o, "line", t->line > 0 ? json_integer(t->line) : json_null()) |
+             put(o, "baseline", t->resolved ? number(t->baseline * factor) : json_null()) |
+             put(o, "firstBrokenS", result->broken_us >= 0 ? seconds(result->broken_us) : json_null()) |
+             put(o, "brokenSinceS", result->broken_since_us >= 0 ? seconds(result->broken_since_us) : json_null());
     return whole(o, rc);
 }
 
@@ -529,6 +548,7 @@ json_t *run_result_json(const struct run_result *r, struct error *err)
                      put(o, "totals", totals_json(&r->totals, r->measured_us)) | put(o, "groups", groups_json(r)) |
                      put(o, "latency", latency_json(r->metrics)) | put(o, "metrics", metrics_json(r->metrics)) |
                      put(o, "chaos", chaos_json(r)) | put(o, "sinks", sinks_json(r)) |
+                     put(o, "ledger", r->ledger ? json_incref(r->ledger) : json_null()) |
                      put(o, "errors", errors_json(r)) | put(o, "generator", generator_json(r)) |
                      put(o, "diagnostics", diagnostics_json(r))
                : -1;
@@ -545,6 +565,7 @@ void run_result_destroy(struct run_result *r)
     plan_delete(r->plan);
     metrics_delete(r->metrics);
     json_decref(r->experiments);
+    json_decref(r->ledger);
     free(r->groups);
     free(r->thresholds);
     free(r->checks);

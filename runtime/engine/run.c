@@ -2,9 +2,11 @@
 //
 //   loading   the director loads the scenario and says what it declares
 //   starting  overrides, preflight, the embedded broker, N shards make their devices
+//   setup     the scenario's setup function, if it has one
 //   ramp      GO: devices are launched and connect
 //   hold      all are launched, none is connecting for the first time
 //   stopping  STOP: devices drain, then whoever is left is killed; then the broker ends
+//   teardown  the scenario's teardown function, when all shards are gone
 //   ended
 //
 // Everything here is a reaction to a message, a timer or a signal; nothing blocks. Before GO there is nothing to drain:
@@ -17,7 +19,10 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "engine/acts.h"
+#include "engine/barriers.h"
 #include "engine/digest.h"
+#include "engine/ledger.h"
 #include "engine/plugin_check.h"
 #include "engine/sink_result.h"
 #include "engine/supervisor.h"
@@ -28,7 +33,8 @@
 
 const char *run_phase_name(enum run_phase p)
 {
-    static const char *const names[] = {"loading", "starting", "ramp", "hold", "stopping", "ended"};
+    static const char *const names[] = {"loading", "starting", "setup",    "ramp",
+                                        "hold",    "stopping", "teardown", "ended"};
     return (unsigned)p <= RUN_ENDED ? names[p] : "?";
 }
 
@@ -76,12 +82,14 @@ static void each_slot(struct run *run, void (*fn)(struct run *run, struct slot *
 
 static void stop_slot(struct run *run, struct slot *slot)
 {
-    if (slot->state < SLOT_DONE)
+    if (slot->state < SLOT_DONE && !slot->ledger && !(slot->director && acts_keep_director(run)))
         slot_send(slot, MSG_STOP, json_pack("{s:I}", "deadline_us", (json_int_t)run->plan->stop_timeout_us));
 }
 
 static void kill_slot(struct run *run, struct slot *slot)
 {
+    if ((slot->director && acts_busy(run)) || (slot->ledger && ledger_kept(run)))
+        return;
     slot_kill(slot, "did not drain within %.3g s and was killed",
               (double)(run->plan ? run->plan->stop_timeout_us + run->limits.grace_us : 0) * 1e-6);
 }
@@ -97,6 +105,7 @@ void run_stop(struct run *run)
         !run->result->interrupted && !run->result->n_reasons)
         finding_unfinished(run);
     run_enter(run, RUN_STOPPING);
+    acts_stop(run);
     experiments_stop(run);
     changes_stop(run);
     each_slot(run, run->go_us ? stop_slot : kill_slot);
@@ -138,7 +147,8 @@ static void watch_end(struct run *run)
         each_slot(run, kill_slot);
     for (unsigned i = 0; (slot = run_slot(run, i)); i++)
         alive |= slot->state != SLOT_NONE;
-    if (alive && now < run->kill_us + REAP_US)
+    ledger_look(run);
+    if (acts_teardown(run) || ledger_kept(run) || (alive && now < run->kill_us + REAP_US))
         return;
     if (virtual_finish(run)) {
         loop_timer_start(run->loop, &run->watch, 0, watch);
@@ -160,8 +170,20 @@ static void tell_go(struct run *run, struct slot *slot)
         return;
     slot->state = SLOT_GOING;
     slot_send(slot, MSG_GO,
-              json_pack("{s:I, s:o}", "elapsed_us", (json_int_t)run_elapsed(run), "changes",
-                        run->phase == RUN_STARTING ? json_array() : changes_log(run))); // it was told what there is
+              json_pack("{s:I, s:o, s:o*}", "elapsed_us", (json_int_t)run_elapsed(run), "changes",
+                        run->phase < RUN_RAMP ? json_array() : changes_log(run), // it was told what there is
+                        "setup", acts_data(run)));
+}
+
+void run_go(struct run *run)
+{
+    run->go_us = loop_fresh_us(run->loop);
+    run->result->started_wall_us = loop_wall_us(run->loop);
+    run->warm = !run->plan->warmup_us;
+    experiments_before_go(run);
+    each_slot(run, tell_go);
+    run_enter(run, RUN_RAMP);
+    experiments_go(run);
 }
 
 static void all_ready(struct run *run)
@@ -169,14 +191,12 @@ static void all_ready(struct run *run)
     for (unsigned i = 0; i < run->n_shards; i++)
         if (run->shards[i].state != SLOT_READY)
             return;
-    if (run->plan->directs && run->director.state != SLOT_READY)
+    if ((run->plan->directs && run->director.state != SLOT_READY) || ledger_awaited(run))
         return;
-    run->go_us = loop_fresh_us(run->loop);
-    run->result->started_wall_us = loop_wall_us(run->loop);
-    experiments_before_go(run);
-    each_slot(run, tell_go);
-    run_enter(run, RUN_RAMP);
-    experiments_go(run);
+    if (run->plan->has_setup)
+        acts_setup(run);
+    else
+        run_go(run);
 }
 
 static void slot_ready(struct run *run, struct slot *slot)
@@ -188,6 +208,16 @@ static void slot_ready(struct run *run, struct slot *slot)
         tell_go(run, slot);
     else if (run->phase == RUN_STARTING && run->n_shards)
         all_ready(run);
+}
+
+// Statistics begin when the last shard has begun anew: one that is started again in a lost one's place says it too.
+static void look_at_warmth(struct run *run)
+{
+    bool warm = !run->warm && run->phase < RUN_STOPPING;
+    for (unsigned i = 0; i < run->n_shards; i++)
+        warm &= run->shards[i].warm;
+    if (warm)
+        tally_restart(run);
 }
 
 static void on_test_done(struct run *run, const json_t *m)
@@ -225,19 +255,28 @@ void run_message(struct run *run, struct slot *slot, enum message_type type, con
         start_plan(run, m);
     } else if (type == MSG_READY && slot->state < SLOT_READY) {
         slot_ready(run, slot);
-    } else if (type == MSG_STATUS && !slot->director) {
+    } else if (type == MSG_LEDGER && slot->ledger) {
+        ledger_told(run, m);
+    } else if (type == MSG_STATUS && slot_is_shard(slot)) {
         tally_status(slot, m);
-    } else if (type == MSG_EVENT && !slot->director) {
+    } else if (type == MSG_EVENT && slot_is_shard(slot)) {
         tally_event(run, slot, m);
     } else if (type == MSG_CHECK && slot->director && run->plan) {
         finding_check(run, m);
     } else if (type == MSG_TEST_DONE && slot->director && run->plan && !run->test_done) {
         on_test_done(run, m);
+    } else if (type == MSG_ACT_DONE && slot->director && run->plan) {
+        acts_done(run, m);
+    } else if (type == MSG_BARRIER && slot_is_shard(slot)) {
+        barriers_told(run, slot, m);
+    } else if (type == MSG_WARM && slot_is_shard(slot)) {
+        slot->warm = true;
+        look_at_warmth(run);
     } else if (type == MSG_REQUEST && slot->director && run->plan) {
         changes_requested(run, m);
     } else if (type == MSG_RELOADED && slot->director) {
         changes_reloaded(run, m);
-    } else if (type == MSG_CHANGED && !slot->director) {
+    } else if (type == MSG_CHANGED && slot_is_shard(slot)) {
         changes_answered(run, slot, m);
     } else if (type == MSG_CUSTOM_DONE && slot->director) {
         experiments_custom_done(run, m);
@@ -245,7 +284,7 @@ void run_message(struct run *run, struct slot *slot, enum message_type type, con
         slot->state = SLOT_DONE;
         experiments_done(run, json_object_get(json_object_get(m, "captured"), "experiments"));
         sink_result_shard(run, json_object_get(m, "sinks"));
-        if (run->virtual_run && run->go_us && !slot->director)
+        if (run->virtual_run && run->go_us && slot_is_shard(slot))
             virtual_done(run, slot, json_object_get(m, "captured"));
         json_int_t left = json_integer_value(json_object_get(m, "undelivered"));
         if (left > 0)
@@ -261,6 +300,8 @@ static void director_lost(struct run *run, struct slot *slot, const char *name)
     if (run->go_us)
         log_write(run->log, LOG_ERROR, NULL, "%s %s", name, slot->why);
     experiments_director_lost(run);
+    if (acts_lost(run, name, slot->why))
+        return;
     if (run->plan && (run->test_done || !run->plan->has_test))
         return;
     if (run->phase >= RUN_STOPPING && (!run->plan || slot->killed))
@@ -320,9 +361,13 @@ void run_slot_lost(struct run *run, struct slot *slot)
     char name[32];
     slot_name(slot, name, sizeof(name));
     changes_lost(run, slot);
+    barriers_lost(run, slot);
+    slot->warm = false;
     tally_lost(slot);
     slot->state = SLOT_NONE;
-    if (slot->director)
+    if (slot->ledger)
+        ledger_lost(run, slot, name);
+    else if (slot->director)
         director_lost(run, slot, name);
     else
         shard_lost(run, slot, name);
@@ -367,7 +412,8 @@ static void watch(struct timer *t, void *loop)
     look_at_slots(run);
     look_at_targets(run);
     experiments_look(run);
-    if (run->phase == RUN_STOPPING)
+    acts_look(run);
+    if (run->phase >= RUN_STOPPING)
         watch_end(run);
     else if (run->go_us && run->plan->duration_us && !run->virtual_run && run_elapsed(run) >= run->plan->duration_us)
         run_stop(run);
@@ -464,7 +510,10 @@ static int create(struct run *run, const struct run_config *config, struct run_r
     run->signals = signals_new(run);
     run->changes = changes_new(run);
     run->experiments = experiments_new(run);
-    if (!run->folded || !run->merged || !run->signals || !run->changes || !run->experiments)
+    run->acts = acts_new();
+    run->barriers = barriers_new();
+    if (!run->acts || !run->barriers || !run->folded || !run->merged || !run->signals || !run->changes ||
+        !run->experiments)
         return error_set(err, ERR_NO_MEMORY, "no memory for a run");
     sha256_hex(config->scenario_text, config->scenario_text_len, run->sha256);
     if (config->run_id)
@@ -476,7 +525,9 @@ static int create(struct run *run, const struct run_config *config, struct run_r
     out->partitions = config->partitions;
     run->view.p50_us = run->view.p95_us = run->view.p99_us = run->view.max_us = -1;
     run->director = (struct slot){.run = run, .director = true, .process = {.channel = -1, .output = -1}};
+    run->ledger = (struct slot){.run = run, .ledger = true, .process = {.channel = -1, .output = -1}};
     buf_create(&run->director.snapshot, MESSAGE_MAX);
+    buf_create(&run->ledger.snapshot, MESSAGE_MAX);
     return 0;
 }
 
@@ -489,6 +540,9 @@ static void destroy(struct run *run)
     targets_stop(run->targets);
     virtual_delete(run->virtual_run);
     changes_delete(run->changes);
+    acts_delete(run->acts);
+    barriers_delete(run->barriers);
+    stages_delete(run->stages);
     for (unsigned i = 0; i <= WINDOW; i++)
         hist_delete(run->window[i]);
     metrics_delete(run->folded);

@@ -10,14 +10,17 @@
 #include "link/link.h"
 #include "sink/output.h"
 
-enum run_phase { RUN_LOADING, RUN_STARTING, RUN_RAMP, RUN_HOLD, RUN_STOPPING, RUN_ENDED };
-const char *run_phase_name(enum run_phase p); // "loading" "starting" "ramp" "hold" "stopping" "ended"
+enum run_phase { RUN_LOADING, RUN_STARTING, RUN_SETUP, RUN_RAMP, RUN_HOLD, RUN_STOPPING, RUN_TEARDOWN, RUN_ENDED };
+// "loading" "starting" "setup" "ramp" "hold" "stopping" "teardown" "ended"
+const char *run_phase_name(enum run_phase p);
 
 // Exit codes, docs/reference/exit-codes.md.
 enum run_exit {
     EXIT_PASS = 0,
     EXIT_USAGE = 2,
     EXIT_THRESHOLDS = 99,
+    EXIT_SETUP_TIMEOUT = 100,
+    EXIT_TEARDOWN_TIMEOUT = 101,
     EXIT_SCENARIO = 104,
     EXIT_INTERRUPTED = 105,
     EXIT_BIND = 106,
@@ -45,6 +48,7 @@ struct run_status {
     enum run_phase phase;
     int64_t elapsed_us, duration_us; // since GO; duration 0: until the test ends
     int64_t phase_since_us;          // elapsed at which the phase began
+    const char *stage;               // of the scenario's stages; NULL: none now
     int64_t real_us;                 // since GO by the wall: another than elapsed_us in virtual time
     bool virtual_time;
     struct run_totals totals;
@@ -89,13 +93,15 @@ struct run_result {
     struct preflight preflight;
     char run_id[32]; // 8+ sortable characters
     uint64_t seed;
-    char broker_url[600]; // what was used, without credentials
-    int64_t started_wall_us, elapsed_us, measured_us;
+    char broker_url[600];                             // what was used, without credentials
+    int64_t started_wall_us, elapsed_us, measured_us; // measured: without the warmup
+    int64_t warmup_us;
     struct run_totals totals;
     unsigned n_groups;
     struct run_group_status *groups;
     struct metrics *metrics;
     json_t *experiments; // experiments_marks; NULL: there were none
+    json_t *ledger;      // as of MSG_LEDGER; NULL: there was none, or it was lost
     unsigned n_thresholds;
     struct threshold_result *thresholds;
     unsigned n_checks;
@@ -188,6 +194,12 @@ struct run_config {
     const char *const *extra_thresholds;
     unsigned n_extra_thresholds; // "metric: expr"
     bool no_thresholds;
+    bool abort_on_fail;    // all thresholds, but those that only have to grow
+    bool no_data_passes;   // of thresholds that do not say themselves
+    const char *baseline;  // a summary that thresholds are compared with; NULL: the scenario's, if it names one
+    double max_regression; // percent; 0: none
+    // Reads a baseline; NULL: baseline_read.
+    json_t *(*read_baseline)(const char *path, struct error *err);
     const char *const *sinks; // "TYPE=TARGET", beside the scenario's
     unsigned n_sinks;
     struct run_virtual virtual_time;

@@ -43,6 +43,9 @@ struct scenario_config {
     struct heartbeat *heartbeat; // may be NULL
     diagnostic_fn *diagnostic;   // told every error of loading
     void *diagnostic_arg;
+    // A shard: how many of its devices wait at a barrier (MSG_BARRIER, see barriers.h). Steals. NULL: no barriers here.
+    void (*barrier)(void *arg, json_t *stolen);
+    void *barrier_arg;
 };
 
 // The answer to a change (engine/change.h): borrowed; NULL: err.
@@ -66,7 +69,12 @@ struct test_env {
     // The function of an experiment that custom_start began has returned (error NULL) or raised. Once for each; not for
     // one that custom_stop ended.
     void (*custom_done)(void *arg, uint64_t number, const char *error);
+    // The function that act_start began is over: 0 | 107 | 108 | 110 as of `done`. stolen: what it returned, NULL:
+    // nothing. Once; not for one that `stop` ended.
+    void (*act_done)(void *arg, int code, const char *error, json_t *stolen);
 };
+
+#define SETUP_DATA_MAX (1u << 20) // bytes of JSON that setup may return
 
 struct scenario_ops {
     // The Lua state, loaded with nothing yet. NULL: err.
@@ -91,6 +99,13 @@ struct scenario_ops {
     int (*direct)(struct scenario *s, const struct test_env *env, struct error *err);
     int (*custom_start)(struct scenario *s, unsigned function, uint64_t number, struct error *err);
     void (*custom_stop)(struct scenario *s, uint64_t number);
+    // Director, may be NULL: setup (before GO and `direct`) or teardown (behind `stop`, when all devices are gone)
+    // starts in a task of its own; env->act_done tells its end, never inside the call. Its expectations are checks.
+    int (*act_start)(struct scenario *s, const struct test_env *env, bool teardown, struct error *err);
+    // Director and shards, may be NULL: what setup returned, before anything of the run runs.
+    void (*given)(struct scenario *s, const json_t *data);
+    // Shard, may be NULL: how a barrier stands (MSG_OPEN).
+    void (*opened)(struct scenario *s, const json_t *message);
     // Director: reads the models and behaviour files of a group (NULL: of all) again and checks them. [{"name",
     // "model":{"path","text"}, "behaviour":{"path","text"}}] of what is another text than before; owned by the caller.
     // NULL: something is wrong with one: diagnostics are told, err is the first of them. May be NULL.

@@ -15,6 +15,7 @@
 #include "engine/capture.h"
 #include "engine/child.h"
 #include "engine/fault.h"
+#include "engine/ledger.h"
 #include "engine/load.h"
 #include "engine/outline.h"
 #include "engine/proxy_source.h"
@@ -53,7 +54,7 @@ struct shard {
     const struct device_ops *ops; // of the scenario
     struct culprit *quarantine;
     size_t n_quarantine;
-    struct timer tick, drain;
+    struct timer tick, drain, warmup;
     int64_t snapshot_us; // when the last one went
     int64_t start_us;    // loop time that is 0 of the run
     int64_t drain_until_us;
@@ -61,6 +62,8 @@ struct shard {
     uint64_t lost_before; // by further connections of behaviours, before the stop
     struct load load;
     char run_id[32];
+    struct ownership owner;
+    uint16_t epoch; // how often this shard was restarted
     struct buf last_status;
     struct faults faults;
     bool going, stopping;
@@ -270,6 +273,8 @@ static int make_fleet(struct shard *s, const json_t *assign, struct error *err)
     if (plan_load_models(s->plan, err) || (!s->capture && plan_take_secrets(s->plan, s->c.start->run->secrets, err)) ||
         find_adapters(s, err))
         return -1;
+    s->owner = (struct ownership){(uint32_t)partition, (uint32_t)partitions, (uint32_t)shard, (uint32_t)shards};
+    s->epoch = (uint16_t)json_integer_value(json_object_get(assign, "epoch"));
     struct fleet_config config = {
         .env = {.loop = s->c.loop,
                 .links = s->links,
@@ -282,7 +287,7 @@ static int make_fleet(struct shard *s, const json_t *assign, struct error *err)
         .ops_arg = s->c.scenario,
         .may_start = s->n_quarantine ? may_start : NULL,
         .seed = (uint64_t)seed,
-        .owner = {(uint32_t)partition, (uint32_t)partitions, (uint32_t)shard, (uint32_t)shards},
+        .owner = s->owner,
         .on_device_error = on_device_error,
         .on_device_error_arg = s,
         .on_conn_error = on_conn_error,
@@ -293,6 +298,7 @@ static int make_fleet(struct shard *s, const json_t *assign, struct error *err)
         .on_made_arg = s->chaos,
         .tap = sinks_tap(s->sinks),
         .resumed = json_is_true(json_object_get(assign, "resumed")),
+        .epoch = s->epoch,
     };
     if (s->capture) {
         config.env.capture = capture_hook(s->capture);
@@ -522,6 +528,39 @@ static void on_tick(struct timer *t, void *loop)
         send_status(s, false);
 }
 
+// --- warmup
+
+// What a sink has accepted is delivered, spilled or dropped one day: its ledger has to add up over the whole run.
+static bool no_statistic(const char *name)
+{
+    return strncmp(name, "sink_", 5) == 0;
+}
+
+// Figures that have begun anew go first: the supervisor forgets the others when it hears of it.
+static void warmed_up(struct shard *s)
+{
+    measure(s);
+    metrics_restart(s->c.metrics, no_statistic);
+    child_send_snapshot(&s->c);
+    child_send(&s->c, MSG_WARM, json_object());
+}
+
+static void on_warm(struct timer *t, void *loop)
+{
+    (void)loop;
+    warmed_up(container_of(t, struct shard, warmup));
+}
+
+static void begin_warmup(struct shard *s, int64_t elapsed_us)
+{
+    if (!s->plan->warmup_us)
+        return;
+    if (elapsed_us >= s->plan->warmup_us)
+        child_send(&s->c, MSG_WARM, json_object()); // in place of a lost shard
+    else
+        loop_timer_at(s->c.loop, &s->warmup, s->start_us + s->plan->warmup_us, on_warm);
+}
+
 // --- virtual time
 
 static void begin_stop(struct shard *s, int64_t deadline_us);
@@ -588,6 +627,10 @@ static void go(struct shard *s, const json_t *message)
     s->start_us = loop_now_us(s->c.loop) - elapsed;
     loop_stats_reset(s->c.loop); // instantiating the devices was no turn of the run
     chaos_settle(s->chaos);      // what acts from the beginning came before GO
+    const json_t *given = json_object_get(message, "setup");
+    if (given && s->c.start->run->ops->given)
+        s->c.start->run->ops->given(s->c.scenario, given);
+    begin_warmup(s, elapsed);
     fleet_start(s->fleet, s->start_us);
     apply_log(&s->c, s->fleet, s->chaos, json_object_get(message, "changes"));
     if (s->timeline)
@@ -629,6 +672,8 @@ static json_t *captured(const struct shard *s)
 static void finish(struct shard *s)
 {
     report(s);
+    if (!s->capture)
+        ledger_tell(&s->c, s->plan, s->fleet, &s->owner, s->epoch);
     s->done = true;
     child_done(&s->c, (int64_t)s->undelivered, s->capture ? captured(s) : NULL, sinks_report(s->sinks));
 }
@@ -682,6 +727,7 @@ static void begin_stop(struct shard *s, int64_t deadline_us)
     if (s->stopping)
         return;
     s->stopping = true;
+    loop_timer_stop(s->c.loop, &s->warmup);
     s->stopped_us = loop_now_us(s->c.loop);
     s->c.start->heartbeat->phase = PHASE_DRAIN;
     if (!s->fleet || !s->going) {
@@ -722,6 +768,8 @@ static void on_message(struct child *c, enum message_type type, const json_t *me
         stop(s, message);
     else if (type == MSG_CHANGE)
         apply_change(c, s->fleet, s->chaos, message);
+    else if (type == MSG_OPEN && s->going && c->start->run->ops->opened)
+        c->start->run->ops->opened(c->scenario, message);
 }
 
 int shard_main(void *child_start, int channel)

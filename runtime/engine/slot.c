@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "core/jsonx.h"
+#include "engine/ledger.h"
 #include "engine/supervisor.h"
 #include "engine/virtual.h"
 
@@ -17,7 +18,9 @@
 
 const char *slot_name(const struct slot *slot, char *dst, size_t size)
 {
-    if (slot->director)
+    if (slot->ledger)
+        snprintf(dst, size, "the ledger");
+    else if (slot->director)
         snprintf(dst, size, "%s", slot->state >= SLOT_LOADED ? "the test process" : "the loading process");
     else
         snprintf(dst, size, "shard %u", slot->number);
@@ -63,6 +66,10 @@ static void on_message(void *arg, enum message_type type, const uint8_t *payload
         tally_snapshot(slot, payload, n);
         return;
     }
+    if (type == MSG_SENT) {
+        ledger_sent(slot, payload, n);
+        return;
+    }
     json_t *message = n ? json_parse((const char *)payload, n, "message", &err) : json_object();
     if (!json_is_object(message))
         slot_kill(slot, "sent a message that cannot be read: %s", message ? "not an object" : err.text);
@@ -100,12 +107,17 @@ int slot_start(struct slot *slot, struct error *err)
     memset(slot->heartbeat, 0, sizeof(*slot->heartbeat));
     slot->start = (struct child_start){
         .run = run->config, .sha256 = run->sha256, .heartbeat = slot->heartbeat, .name = "iotix-director"};
-    if (!slot->director)
+    if (slot->ledger)
+        snprintf(slot->start.name, sizeof(slot->start.name), "iotix-ledger");
+    else if (!slot->director)
         snprintf(slot->start.name, sizeof(slot->start.name), "iotix-shard-%u", slot->number);
     const struct capture_start *capture = slot->start.capture =
-        slot->director ? NULL : virtual_start(run, slot->number);
-    if (process_fork(&slot->process, slot->director ? director_main : shard_main, &slot->start,
-                     capture ? capture->fds : NULL, capture ? capture->n : 0, err))
+        slot_is_shard(slot) ? virtual_start(run, slot->number) : NULL;
+    if (process_fork(&slot->process,
+                     slot->director ? director_main
+                     : slot->ledger ? ledger_main
+                                    : shard_main,
+                     &slot->start, capture ? capture->fds : NULL, capture ? capture->n : 0, err))
         return -1;
     signals_pid(run->signals, 0, slot->process.pid);
     slot->state = SLOT_STARTING;

@@ -6,6 +6,9 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "core/file.h"
+#include "engine/baseline.h"
+#include "engine/ledger.h"
 #include "engine/plan_target.h"
 #include "engine/plan_timeline.h"
 #include "engine/virtual.h"
@@ -31,7 +34,7 @@ static int extra_threshold(json_t *list, const char *text, struct error *err)
                : 0;
 }
 
-int start_edit_thresholds(const struct run_config *c, json_t *plan, struct error *err)
+static int add_thresholds(const struct run_config *c, json_t *plan, struct error *err)
 {
     json_t *list = json_object_get(plan, "thresholds");
     if (c->no_thresholds && list)
@@ -46,6 +49,68 @@ int start_edit_thresholds(const struct run_config *c, json_t *plan, struct error
     for (unsigned i = 0; i < c->n_extra_thresholds; i++)
         if (extra_threshold(list, c->extra_thresholds[i], err))
             return -1;
+    return 0;
+}
+
+// Of the command line as it is, of a scenario beside it. NULL with err untouched: there is none.
+static json_t *read_baseline(const struct run_config *c, const json_t *plan, struct error *err)
+{
+    const char *path = c->baseline, *named = json_string_value(json_object_get(plan, "baseline"));
+    char dir[1024], joined[2048];
+    if (!path && (!named || c->no_thresholds))
+        return NULL;
+    if (!path && c->scenario_path && strcmp(c->scenario_path, "-") != 0) {
+        if (path_dirname(c->scenario_path, dir, sizeof(dir)) || path_join(dir, named, joined, sizeof(joined))) {
+            error_set(err, ERR_INVALID, "baseline: the path is too long");
+            return NULL;
+        }
+        path = joined;
+    }
+    json_t *summary = (c->read_baseline ? c->read_baseline : baseline_read)(path ? path : named, err);
+    if (!summary)
+        error_prefix(err, "%s", c->baseline ? "--baseline" : "baseline");
+    return summary;
+}
+
+static int compare_thresholds(const struct run_config *c, json_t *plan, struct error *err)
+{
+    *err = (struct error){0};
+    json_t *summary = read_baseline(c, plan, err);
+    int rc = err->code ? -1 : 0;
+    if (rc == 0 && c->max_regression > 0 && !c->check_only)
+        rc = summary
+                 ? baseline_add_regressions(plan, summary, c->max_regression, err)
+                 : error_set(err, ERR_INVALID,
+                             "--max-regression: there is no baseline to compare with: give --baseline SUMMARY.json");
+    if (rc == 0 && (summary || !c->check_only)) // whether there is one now, a check does not care
+        rc = baseline_resolve(plan, summary, err);
+    json_decref(summary);
+    return rc;
+}
+
+// What the command line says of all thresholds that do not say it themselves.
+static void apply_policies(const struct run_config *c, json_t *plan)
+{
+    json_t *one;
+    size_t i;
+    json_array_foreach(json_object_get(plan, "thresholds"), i, one)
+    {
+        const char *metric = json_string_value(json_object_get(one, "metric"));
+        const char *expr = json_string_value(json_object_get(one, "expr"));
+        struct threshold t;
+        if (c->no_data_passes && !json_is_string(json_object_get(one, "no_data")))
+            json_object_set_new(one, "no_data", json_string("pass"));
+        if (c->abort_on_fail && metric && expr && threshold_parse(metric, expr, &t, NULL) == 0 &&
+            !threshold_pending(&t))
+            json_object_set_new(one, "abort", json_true());
+    }
+}
+
+int start_edit_thresholds(const struct run_config *c, json_t *plan, struct error *err)
+{
+    if (add_thresholds(c, plan, err) || compare_thresholds(c, plan, err))
+        return -1;
+    apply_policies(c, plan);
     return 0;
 }
 
@@ -77,10 +142,11 @@ json_t *start_assignment(struct run *run, unsigned shard)
     unsigned partitions = run->config->partitions ? run->config->partitions : 1;
     unsigned partition = run->config->partition ? run->config->partition - 1 : 0;
     bool check = run->config->check_only; // then it is the last of so many that it owns no device
-    return json_pack("{s:O, s:s, s:I, s:s, s:i, s:i, s:i, s:i, s:b, s:o}", "plan", run->plan->json, "run",
+    return json_pack("{s:O, s:s, s:I, s:s, s:i, s:i, s:i, s:i, s:b, s:i, s:o}", "plan", run->plan->json, "run",
                      run->result->run_id, "seed", (json_int_t)run->result->seed, "broker", run->url, "partition",
                      (int)partition, "partitions", (int)partitions, "shard", check ? INT_MAX - 1 : (int)shard, "shards",
-                     check ? INT_MAX : (int)run->n_shards, "resumed", run->go_us != 0, "quarantine",
+                     check ? INT_MAX : (int)run->n_shards, "resumed", run->go_us != 0, "epoch",
+                     run->shards && shard < run->n_shards ? (int)run->shards[shard].n_restarts : 0, "quarantine",
                      watch_quarantine(run));
 }
 
@@ -123,7 +189,7 @@ static void targets_known(struct run *run, const char *url, const char *shown)
         run_reason(run, EXIT_OUTPUT, "%.250s", err.text);
         log_write(run->log, LOG_ERROR, NULL, "%s", err.text);
         run_stop(run);
-    } else if (start_shards(run, run->result->preflight.shards, &err)) {
+    } else if (start_shards(run, run->result->preflight.shards, &err) || ledger_start(run, &err)) {
         run_fail_machine(run, &err);
     }
 }
@@ -210,6 +276,7 @@ void start_plan(struct run *run, const json_t *message)
     json_t *json = json_deep_copy(message);
     run->director.state = SLOT_LOADED;
     if (!json || start_edit_thresholds(run->config, json, &err) ||
+        (!run->config->overrides.n_stages && plan_spread_stages(json, false, &err)) ||
         plan_add_sinks(json, run->config->sinks, run->config->n_sinks, &err)) {
         json_decref(json);
         usage(run, &err);

@@ -9,6 +9,7 @@
 #include "engine/heartbeat.h"
 #include "engine/message.h"
 #include "engine/process.h"
+#include "engine/stages.h"
 #include "engine/run.h"
 #include "engine/child.h"
 #include "engine/targets.h"
@@ -33,7 +34,7 @@ struct group_numbers {
 // One child: the director or a shard, through all its incarnations.
 struct slot {
     struct run *run;
-    bool director;
+    bool director, ledger; // neither: a shard
     unsigned number;
     enum slot_state state;
     struct child_start start;
@@ -58,6 +59,7 @@ struct slot {
     struct buf snapshot;          // last one of this incarnation
     struct group_numbers *groups; // of the plan
     bool launching, has_status;
+    bool warm;             // its warmup is over
     int64_t cpu_us;        // at the last second, of this incarnation
     int64_t cpu_before_us; // of lost incarnations
     double cpu;            // share of one core in the last second
@@ -84,11 +86,16 @@ struct run {
     struct targets *targets; // NULL: none embedded
     bool targets_pending, targets_lost;
     const char *url; // of the run, with credentials
-    struct slot director, *shards;
+    struct slot director, *shards, ledger;
+    int64_t ledger_until_us; // when it is killed at the latest; 0: it was not told to end
     unsigned n_shards;
     struct timer watch, status, second;
     int64_t go_us, phase_us;          // loop times
     int64_t stop_us, kill_us, end_us; // stop began; children are killed; at the latest it is over
+    bool warm;                        // the warmup is over, or there was none
+    struct acts *acts;                // setup and teardown
+    struct barriers *barriers;
+    struct stages *stages; // NULL: no threshold names one
     bool test_done, over;
     bool failed_early; // a reason of the machine: run_execute returns -1 with `machine`
     struct error machine;
@@ -116,6 +123,11 @@ struct run {
     struct virtual_run *virtual_run; // NULL: real time
 };
 
+static inline bool slot_is_shard(const struct slot *slot)
+{
+    return !slot->director && !slot->ledger;
+}
+
 // run.c
 void run_reason(struct run *run, int code, const char *fmt, ...)
     PRINTF_LIKE(3, 4); // one that applies; duplicates are dropped
@@ -126,12 +138,13 @@ void run_fail_machine(struct run *run, const struct error *err);
 void run_message(struct run *run, struct slot *slot, enum message_type type, const json_t *message);
 void run_slot_lost(struct run *run, struct slot *slot);
 int64_t run_elapsed(const struct run *run); // since GO, 0 before
+void run_go(struct run *run);               // all are ready, and the setup is done
 void run_enter(struct run *run, enum run_phase phase);
 
 // start.c
 void start_plan(struct run *run, const json_t *message); // the director has loaded the scenario; fails or starts shards
 void start_targets_up(struct run *run);                  // the embedded targets listen: their shards may start
-// Thresholds of the command line into the JSON of a plan.
+// Thresholds of the command line, and figures of the baseline, into the JSON of a plan.
 int start_edit_thresholds(const struct run_config *c, json_t *plan, struct error *err) WARN_UNUSED_RESULT;
 json_t *start_assignment(struct run *run, unsigned shard); // what a shard, or the director as 0, is told to be
 
@@ -155,7 +168,7 @@ const char *slot_name(const struct slot *slot, char *dst, size_t size); // "shar
 void watch_slot(struct slot *slot);
 void watch_ping(struct slot *slot); // each second
 json_t *watch_quarantine(const struct run *run);
-struct slot *run_slot(struct run *run, unsigned i); // the director, then the shards; NULL behind the last
+struct slot *run_slot(struct run *run, unsigned i); // the director, the shards, the ledger; NULL behind the last
 
 // tally.c
 int tally_begin(struct run *run, struct error *err) WARN_UNUSED_RESULT; // the plan is known
@@ -170,6 +183,8 @@ void tally_view(struct run *run);    // calls on_status
 json_t *tally_down(struct run *run); // for the director
 uint64_t tally_counter(const struct run *run, const char *selector);
 void tally_end(struct run *run);
+void tally_restart(struct run *run);                               // the warmup is over: figures begin anew
+int64_t tally_measured(const struct run *run, int64_t elapsed_us); // without the warmup
 
 // verdict.c
 void verdict_thresholds(struct run *run, bool final);

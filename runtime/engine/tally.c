@@ -18,6 +18,10 @@ int tally_begin(struct run *run, struct error *err)
                              run->config->partitions ? run->config->partitions : 1, 0, 1};
     run->groups = calloc(n, sizeof(*run->groups));
     run->thresholds = calloc(run->plan->n_thresholds + 1, sizeof(*run->thresholds));
+    *err = (struct error){0};
+    run->stages = stages_new(run->plan, err);
+    if (err->code)
+        return -1;
     if (!run->groups || !run->thresholds)
         return error_set(err, ERR_NO_MEMORY, "no memory for the figures of %u groups", n);
     for (unsigned i = 0; i < n; i++) {
@@ -239,7 +243,7 @@ static void slide_window(struct run *run)
     run->late[at].ticks = ticks.count;
     uint64_t seen = ticks.count - (run->n_window ? run->late[old].ticks : 0);
     uint64_t hits = ticks.hits - (run->n_window ? run->late[old].late : 0);
-    v->late_ticks = seen ? (double)hits / (double)seen : 0;
+    v->late_ticks = seen && hits <= seen ? (double)hits / (double)seen : 0;
     struct hist *recent = hist_new();
     if (recent && hist_merge(recent, all.hist) == 0 &&
         (!run->n_window || !run->window[old] || hist_subtract(recent, run->window[old]) == 0) && hist_count(recent)) {
@@ -269,7 +273,7 @@ static void measure_cpu(struct run *run)
         used += cpu_us - slot->cpu_us;
         slot->cpu_us = cpu_us;
         run->view.rss_bytes += process_rss(slot->process.pid);
-        if (run->phase == RUN_HOLD && slot->cpu > BUSY && !slot->director)
+        if (run->phase == RUN_HOLD && slot->cpu > BUSY && slot_is_shard(slot))
             slot->busy_seconds++;
     }
     unsigned cores = run->result->preflight.cores ? run->result->preflight.cores : 1;
@@ -287,6 +291,12 @@ static void measure_cpu(struct run *run)
         run->cpu_max = run->view.cpu;
 }
 
+// Figures that began anew in between have grown from zero.
+static double growth(uint64_t before, uint64_t now)
+{
+    return (double)(now >= before ? now - before : now);
+}
+
 void tally_second(struct run *run)
 {
     struct run_totals before = run->view.totals;
@@ -297,10 +307,33 @@ void tally_second(struct run *run)
     measure_cpu(run);
     double s = (double)(run->cpu_at_us - since) * 1e-6;
     if (s > 0) {
-        run->view.sent_per_s = (double)(run->view.totals.sent - before.sent) / s;
-        run->view.received_per_s = (double)(run->view.totals.received - before.received) / s;
-        run->view.bytes_per_s = (double)(run->view.totals.bytes_out - before.bytes_out) / s;
+        run->view.sent_per_s = growth(before.sent, run->view.totals.sent) / s;
+        run->view.received_per_s = growth(before.received, run->view.totals.received) / s;
+        run->view.bytes_per_s = growth(before.bytes_out, run->view.totals.bytes_out) / s;
     }
+}
+
+// Shards begin anew within a few milliseconds of each other, and each tells it with figures that have: whatever else is
+// there is of the warmup.
+void tally_restart(struct run *run)
+{
+    run->warm = true;
+    metrics_restart(run->folded, NULL);
+    for (unsigned i = 0; i <= WINDOW; i++) {
+        hist_delete(run->window[i]);
+        run->window[i] = NULL;
+        run->late[i].late = run->late[i].ticks = 0;
+    }
+    run->n_window = 0;
+    run->view.totals.sent = run->view.totals.received = run->view.totals.bytes_out = 0;
+    stages_restart(run->stages, run_elapsed(run));
+    log_write(run->log, LOG_INFO, NULL, "the warmup is over: statistics begin");
+}
+
+int64_t tally_measured(const struct run *run, int64_t elapsed_us)
+{
+    int64_t warmup = run->plan ? run->plan->warmup_us : 0;
+    return elapsed_us > warmup ? elapsed_us - warmup : 0;
 }
 
 void tally_end(struct run *run)
@@ -319,6 +352,8 @@ void tally_view(struct run *run)
     v->real_us = run->go_us ? loop_now_us(run->loop) - run->go_us : 0;
     v->duration_us = run->plan ? run->plan->duration_us : 0;
     v->phase_since_us = run->go_us && !run->virtual_run ? run->phase_us - run->go_us : 0;
+    int stage = run->go_us && run->phase < RUN_STOPPING ? plan_stage_at(run->plan, v->elapsed_us) : -1;
+    v->stage = stage < 0 ? NULL : run->plan->stages[stage].name;
     v->metrics = run->merged;
     v->n_groups = run->groups ? run->plan->n_groups : 0;
     v->groups = run->groups;

@@ -62,6 +62,16 @@ const struct metric_known metrics_known[] = {
     {"e2e_skew", METRIC_GAUGE, UNIT_NONE,
      "microseconds by which the earliest of them did: clocks differ by at least that"},
     {"stamps_failed", METRIC_COUNTER, UNIT_NONE, "messages that could not be given a stamp, by reason"},
+    {"ledger_sent", METRIC_COUNTER, UNIT_NONE,
+     "messages of the ledger's groups, as far as it knows that they were sent"},
+    {"ledger_received", METRIC_COUNTER, UNIT_NONE, "of these, those that arrived"},
+    {"ledger_lost", METRIC_COUNTER, UNIT_NONE,
+     "of these, those that are missing now; fewer again when one comes after all"},
+    {"ledger_unknown", METRIC_COUNTER, UNIT_NONE, "of these, those that went by while the ledger was not connected"},
+    {"ledger_loss", METRIC_RATE, UNIT_NONE, "share of them that is lost"},
+    {"ledger_duplicated", METRIC_COUNTER, UNIT_NONE, "messages that arrived once more"},
+    {"ledger_reordered", METRIC_COUNTER, UNIT_NONE, "messages that arrived behind a later one of their device"},
+    {"ledger_late", METRIC_COUNTER, UNIT_NONE, "messages that arrived later than the ledger's `late`"},
     {"requests", METRIC_COUNTER, UNIT_NONE, "requests sent (HTTP, CoAP, MQTT 5)"},
     {"request_errors", METRIC_RATE, UNIT_NONE, "share of requests without an answer, or with a status of 400 or more"},
     {"request_failures", METRIC_COUNTER, UNIT_NONE, "requests of HTTP that got no answer, by reason"},
@@ -290,6 +300,59 @@ static int scan_unit(struct scanner *s, struct threshold *t, struct error *err)
     return fail_at(s, start, err, "unknown unit", valid);
 }
 
+// Behind "baseline": nothing, + or - a value or a percentage of it, * a factor.
+static int scan_baseline(struct scanner *s, struct threshold *t, struct error *err)
+{
+    static const char valid[] = "+ or - and a value or a percentage, such as + 10% or - 5ms, or * and a factor";
+    t->base = BASE_TIMES;
+    t->delta = 1;
+    skip_space(s);
+    const char *sign = s->at;
+    if (*sign == '\0')
+        return 0;
+    if (!strchr("+-*", *sign))
+        return fail_at(s, sign, err, "unexpected text", valid);
+    s->at++;
+    skip_space(s);
+    const char *start = s->at;
+    if (!scan_number(s, &t->limit))
+        return fail_at(s, start, err, "expected a number", "a decimal number, such as 10 or 1.1");
+    skip_space(s);
+    if (*sign == '*') {
+        if (t->limit == 0)
+            return fail_at(s, start, err, "a factor of 0", "a factor above 0, such as 1.1");
+    } else if (*s->at == '%') {
+        s->at++;
+        t->base = BASE_SHARE;
+        t->limit /= 100;
+    } else {
+        t->base = BASE_PLUS;
+        if (scan_unit(s, t, err) != 0)
+            return -1;
+    }
+    t->delta = *sign == '-' ? -t->limit : t->limit;
+    t->limit = 0;
+    return 0;
+}
+
+static int scan_limit(struct scanner *s, struct threshold *t, struct error *err)
+{
+    static const char word[] = "baseline";
+    if (strncmp(s->at, word, sizeof(word) - 1) == 0) {
+        s->at += sizeof(word) - 1;
+        return scan_baseline(s, t, err);
+    }
+    bool negative = *s->at == '-';
+    s->at += negative;
+    if (!scan_number(s, &t->limit))
+        return fail_at(s, s->at - negative, err, "expected a number",
+                       "a decimal number, such as 200 or 0.5, or baseline, such as baseline + 10%");
+    if (negative)
+        t->limit = -t->limit;
+    skip_space(s);
+    return scan_unit(s, t, err);
+}
+
 static int scan(struct scanner *s, struct threshold *t, struct error *err)
 {
     if (scan_agg(s, t, err) != 0)
@@ -298,14 +361,7 @@ static int scan(struct scanner *s, struct threshold *t, struct error *err)
     if (scan_op(s, t, err) != 0)
         return -1;
     skip_space(s);
-    bool negative = *s->at == '-';
-    s->at += negative;
-    if (!scan_number(s, &t->limit))
-        return fail_at(s, s->at - negative, err, "expected a number", "a decimal number, such as 200 or 0.5");
-    if (negative)
-        t->limit = -t->limit;
-    skip_space(s);
-    if (scan_unit(s, t, err) != 0)
+    if (scan_limit(s, t, err) != 0)
         return -1;
     skip_space(s);
     if (*s->at != '\0')
@@ -384,7 +440,9 @@ static int fits_metric(const struct threshold *t, enum metric_type type, enum me
         return error_set(err, ERR_INVALID, "threshold \"%s\": %% is for rates, and %s is a %s", t->text, name,
                          type_name(type));
     enum metric_unit wanted = unit_wanted(t, type, unit);
-    if (wanted == UNIT_TIME_US && t->unit != UNIT_TIME_US && t->limit != 0)
+    if (t->base == BASE_SHARE || t->base == BASE_TIMES)
+        return 0; // no value of its own
+    if (wanted == UNIT_TIME_US && t->unit != UNIT_TIME_US && (t->base ? t->delta != 0 : t->limit != 0))
         return error_set(err, ERR_INVALID, "threshold \"%s\": %s is a time; write the limit with a unit: us ms s m h",
                          t->text, name);
     if (t->unit == UNIT_TIME_US && wanted != UNIT_TIME_US)
@@ -393,7 +451,7 @@ static int fits_metric(const struct threshold *t, enum metric_type type, enum me
     if (t->unit == UNIT_BYTES && wanted != UNIT_BYTES)
         return error_set(err, ERR_INVALID, "threshold \"%s\": %s is not in bytes; write the limit without KB, MB or GB",
                          t->text, name);
-    if (type == METRIC_RATE && t->agg == AGG_RATE && (t->limit < 0 || t->limit > 1))
+    if (type == METRIC_RATE && t->agg == AGG_RATE && !t->base && (t->limit < 0 || t->limit > 1))
         return error_set(err, ERR_INVALID, "threshold \"%s\": %s is a share between 0 and 1 (or 0%% and 100%%)",
                          t->text, name);
     return 0;
@@ -580,9 +638,20 @@ static void absent_series(const struct threshold *t, const struct metric_known *
 static void put_limit(const struct threshold *t, enum metric_type type, enum metric_unit unit,
                       struct threshold_result *out)
 {
-    char limit[40];
+    char limit[48], baseline[48];
+    const char *change = t->base ? strstr(t->text, "baseline") + strlen("baseline") : "";
+    if (t->base && !t->resolved) {
+        snprintf(out->limit_text, sizeof(out->limit_text), "%s baseline%.40s", op_text(t->op), change);
+        return;
+    }
     format_value(t, type, unit, t->limit, limit, sizeof(limit));
-    snprintf(out->limit_text, sizeof(out->limit_text), "%s %s", op_text(t->op), limit);
+    if (t->base) {
+        format_value(t, type, unit, t->baseline, baseline, sizeof(baseline));
+        snprintf(out->limit_text, sizeof(out->limit_text), "%s %.24s (baseline %.24s%.20s)", op_text(t->op), limit,
+                 baseline, change);
+    } else {
+        snprintf(out->limit_text, sizeof(out->limit_text), "%s %s", op_text(t->op), limit);
+    }
 }
 
 static void put_no_data(const struct threshold *t, struct threshold_result *out)
@@ -593,25 +662,88 @@ static void put_no_data(const struct threshold *t, struct threshold_result *out)
     snprintf(out->actual_text, sizeof(out->actual_text), "no data");
 }
 
+// What a result is before it is judged; how long it has been broken is kept.
+static void begin_result(struct threshold_result *out)
+{
+    int64_t first = out->broken_us, since = out->broken_since_us;
+    *out = (struct threshold_result){.broken_us = first, .broken_since_us = since};
+}
+
 void threshold_no_data(const struct threshold *t, struct threshold_result *out)
 {
     struct metric series = {0};
-    memset(out, 0, sizeof(*out));
+    *out = (struct threshold_result){.broken_us = -1, .broken_since_us = -1};
     absent_series(t, known_find(t->selector.name), &series);
     put_limit(t, series.type, series.unit, out);
     put_no_data(t, out);
 }
 
+void threshold_resolve(struct threshold *t, double baseline, enum metric_unit unit)
+{
+    if (!t->base)
+        return;
+    t->resolved = true;
+    t->baseline = baseline;
+    if (t->agg != AGG_COUNT && t->agg != AGG_RATE)
+        t->unit = unit;
+    t->limit = t->base == BASE_PLUS    ? baseline + t->delta
+               : t->base == BASE_SHARE ? baseline + fabs(baseline) * t->delta
+                                       : baseline * t->delta;
+}
+
+bool threshold_metric(const char *name, enum metric_type *type, enum metric_unit *unit)
+{
+    const struct metric_known *known = known_find(name);
+    if (!known)
+        return false;
+    *type = known->type;
+    *unit = known->unit;
+    return true;
+}
+
+void threshold_text(const struct threshold *t, enum metric_type type, enum metric_unit unit, double v, char *dst,
+                    size_t size)
+{
+    format_value(t, type, unit, v, dst, size);
+}
+
+bool threshold_pending(const struct threshold *t)
+{
+    bool figure = t->agg == AGG_COUNT || t->agg == AGG_RATE || t->agg == AGG_VALUE;
+    return figure && (t->op == OP_GT || t->op == OP_GE || (t->op == OP_EQ && t->agg != AGG_RATE));
+}
+
+// "group:a,stage:peak" → "group:a": the stage is a time of the run, no tag of a series.
+static void drop_stage(struct metric_selector *s)
+{
+    static const char key[] = "stage:";
+    for (char *at = s->tags; *at;) {
+        size_t n = strcspn(at, ",");
+        if (strncmp(at, key, sizeof(key) - 1) != 0) {
+            at += n + (at[n] == ',');
+            continue;
+        }
+        if (at[n] == ',')
+            memmove(at, at + n + 1, strlen(at + n + 1) + 1);
+        else
+            at[at > s->tags ? -1 : 0] = '\0';
+        return;
+    }
+}
+
 int threshold_evaluate(const struct threshold *t, const struct metrics *m, int64_t measured_us,
                        struct threshold_result *out, struct error *err)
 {
-    memset(out, 0, sizeof(*out));
+    begin_result(out);
     struct metric series = {0};
+    struct metric_selector where = t->selector;
+    if (*t->stage)
+        drop_stage(&where);
     const struct metric_known *known = known_find(t->selector.name);
-    int found = metrics_select(m, &t->selector, &series); // without a histogram: only the type, mostly that is enough
+    int found = metrics_select(m, &where, &series); // without a histogram: only the type, mostly that is enough
     if (found > 0 && series.type == METRIC_TREND) {
         series = (struct metric){.hist = hist_new()};
-        found = series.hist ? metrics_select(m, &t->selector, &series) : -1;
+        found = series.hist ? metrics_select(m, &where, &series) : -1;
     }
     if (found < 0) {
         hist_delete(series.hist);
@@ -619,7 +751,10 @@ int threshold_evaluate(const struct threshold *t, const struct metrics *m, int64
     }
     if (found == 0)
         absent_series(t, known, &series);
-    if (fits_metric(t, series.type, series.unit, err) != 0) {
+    if (t->base && !t->resolved)
+        error_set(err, ERR_INVALID, "threshold \"%s\" on %s: there is no baseline: give --baseline SUMMARY.json",
+                  t->text, t->selector.name);
+    if ((t->base && !t->resolved) || fits_metric(t, series.type, series.unit, err) != 0) {
         hist_delete(series.hist);
         return -1;
     }

@@ -1,6 +1,6 @@
 // From figures to a verdict. Every reason that applies is kept; the worst decides the exit code:
-// 107 Lua error, 104 scenario, 106 bind, 120 shard lost, 109 output, 111 unreachable, 105 interrupted, 112 overloaded,
-// 110 marked failed, 108 aborted, 99 thresholds.
+// 107 Lua error, 104 scenario, 106 bind, 120 shard lost, 109 output, 100 setup timed out, 111 unreachable, 105
+// interrupted, 112 overloaded, 110 marked failed, 108 aborted, 99 thresholds, 101 teardown timed out.
 //
 // Not trustworthy (112): more than 5% of the telemetry timers fired late (of at least 100), or a shard used more than
 // 95% of a core in most seconds of the hold (at least 3) while its loop took turns of more than 100 ms, or its timers
@@ -51,9 +51,10 @@ void run_reason(struct run *run, int code, const char *fmt, ...)
 
 static int rank(int code)
 {
-    static const int order[] = {EXIT_USAGE,      EXIT_LUA_ERROR,     EXIT_SCENARIO,    EXIT_BIND,
-                                EXIT_SHARD_LOST, EXIT_OUTPUT,        EXIT_UNREACHABLE, EXIT_INTERRUPTED,
-                                EXIT_OVERLOADED, EXIT_MARKED_FAILED, EXIT_ABORTED,     EXIT_THRESHOLDS};
+    static const int order[] = {EXIT_USAGE,       EXIT_LUA_ERROR,       EXIT_SCENARIO,      EXIT_BIND,
+                                EXIT_SHARD_LOST,  EXIT_OUTPUT,          EXIT_SETUP_TIMEOUT, EXIT_UNREACHABLE,
+                                EXIT_INTERRUPTED, EXIT_OVERLOADED,      EXIT_MARKED_FAILED, EXIT_ABORTED,
+                                EXIT_THRESHOLDS,  EXIT_TEARDOWN_TIMEOUT};
     int n = (int)(sizeof(order) / sizeof(*order));
     for (int i = 0; i < n; i++)
         if (order[i] == code)
@@ -82,21 +83,55 @@ static void abort_if(struct run *run, const struct threshold *t, const struct th
     run_stop(run);
 }
 
+// Over the figures of the whole run, or of the stage that it names.
+static int evaluate(struct run *run, const struct threshold *t, bool final, struct threshold_result *now,
+                    struct error *err)
+{
+    int64_t measured = final ? run->result->measured_us : tally_measured(run, run_elapsed(run));
+    const struct metrics *figures = run->warm ? run->merged : NULL; // nothing of the warmup counts
+    if (figures && *t->stage)
+        figures = run->virtual_run ? NULL : stages_of(run->stages, t, &measured); // its figures come by the wall
+    if (!figures) {
+        int64_t broken = now->broken_us, since = now->broken_since_us;
+        threshold_no_data(t, now);
+        now->broken_us = broken;
+        now->broken_since_us = since;
+        return 0;
+    }
+    return threshold_evaluate(t, figures, measured, now, err);
+}
+
+static void note_broken(struct run *run, struct threshold_result *now)
+{
+    if (now->state != THRESHOLD_FAIL) {
+        now->broken_since_us = -1;
+        return;
+    }
+    int64_t at = run_elapsed(run);
+    if (now->broken_us < 0)
+        now->broken_us = at;
+    if (now->broken_since_us < 0)
+        now->broken_since_us = at;
+}
+
 void verdict_thresholds(struct run *run, bool final)
 {
+    if (!final && !run->warm)
+        return;
+    stages_look(run->stages, run->merged, final ? run->result->elapsed_us : run_elapsed(run));
     bool flipped = false;
     unsigned failed = 0, n = run->plan && run->thresholds ? run->plan->n_thresholds : 0;
     for (unsigned i = 0; i < n; i++) {
         const struct threshold *t = &run->plan->thresholds[i];
-        struct threshold_result now;
+        struct threshold_result now = run->thresholds[i];
         struct error err;
-        memset(&now, 0, sizeof(now));
-        if (threshold_evaluate(t, run->merged, final ? run->result->measured_us : run_elapsed(run), &now, &err)) {
+        if (evaluate(run, t, final, &now, &err)) {
             if (final)
                 run_reason(run, EXIT_SCENARIO, "threshold on %s: %s", t->selector.name, err.text);
             now.failed = true;
             now.state = THRESHOLD_NO_DATA;
         }
+        note_broken(run, &now);
         flipped |= now.state != run->thresholds[i].state;
         run->thresholds[i] = now;
         failed += now.failed;
@@ -137,7 +172,8 @@ static void judge_reach(struct run *run)
                    (unsigned long long)t->devices, run->result->broker_url);
     else if (!t->sent && ran_out && !tally_counter(run, "requests") && !tally_counter(run, "requests_served") &&
              (has_model(run->plan) || !t->received)) // devices that only listen may be quiet
-        run_reason(run, EXIT_UNREACHABLE, "nothing was published");
+        run_reason(run, EXIT_UNREACHABLE, "nothing was published%s",
+                   run->plan->warmup_us && run->warm ? " behind the warmup" : "");
 }
 
 // Whether the author has said how much may fail.
@@ -230,6 +266,22 @@ static void warn_of_losses(struct run *run)
         run_warning(run->result, "%llu samples were above an hour: they count as an hour",
                     (unsigned long long)saturated);
     metrics_each(run->merged, find_overflow, run->result);
+}
+
+// A message that came before it was sent: by so much, at least, the clocks of two hosts differ.
+static void warn_of_clocks(struct run *run)
+{
+    struct metric_selector sel = {.name = "e2e_skew"};
+    struct metric skew = {0};
+    uint64_t early = tally_counter(run, "e2e_early");
+    char text[40];
+    if (!early || metrics_select(run->merged, &sel, &skew) <= 0)
+        return;
+    duration_format((int64_t)skew.value, text, sizeof(text));
+    run_warning(run->result,
+                "%llu messages came before they were sent: the clocks of their hosts differ by at least %s, and "
+                "e2e_latency is off by as much",
+                (unsigned long long)early, text);
 }
 
 static void judge_trust(struct run *run)
@@ -346,13 +398,17 @@ void verdict_end(struct run *run)
     r->experiments = experiments_marks(run);
     if (run->go_us) {
         r->elapsed_us = run->end_us - run->go_us;
-        r->measured_us = (run->stop_us ? run->stop_us : run->end_us) - run->go_us;
+        r->measured_us = tally_measured(run, (run->stop_us ? run->stop_us : run->end_us) - run->go_us);
+        r->warmup_us = run->plan->warmup_us;
         virtual_result(run);
         verdict_thresholds(run, true);
         judge_reach(run);
         judge_work(run);
         judge_trust(run);
         warn_of_losses(run);
+        warn_of_clocks(run);
+        if (!run->warm)
+            run_warning(r, "the run ended before its warmup was over: its figures are those of the warmup");
         sink_result(run);
         if (run->checks_failed)
             run_reason(run, EXIT_MARKED_FAILED, "%llu of the test's expectations failed",

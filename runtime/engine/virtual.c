@@ -130,8 +130,8 @@ int virtual_begin(struct run *run, struct error *err)
         return -1;
     v->for_us = p->duration_us;
     v->from_us = c->has_from ? c->from_us : (loop_wall_us(run->loop) - v->for_us) / 1000000 * 1000000;
-    v->test_skipped = p->has_test;
-    p->has_test = p->directs = false;
+    v->test_skipped = p->has_test || p->has_setup || p->has_teardown;
+    p->has_test = p->has_setup = p->has_teardown = p->directs = false;
     for (unsigned i = 0; i < p->n_thresholds; i++)
         p->thresholds[i].no_data_passes = true; // there is no latency to have data of
     run->result->virtual_time = true;

@@ -17,7 +17,9 @@ struct slot *run_slot(struct run *run, unsigned i)
 {
     if (i == 0)
         return &run->director;
-    return i <= run->n_shards ? &run->shards[i - 1] : NULL;
+    if (i <= run->n_shards)
+        return &run->shards[i - 1];
+    return i == run->n_shards + 1 ? &run->ledger : NULL;
 }
 
 static const char *group_name(const struct run *run, unsigned number)
@@ -66,7 +68,7 @@ static void kill_stuck(struct slot *slot, int64_t used_us)
         snprintf(who, sizeof(who), "%s", slot->director ? "the test" : "code of no device");
     slot_kill(slot, "was stuck in %s for %lld ms of CPU time%s%s, where no limit inside Lua reaches it", who,
               (long long)(used_us / 1000), *where ? " at " : "", where);
-    if (!index || slot->director)
+    if (!index || !slot_is_shard(slot))
         return;
     unsigned n = strike(slot->run, group, index);
     bool fresh;

@@ -276,6 +276,32 @@ int metrics_merge_from(struct metrics *m, const struct metrics *from, struct err
     return 0;
 }
 
+void metrics_subtract(struct metrics *m, const struct metrics *earlier)
+{
+    for (unsigned i = 0; i < earlier->count; i++) {
+        const struct metric *was = &earlier->sorted[i]->metric;
+        struct series *s = find(m, hash_of(was->name, was->tags), was->name, was->tags);
+        if (!s || s->metric.type != was->type || s->metric.count < was->count || s->metric.hits < was->hits)
+            continue;
+        if (was->hist && hist_subtract(s->metric.hist, was->hist))
+            continue;
+        s->metric.count -= was->count;
+        s->metric.hits -= was->hits;
+    }
+}
+
+void metrics_restart(struct metrics *m, bool (*keep)(const char *name))
+{
+    for (unsigned i = 0; i < m->count; i++) {
+        struct metric *s = &m->sorted[i]->metric;
+        if (s->type == METRIC_GAUGE || (keep && keep(s->name)))
+            continue;
+        s->count = s->hits = 0;
+        if (s->hist)
+            hist_clear(s->hist);
+    }
+}
+
 int metric_selector_parse(const char *text, struct metric_selector *out, struct error *err)
 {
     const char *brace = strchrnul(text, '{');

@@ -43,6 +43,16 @@ static inline void counter_add(struct metric *c, uint64_t n)
 {
     c->count += n;
 }
+// Of what its owner counts elsewhere.
+static inline void counter_set(struct metric *c, uint64_t n)
+{
+    c->count = n;
+}
+static inline void rate_set(struct metric *r, uint64_t hits, uint64_t samples)
+{
+    r->hits = hits;
+    r->count = samples;
+}
 static inline void gauge_set(struct metric *g, double v)
 {
     g->value = v;
@@ -89,6 +99,13 @@ int metrics_encode(const struct metrics *m, struct buf *out) WARN_UNUSED_RESULT;
 int metrics_merge(struct metrics *m, const uint8_t *bytes, size_t n, struct error *err) WARN_UNUSED_RESULT;
 // Adds another registry of this process.
 int metrics_merge_from(struct metrics *m, const struct metrics *from, struct error *err) WARN_UNUSED_RESULT;
+
+// Takes an earlier state of m from it: counts, shares and samples since then stay; gauges are as they are. A series
+// that is less than it was (its process began anew) stays as it is.
+void metrics_subtract(struct metrics *m, const struct metrics *earlier);
+// Statistics begin anew: counters, rates and trends at zero, gauges as they are. keep (NULL: none) names the series
+// that are no statistics.
+void metrics_restart(struct metrics *m, bool (*keep)(const char *name));
 
 // "name" or "name{key:value,key:value}": the sum of all series of that name whose tags include the selector's.
 struct metric_selector {

@@ -118,6 +118,7 @@ struct scenario_group {
 struct subscription;
 struct custom;       // chaos_bind.c
 struct side_cache;   // side.c
+struct lua_barriers; // barrier_bind.c
 struct user_metrics; // metrics_bind.c
 
 struct scenario {
@@ -169,8 +170,12 @@ struct scenario {
     struct test_env env_storage;
     struct task *test_task;
     bool test_over;
-    bool check_failed;        // an expectation of the test
-    struct log_allowance log; // of what runs for no device
+    bool check_failed;             // an expectation of the test, of setup or teardown
+    struct task *act_task;         // setup or teardown
+    bool acting, act_over;         // its tasks run; it has said how it ended
+    json_t *given;                 // what setup returned; NULL: nothing
+    struct lua_barriers *barriers; // barrier_bind.c, NULL until one is used
+    struct log_allowance log;      // of what runs for no device
     struct subscription *subscriptions;
     struct custom *customs; // functions of the timeline that run now
     struct metric *script_errors, *overruns, *kills,
@@ -310,6 +315,16 @@ int data_bind_open(lua_State *L);
 // The device's row as a table, nil when its group has no data.
 void data_row_push(lua_State *L, struct scenario *s, const struct device *d);
 int gen_bind_keys(lua_State *L);
+// act_bind.c: setup and teardown, and what the one gives to others
+int scenario_act_start(struct scenario *s, const struct test_env *env, bool teardown, struct error *err);
+// Whether the task, of the run's own, was one of setup's or teardown's.
+bool scenario_act_ended(struct scenario *s, struct task *task, enum task_result result, const char *text);
+void scenario_given(struct scenario *s, const json_t *data);
+void act_bindings(lua_State *L, struct scenario *s);
+// barrier_bind.c
+int barrier_bind(lua_State *L);
+void scenario_opened(struct scenario *s, const json_t *message);
+void barriers_close(struct scenario *s);
 // test bindings (director)
 void test_bindings(lua_State *L, struct scenario *s);
 void test_close(struct scenario *s);

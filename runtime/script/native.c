@@ -424,6 +424,7 @@ int native_open(lua_State *L)
                                          {"unpark", unpark_bind},
                                          {"task", task_number_bind},
                                          {"acting", acting_bind},
+                                         {"barrier", barrier_bind},
                                          {"position", position_bind},
                                          {"data", data_bind_open},
                                          {"gen_keys", gen_bind_keys},
@@ -447,6 +448,7 @@ int native_open(lua_State *L)
     bind_functions(L, s, functions);
     model_files_open(L, &s->models);
     test_bindings(L, s);
+    act_bindings(L, s);
     link_bindings_open(L, s);
     adapter_bindings_open(L, s);
     task_meta_open(L, s);

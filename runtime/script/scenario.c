@@ -86,6 +86,8 @@ static void task_ended(void *arg, struct task_owner *owner, struct task *task, e
     }
     if (owner == &s->run_owner && result == TASK_ERROR)
         counter_add(s->script_errors, 1);
+    if (owner == &s->run_owner && scenario_act_ended(s, task, result, text))
+        return;
     bool main = task == s->test_task;
     if (main)
         s->test_task = NULL;
@@ -201,6 +203,7 @@ static void scenario_stop(struct scenario *s)
                   (long long)stats.longest_slice_us);
     }
     s->test_over = true;
+    s->acting = false;
     if (s->tasks)
         task_cancel_all(s->tasks, &s->run_owner);
     customs_close(s);
@@ -217,6 +220,7 @@ static void scenario_close(struct scenario *s)
         loop_hook_remove(s->config.loop, &s->overrun_hook);
     }
     tasks_delete(s->tasks);
+    barriers_close(s);
     links_delete(s->links);
     adapter_lua_delete(s->adapters);
     guard_delete(s->guard);
@@ -232,6 +236,7 @@ static void scenario_close(struct scenario *s)
     buf_destroy(&s->topic);
     buf_destroy(&s->reply);
     json_decref(s->plan);
+    json_decref(s->given);
     free(s);
 }
 
@@ -472,6 +477,9 @@ const struct scenario_ops *script_scenario_ops(void)
         .direct = scenario_direct,
         .custom_start = scenario_custom_start,
         .custom_stop = scenario_custom_stop,
+        .act_start = scenario_act_start,
+        .given = scenario_given,
+        .opened = scenario_opened,
         .reload = scenario_reload,
         .behaviour_load = scenario_behaviour_load,
         .stop = scenario_stop,

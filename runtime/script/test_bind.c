@@ -17,6 +17,7 @@ struct subscription {
     struct scenario *scenario;
     struct observer *observer;
     unsigned ticket;
+    struct subscription *into; // whose queue its messages join, in the order they come; NULL: its own
     struct arrived *first, **last;
     unsigned queued;
     uint64_t seen, dropped;
@@ -137,6 +138,7 @@ static void on_observed(void *arg, const struct observer_message *m)
     struct subscription *sub = arg;
     struct scenario *s = sub->scenario;
     lua_State *L = s->L;
+    sub = sub->into ? sub->into : sub;
     sub->seen++;
     struct task *t = sub->waiting ? task_find(s->tasks, sub->waiting) : NULL;
     if (!t && sub->queued >= QUEUE_MAX) {
@@ -176,6 +178,9 @@ static void subscription_free(struct subscription *sub)
             *at = sub->next;
             break;
         }
+    for (struct subscription *other = s->subscriptions; other; other = other->next)
+        if (other->into == sub)
+            other->into = NULL;
     observer_unsubscribe(sub->observer, sub->ticket);
     struct task *t = sub->waiting ? task_find(s->tasks, sub->waiting) : NULL;
     if (t) {
@@ -193,7 +198,7 @@ static void subscription_free(struct subscription *sub)
     free(sub);
 }
 
-// native.observe(filter, qos, url?) → subscription (not yet acknowledged: native.observe_ready) | nil, message, code
+// native.observe(filter, qos, url?, into?) → subscription, whose messages join those of `into` | nil, message, code
 static int push_subscription(lua_State *L, void *arg)
 {
     int ref = (int)(intptr_t)arg;
@@ -232,9 +237,20 @@ static void on_subscribed(void *arg, const struct error *why)
         task_wake_error(t, why);
 }
 
+static struct subscription *subscription_of(lua_State *L, int arg)
+{
+    struct handle_subscription *h = lua_type(L, arg) == LUA_TUSERDATA ? lua_touserdata(L, arg) : NULL;
+    if (!h || h->tag != HANDLE_SUBSCRIPTION)
+        luaL_error(L, "expected a subscription of the observer");
+    if (!h->sub)
+        luaL_error(L, "the subscription is closed");
+    return h->sub;
+}
+
 static int observe_bind(lua_State *L)
 {
     struct scenario *s = scenario_of(L);
+    struct subscription *into = lua_isnoneornil(L, 4) ? NULL : subscription_of(L, 4);
     const char *filter = luaL_checkstring(L, 1);
     int qos = luaL_checkint(L, 2);
     struct task *t = task_current(s->tasks, L, "observe");
@@ -255,6 +271,7 @@ static int observe_bind(lua_State *L)
     lua_setmetatable(L, -2);
     sub->scenario = s;
     sub->observer = o;
+    sub->into = into;
     sub->last = &sub->first;
     *p = (struct observe_pending){{s, task_id(t)}, sub, guard_ref(L)};
     sub->ticket = observer_subscribe(o, filter, qos, on_observed, sub, on_subscribed, p, &err);
@@ -269,16 +286,6 @@ static int observe_bind(lua_State *L)
     s->subscriptions = sub;
     task_block(t, cancel_nothing, NULL);
     return task_yield(L);
-}
-
-static struct subscription *subscription_of(lua_State *L)
-{
-    struct handle_subscription *h = lua_type(L, 1) == LUA_TUSERDATA ? lua_touserdata(L, 1) : NULL;
-    if (!h || h->tag != HANDLE_SUBSCRIPTION)
-        luaL_error(L, "expected a subscription of the observer");
-    if (!h->sub)
-        luaL_error(L, "the subscription is closed");
-    return h->sub;
 }
 
 static void next_cancel(struct task *task, void *arg)
@@ -302,7 +309,7 @@ static void next_timeout(struct timer *timer, void *arg)
 static int observe_next_bind(lua_State *L)
 {
     struct scenario *s = scenario_of(L);
-    struct subscription *sub = subscription_of(L);
+    struct subscription *sub = subscription_of(L, 1);
     int64_t timeout = bind_duration(L, 2, "timeout");
     struct task *t = task_current(s->tasks, L, "observe");
     if (sub->first) {
@@ -327,7 +334,7 @@ static int observe_next_bind(lua_State *L)
 // native.observe_close(subscription) → seen, dropped
 static int observe_close_bind(lua_State *L)
 {
-    struct subscription *sub = subscription_of(L);
+    struct subscription *sub = subscription_of(L, 1);
     struct handle_subscription *h = lua_touserdata(L, 1);
     lua_pushnumber(L, (double)sub->seen);
     lua_pushnumber(L, (double)sub->dropped);
@@ -338,7 +345,7 @@ static int observe_close_bind(lua_State *L)
 
 // --- the run --------------------------------------------------------------------------------------------------------
 
-// native.in_test() → whether the test function, or a task that it spawned, runs
+// native.in_test() → whether the test function, setup or teardown, or a task that one spawned, runs
 static int in_test_bind(lua_State *L)
 {
     struct scenario *s = scenario_of(L);

@@ -19,7 +19,7 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-programs="bench_hist bench_sink bench_mqtt bench_virtual bench_gen bench_encoder bench_mqtt_codec bench_tls bench_http bench_coap"
+programs="bench_hist bench_sink bench_ledger bench_mqtt bench_virtual bench_gen bench_encoder bench_mqtt_codec bench_tls bench_http bench_coap"
 for program in $programs; do
   [ -x "$build/bench/$program" ] && continue
   # shellcheck disable=SC2086
@@ -34,6 +34,11 @@ echo
 echo "One message into each sink"
 echo
 "$build/bench/bench_sink"
+echo
+echo "One message accounted for by the delivery ledger"
+echo
+"$build/bench/bench_ledger"
+tests/bench/ledger.py --run "$build/bin/iotix-run"
 echo
 echo "One value of each generator"
 echo

@@ -25,7 +25,7 @@ for mode in floor iotix-model iotix-lua memory; do
     echo "# $row"
   fi
 done
-for program in bench_gen:6 bench_encoder:6 bench_mqtt_codec:3; do
+for program in bench_gen:6 bench_ledger:4 bench_encoder:6 bench_mqtt_codec:3; do
   least=${program#*:} program=${program%:*} # rows with a figure
   n=$((n + 1))
   if rows=$("$build/bench/$program" 2>&1) && [ "$(grep -c '[0-9]' <<<"$rows")" -ge "$least" ]; then

@@ -87,7 +87,9 @@ describe("chaos export", function()
       chaos.link({ latency = { value = "1.5ms", jitter = "250us", correlation = "25%" }, reorder = { rate = "1%", gap = 5 },
         duplicate = "0.125%", corrupt = 0.001, bandwidth = { rate = "1.5mbit", queueTime = "200ms", burst = 3000, full = "drop" } },
         { name = "all", from = 0, to = "90s" }),
-      chaos.link({ latency = { ramp = { from = "100ms", to = "300ms", over = "1m" } }, bandwidth = 9601 }, { name = "varies" }) }]])
+      chaos.link({ latency = { ramp = { from = "100ms", to = "300ms", over = "1m" } }, bandwidth = 9601 }, { name = "varies" }),
+      chaos.link({ loss = 1e-9 }, { name = "rare" }) }]])
+    assert.are.equal("0.0000001", docs["rare-netem-up"].spec.loss.loss)
     local spec = docs["all-netem-up"].spec
     assert.are.same({ latency = "1500us", jitter = "250us", correlation = "25", reorder = { reorder = "1", gap = 5 } }, spec.delay)
     assert.are.same({ "0.125", "0.1", "90s" }, { spec.duplicate.duplicate, spec.corrupt.corrupt, spec.duration })

@@ -160,8 +160,9 @@ function M.mosquitto(extra)
   local port, dir = M.port(), M.dir()
   local user = io.popen("id -un"):read("*l")
   M.write(dir .. "/conf", string.format("listener %d 127.0.0.1\nallow_anonymous true\npersistence false\nuser %s\n%s\n", port, user, extra or ""))
-  local p = M.start(M.command { path, "-c", dir .. "/conf" })
-  p.port, p.url = port, "mqtt://127.0.0.1:" .. port
+  local line = M.command { path, "-c", dir .. "/conf" }
+  local p = M.start(line)
+  p.port, p.url, p.line = port, "mqtt://127.0.0.1:" .. port, line -- line: starts it again
   assert(M.wait(10, function() return os.execute(string.format("mosquitto_pub -p %d -t up -m x >/dev/null 2>&1", port)) == 0 end),
     "mosquitto does not answer")
   return p

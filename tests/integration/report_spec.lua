@@ -96,7 +96,7 @@ describe("metrics", function()
   local function known()
     local set = {}
     for line in io.lines(proc.root .. "/docs/reference/metrics.md") do
-      local name, kind = line:match("^| `([%l_]+)` | (%l+) |")
+      local name, kind = line:match("^| `([%l%d_]+)` | (%l+) |")
       if name and (kind == "counter" or kind == "rate" or kind == "gauge" or kind == "trend") then set[name] = kind end
     end
     return set
@@ -135,7 +135,7 @@ describe("metrics", function()
       dev:connect { retry = false }
     end }
     return iotix.scenario { name = "metrics", duration = "4s",
-      groups = { model, busy, runaway, broken, slow, valve, cut, nowhere },
+      groups = { model, busy, runaway, broken, slow, valve, cut, nowhere }, ledger = { groups = { slow }, stamp = "topic", late = "200ms" },
       test = function(run)
         iotix.expect.message { topic = run:group("valve"):topic(1, "ready"), within = "3s" }
         run:group("valve"):command(1, "good")

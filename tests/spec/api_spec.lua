@@ -65,7 +65,7 @@ describe("the annotations", function()
       end
     end
     take("iotix", "lua/iotix/init.lua", "^function M%.(%w+)%(")
-    take("iotix", "lua/iotix/init.lua", "^M%.(%w+) = ",
+    take("iotix", "lua/iotix/init.lua", "^M%.([%w_]+) = ",
       { version = true, gen = true, json = true, payload = true, expect = true, args = true, behaviour = true, link = true, chaos = true,
         metrics = true, sink = true })
     take("chaos", "lua/iotix/chaos.lua", "^function M%.(%w+)%(")
@@ -85,7 +85,7 @@ describe("the annotations", function()
     take("sink", "lua/iotix/sink.lua", "^M%.([%w_]+) = ")
     take("json", "lua/iotix/json.lua", "^function M%.(%w+)%(")
     take("payload", "lua/iotix/payload.lua", "^M%.([%w_]+) = ")
-    take("expect", "lua/iotix/expect.lua", "^function M%.(%w+)%(")
+    take("expect", "lua/iotix/expect.lua", "^function M%.([%w_]+)%(")
     take("run", "lua/iotix/_core/test.lua", "^  function run:(%w+)%(")
     take("group", "lua/iotix/_core/test.lua", "^  function group:(%w+)%(")
     take("run", "lua/iotix/_core/chaos_run.lua", "^  function run:(%w+)%(")

@@ -8,6 +8,7 @@ local params = require "iotix._core.params"
 local command = require "iotix._core.command"
 local connection = require "iotix._core.connection"
 local handlers = require "iotix._core.handlers"
+local ledger = require "iotix._core.ledger"
 local reply = require "iotix._core.reply"
 local model = require "iotix._core.model"
 
@@ -86,8 +87,10 @@ end
 
 -- User properties are MQTT 5's: with 3.1.1 every publish would fail.
 local function stamp_of(s, g, c)
-  local stamp = g.stamp or s.stamp
-  if stamp == "property" and (c.protocol or "mqtt") == "mqtt" and (not c.options or c.options.version ~= "5") then
+  local five = c.options and c.options.version == "5"
+  local counted = ledger.has(s.ledger, g.name)
+  local stamp = g.stamp or s.stamp or counted and (s.ledger.stamp or five and "property") or nil
+  if stamp == "property" and (c.protocol or "mqtt") == "mqtt" and not five then
     error(native.path .. ":" .. g.line .. ": iotix.group \"" .. g.name .. "\": stamp = \"property\" is a user property of MQTT 5: "
       .. "connect with iotix.mqtt { version = \"5\" }, or use stamp = \"topic\" or { payload = \"NAME\" }", 0)
   end
@@ -172,7 +175,10 @@ local function build(s)
     connections = further,
     stop_timeout = s.stop_timeout, on_shard_lost = s.on_shard_lost, has_test = s.test ~= nil,
     options = check_options(s.options), params = params.declared, groups = groups, models = models,
-    metrics = native.metrics(), thresholds = s.thresholds, timeline = timeline, sinks = s.sinks, line = s.line,
+    has_setup = s.setup ~= nil, has_teardown = s.teardown ~= nil, setup_timeout = s.setup_timeout,
+    teardown_timeout = s.teardown_timeout, warmup = s.warmup, stages = s.stages, baseline = s.baseline,
+    metrics = native.metrics(), thresholds = s.thresholds, timeline = timeline, sinks = s.sinks,
+    ledger = ledger.plan(s.ledger), line = s.line,
   }
   return plan, behaviours
 end
@@ -190,6 +196,7 @@ local function main(returned)
     message_runner = reply.message, serve_runner = reply.serve }
   functions.custom_runner = function(n) return require("iotix._core.test").custom(scenario, n) end
   functions.reload = function(name) return require("iotix._core.reload").run(scenario, name) end
+  functions.act_runner = function(which) return require("iotix._core.test").act(scenario, which) end
   if scenario.test then
     functions.test_runner = function() return require("iotix._core.test").run(scenario) end
   end

@@ -242,7 +242,8 @@ local function run_object(scenario, alone)
   function run:fail(reason)
     local message = tostring(reason or "run:fail was called")
     if alone then error(message, 0) end
-    native.test_over(110, message) -- also from a task that the test spawned
+    local over = native.acting_run() and native.act_over or native.test_over
+    over(110, message) -- also from a task that the test spawned
     error({ iotix_fail = true, message = message }, 0)
   end
   return M.readonly(run, "run")
@@ -254,14 +255,26 @@ function M.custom(scenario, n)
   if not ok then error(tostring(type(problem) == "table" and rawget(problem, "message") or problem), 0) end
 end
 
+-- Exit code and message of what a function of the director raised.
+local function outcome(problem, what)
+  if type(problem) ~= "table" then return 107, tostring(problem) end
+  local message = tostring(rawget(problem, "message") or "the " .. what .. " failed")
+  if rawget(problem, "iotix_abort") then return 108, message end
+  if rawget(problem, "iotix_expect") or rawget(problem, "iotix_fail") then return 110, message end
+  return 107, "the " .. what .. " raised a table without a message"
+end
+
 function M.run(scenario)
   local ok, problem = xpcall(scenario.test, native.traceback, run_object(scenario))
   if ok then return native.test_over(0) end
-  if type(problem) ~= "table" then return native.test_over(107, tostring(problem)) end
-  local message = tostring(rawget(problem, "message") or "the test failed")
-  if rawget(problem, "iotix_abort") then return native.test_over(108, message) end
-  if rawget(problem, "iotix_expect") or rawget(problem, "iotix_fail") then return native.test_over(110, message) end
-  return native.test_over(107, "the test raised a table without a message")
+  return native.test_over(outcome(problem, "test"))
+end
+
+--- Setup or teardown. What setup returns goes to the devices.
+function M.act(scenario, which)
+  local ok, result = xpcall(scenario[which], native.traceback, run_object(scenario))
+  if not ok then return native.act_over(outcome(result, which)) end
+  return native.act_over(0, nil, which == "setup" and result or nil)
 end
 
 return M

@@ -8,7 +8,7 @@ local spec = {
   [1] = { "string", required = true },
   abort = { "boolean", default = false },
   delay_abort = { "duration", default = 0 },
-  no_data = { options.choice("fail", "pass"), default = "fail" },
+  no_data = { options.choice("fail", "pass") },
 }
 
 local function one(out, metric, t, level)

@@ -125,18 +125,53 @@ function iotix.scenario(scenario) end
 ---@field thresholds? table<string, string|iotix.Threshold|table> limits by metric: { publish_latency = "p95 < 200ms" }
 ---@field timeline? iotix.Experiment[] what goes wrong, and when: iotix.chaos
 ---@field test? fun(run: iotix.Run) runs beside the devices, in a process of its own
+---@field setup? fun(run: iotix.Run): any runs before the first device starts; what it returns (plain data, at most 1 MB of JSON) is what iotix.setup_data gives
+---@field teardown? fun(run: iotix.Run) runs when all devices are gone, however the run went, unless setup failed
+---@field setup_timeout? duration exit code 100 past it (default "60s")
+---@field teardown_timeout? duration exit code 101 past it (default "60s")
+---@field stages? iotix.RunStage[] named times of the run, at most 32: the launch plan of groups that have none of their own, and the duration without one
+---@field warmup? duration so much of the begin is left out of all statistics and thresholds
+---@field baseline? string file beside the scenario: the summary JSON of an earlier run, for thresholds such as "p95 < baseline + 10%" (--baseline goes before it)
 ---@field seed? integer seed of all randomness (default: random, printed in the summary)
 ---@field stamp? "property"|"topic"|{ payload: string } for every group without one of its own
+---@field ledger? true|iotix.Ledger accounts for the messages that groups publish over MQTT: which were lost, came twice, out of order or late
 ---@field sinks? iotix.Sink[] where the messages of devices go beside their servers: what `iotix.sink` makes
 ---@field stop_timeout? duration how long the end may take to drain (default "30s")
 ---@field on_shard_lost? "restart"|"fail" what a shard that was killed means (default "restart")
 ---@field options? table defaults for flags of iotix-run: shards, progress, summary, log_level …
 
+---@class iotix.Ledger
+---@field groups? string|string[]|iotix.Group[] whose messages (default: all groups')
+---@field stamp? "property"|"topic"|{ payload: string } how they are numbered, for groups without a `stamp`; default with MQTT 5: "property"
+---@field late? duration beyond it an arrived message counts as late, and so long the end waits for what is missing (default "5s")
+---@field topics? string|string[] what the ledger subscribes to: topic filters that do not overlap (default: below the `topics` of the groups)
+---@field username? string of the ledger's own client (default: the groups', where it is no pattern)
+---@field password? string
+
+---@class iotix.RunStage
+---@field name? string as thresholds name it, { ["publish_latency{stage:peak}"] = … } (default "stage-1", …)
+---@field duration duration
+---@field devices integer|string devices that are up at its end, of all groups without a launch plan; in between their number changes linearly
+
 ---@class iotix.Threshold
----@field [1] string aggregate, comparison, limit: "p99 < 2s", "rate < 1%", "count > 1000"
+---@field [1] string aggregate, comparison, limit: "p99 < 2s", "rate < 1%", "count > 1000", "p95 < baseline + 10%"
 ---@field abort? boolean end the run when it fails
 ---@field delay_abort? duration not before that much of the run has passed
----@field no_data? "fail"|"pass" what no samples mean (default "fail")
+---@field no_data? "fail"|"pass" what no samples mean (default "fail", or "pass" with --fail-on-no-data=false)
+
+---Devices wait until `n` of them, of all shards, are here; with "all" the devices of the group. Then all go on, and the next who come
+---wait for the next round. In behaviours only; not in virtual time.
+---@param name string
+---@param n? integer|"all" (default "all")
+---@param timeout? duration (default "30s")
+---@return boolean? ok, string? message, code? code
+function iotix.barrier(name, n, timeout) end
+
+---What the scenario's `setup` returned, or the part of it that keys and indices lead to; a copy. nil: there is no such thing. In
+---behaviours, the test and teardown.
+---@param ... string|integer such as "tokens", dev.index
+---@return any
+function iotix.setup_data(...) end
 
 ---A value of the environment: `-e NAME=value` first, then the process environment, then the default.
 ---@param name string

@@ -185,13 +185,122 @@ function group:status() end
 ---@field connected integer
 ---@field reconnecting integer
 
----Expectations of a test. A failed one is recorded with what was seen instead and ends the test (exit code 110).
----`iotix.expect(value, label?)` gives .at_least(n) .at_most(n) .above(n) .below(n) .between(a, b) .equals(v) .truthy() .matches(p).
+---Expectations of a test, setup or teardown. A failed one is recorded with what came closest and ends the function that expected it
+---(exit code 110). `iotix.expect(value, label?)` gives .at_least(n) .at_most(n) .above(n) .below(n) .between(a, b) .equals(v) .one_of(list)
+---.truthy() .matches(p). docs/how-to/write-a-test.md shows all.
 ---@class iotix.expect
 local expect = {}
 
 ---Waits for messages on the broker through the observer. `trigger` is called once the observer is subscribed, so that nothing can
----be missed; `where` picks the message.
----@param o { topic: string, within?: duration, where?: fun(m: iotix.Message): boolean, trigger?: function, count?: integer, qos?: integer, label?: string, broker?: string }
+---be missed; `where` picks the message. Returns the message, or with count the list.
+---@param o iotix.ExpectMessage
 ---@return iotix.Message|iotix.Message[]
 function expect.message(o) end
+
+---No message that matches comes within the window.
+---@param o iotix.ExpectTopic
+---@return boolean
+function expect.no_message(o) end
+
+---So many messages that match come within the window; with at_least alone it is over as soon as they have.
+---@param o iotix.ExpectCount
+---@return integer count
+function expect.count(o) end
+
+---The member `path` of every message that matches is in range, for all of the window.
+---@param o iotix.ExpectValue
+---@return boolean
+function expect.value(o) end
+
+---Messages of one device come in the order of the topics. One that comes too early fails it; it is met when `devices` have said
+---something on the last topic.
+---@param o iotix.ExpectOrder
+---@return boolean
+function expect.order(o) end
+
+---So many devices of a group are in a state: once within the window, or with always = true for all of it.
+---@param o iotix.ExpectState
+---@return boolean
+function expect.state(o) end
+
+---The function returns true once within the window. What else it returns is told when it does not.
+---@param o iotix.ExpectCondition
+---@return boolean
+function expect.eventually(o) end
+
+---The function returns true each time it is asked, for all of the window.
+---@param o iotix.ExpectCondition
+---@return boolean
+function expect.always(o) end
+
+---The function does not return true within the window.
+---@param o iotix.ExpectCondition
+---@return boolean
+function expect.never(o) end
+
+---Runs functions at the same time, each in a task of its own; all their expectations have to be met.
+---@param functions function[] at most 32
+---@return boolean
+function expect.all(functions) end
+
+---Runs functions at the same time until all expectations of one are met; the others are cut off. One check: `label`.
+---@param functions function[] at most 32
+---@return integer number of the function
+function expect.any(functions) end
+
+---@class iotix.ExpectTopic
+---@field topic string topic filter
+---@field within? duration (default "5s")
+---@field where? fun(m: iotix.Message)|table<string, any> a function (what it returns second says why not), or members of the JSON payload and what they are: a value, or iotix.ExpectConditions; "a.b" is b of a
+---@field trigger? function called once the observer is subscribed
+---@field qos? integer (default 1)
+---@field label? string name of the check
+---@field broker? string URL of another broker
+
+---@class iotix.ExpectMessage: iotix.ExpectTopic
+---@field count? integer so many of them (default 1)
+
+---@class iotix.ExpectCount: iotix.ExpectTopic
+---@field at_least? integer
+---@field at_most? integer
+---@field equals? integer
+
+---@class iotix.ExpectConditions
+---@field min? number
+---@field max? number
+---@field above? number
+---@field below? number
+---@field equals? string|number|boolean
+---@field is_not? string|number|boolean
+---@field one_of? any[]
+---@field matches? string Lua pattern
+---@field exists? boolean
+
+---Beside these the conditions of iotix.ExpectConditions.
+---@class iotix.ExpectValue: iotix.ExpectTopic
+---@field path string member of the JSON payload
+---@field at_least? integer so many values have to come (default 1)
+
+---@class iotix.ExpectOrder
+---@field topics string[] topic filters
+---@field devices? integer (default 1)
+---@field key? fun(m: iotix.Message): any whose message it is (default: the level of the topic that the first + stands for)
+---@field within? duration (default "5s")
+---@field trigger? function
+---@field label? string
+
+---@class iotix.ExpectState
+---@field group string
+---@field state? string as of group:count (default "online")
+---@field at_least? integer
+---@field at_most? integer
+---@field equals? integer
+---@field always? boolean (default false)
+---@field within? duration (default "5s")
+---@field label? string
+
+---@class iotix.ExpectCondition
+---@field [1] fun(): boolean, any
+---@field within? duration (default "5s")
+---@field every? duration between two times it is asked (default "100ms")
+---@field label? string

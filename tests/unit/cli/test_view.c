@@ -137,14 +137,23 @@ static void lines(void **state)
     json_t *v = json_parse(buf_cstr(&b), b.len, "line", &err);
     assert_non_null(v);
     assert_true(json_is_null(json_object_get(v, "p99_10s")));
+    assert_true(json_is_null(json_object_get(v, "stage")));
     json_decref(v);
+    f.status.stage = "peak";
+    buf_clear(&b);
+    assert_int_equal(plain_render(&b, &f.status), 0);
+    assert_non_null(strstr(buf_cstr(&b), "phase=hold stage=peak devices="));
+    buf_clear(&b);
+    assert_int_equal(json_render(&b, &f.status), 0);
+    assert_non_null(strstr(buf_cstr(&b), "\"stage\":\"peak\","));
+    f.status.stage = NULL;
     f.status.p99_us = 21400;
     f.status.n_thresholds = 3;
     buf_clear(&b);
     assert_int_equal(json_render(&b, &f.status), 0);
     assert_string_equal(buf_cstr(&b),
-                        "{\"event\":\"progress\",\"t\":134.000,\"phase\":\"hold\",\"devices\":9987,\"devices_total\":"
-                        "10000,\"pub\":48912,"
+                        "{\"event\":\"progress\",\"t\":134.000,\"phase\":\"hold\",\"stage\":null,\"devices\":9987,"
+                        "\"devices_total\":10000,\"pub\":48912,"
                         "\"p99_10s\":21.4,\"err_total\":37,\"cpu\":61,\"thresholds\":1,\"thresholds_total\":3}\n");
     buf_clear(&b);
     assert_int_equal(flip_render(&b, &fabric_wide, &f.status, 1, false), 0);

@@ -14,7 +14,7 @@ struct figures { // of a shard
     int partition, partitions, shard, shards, incarnation, sequence;
     bool final;
     uint64_t sent, errors, latency_us; // latency: one sample of it for each sent
-    double online;
+    double online, skew_us;            // skew: of one message that came before it was sent; 0: none did
     const char *sha, *run;
 };
 
@@ -38,6 +38,8 @@ static void fill(struct metrics *m, const struct figures *f)
     counter_add(metrics_series(m, "messages_sent", METRIC_COUNTER, UNIT_NONE, "group:g", NULL), f->sent);
     counter_add(metrics_series(m, "connects", METRIC_COUNTER, UNIT_NONE, "group:g", NULL), 10);
     metrics_gauge(m, "devices_online", GAUGE_SUM, NULL, NULL)->value = f->online;
+    counter_add(metrics_series(m, "e2e_early", METRIC_COUNTER, UNIT_NONE, NULL, NULL), f->skew_us > 0);
+    metrics_gauge(m, "e2e_skew", GAUGE_MAX, NULL, NULL)->value = f->skew_us;
     struct metric *t = metrics_series(m, "publish_latency", METRIC_TREND, UNIT_TIME_US, "group:g", NULL);
     for (uint64_t i = 0; i < f->sent; i++)
         trend_add(t, (int64_t)(f->latency_us + i * 10));
@@ -148,6 +150,7 @@ static void two_runners_are_one_run(void **state)
                                               .incarnation = 1,
                                               .sent = 80,
                                               .latency_us = 3000,
+                                              .skew_us = 2500,
                                               .final = true}),
                      1);
     assert_false(collect_complete(c));
@@ -157,6 +160,7 @@ static void two_runners_are_one_run(void **state)
                                               .incarnation = 1,
                                               .sent = 120,
                                               .latency_us = 5000,
+                                              .skew_us = 900,
                                               .final = true}),
                      1);
     assert_true(collect_complete(c));
@@ -169,6 +173,9 @@ static void two_runners_are_one_run(void **state)
     assert_int_equal(r.measured_us, 5000000);
     assert_int_equal(r.shards, 3);
     assert_int_equal(r.seed, 7);
+    assert_int_equal(r.n_warnings, 1);
+    assert_non_null(strstr(r.warnings[0], "2 messages came before they were sent"));
+    assert_non_null(strstr(r.warnings[0], "differ by at least 2.5 ms"));
     // The histogram is that of all samples.
     struct metrics *whole = metrics_new(100);
     fill(whole, &(struct figures){.sent = 100, .latency_us = 1000});

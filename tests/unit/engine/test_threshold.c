@@ -1,3 +1,4 @@
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -115,6 +116,104 @@ static void check_fails(const char *selector, const char *expr, const char *expe
     assert_int_equal(threshold_check(&t, &err), -1);
     if (!strstr(err.text, expected))
         fail_msg("%s: %s -> %s", selector, expr, err.text);
+}
+
+static void test_against_a_baseline(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *expr;
+        enum threshold_base base;
+        double delta, baseline, limit;
+    } good[] = {
+        {"p95 < baseline", BASE_TIMES, 1, 5000, 5000},
+        {"p95 < baseline + 10%", BASE_SHARE, 0.1, 5000, 5500},
+        {"p95<baseline+10%", BASE_SHARE, 0.1, 5000, 5500},
+        {"rate > baseline - 25 %", BASE_SHARE, -0.25, 80, 60},
+        {"p95 <= baseline + 5ms", BASE_PLUS, 5000, 5000, 10000},
+        {"p95 <= baseline - 1.5ms", BASE_PLUS, -1500, 5000, 3500},
+        {"p95 < baseline * 1.1", BASE_TIMES, 1.1, 5000, 5500},
+        {"value > baseline - 10%", BASE_SHARE, -0.1, -100, -110}, // what is below zero too
+        {"count >= baseline - 2k", BASE_PLUS, -2000, 5000, 3000},
+    };
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        struct threshold t = parse("user_x", good[i].expr);
+        assert_int_equal(t.base, good[i].base);
+        assert_true(fabs(t.delta - good[i].delta) < 1e-9);
+        assert_false(t.resolved);
+        threshold_resolve(&t, good[i].baseline, UNIT_TIME_US);
+        assert_true(t.resolved && fabs(t.limit - good[i].limit) < 1e-6);
+    }
+    static const char *const bad[][2] = {{"p95 < baseline 10%", "\"p95 < baseline ^10%\""},
+                                         {"p95 < baseline + ", "expected a number"},
+                                         {"p95 < baseline + 10 parsecs", "unknown unit"},
+                                         {"p95 < baseline * 0", "a factor above 0"},
+                                         {"p95 < baseline * 10%", "nothing"},
+                                         {"p95 < baseline / 2", "unexpected text"},
+                                         {"p95 < baseline + 10% + 5ms", "nothing"},
+                                         {"p95 < baselin", "baseline + 10%"}};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct threshold t;
+        struct error err = {0};
+        assert_int_equal(threshold_parse("user_x", bad[i][0], &t, &err), -1);
+        if (!strstr(err.text, bad[i][1]))
+            fail_msg("%s -> %s", bad[i][0], err.text);
+    }
+    check_fails("publish_latency", "p95 < baseline + 5", "write the limit with a unit");
+    check_fails("messages_sent", "p95 < baseline", "valid for it: count, rate");
+    struct threshold t = parse("publish_latency", "p95 < baseline + 10%");
+    struct error err = {0};
+    struct threshold_result r;
+    assert_int_equal(threshold_check(&t, &err), 0);
+    struct metrics *m = metrics_new(100);
+    trend_add(metrics_series(m, "publish_latency", METRIC_TREND, UNIT_TIME_US, NULL, &err), 5400);
+    assert_int_equal(threshold_evaluate(&t, m, 1000000, &r, &err), -1); // nobody has said what it had
+    assert_non_null(strstr(err.text, "--baseline"));
+    threshold_no_data(&t, &r);
+    assert_string_equal(r.limit_text, "< baseline + 10%");
+    threshold_resolve(&t, 5000, UNIT_TIME_US);
+    assert_int_equal(threshold_evaluate(&t, m, 1000000, &r, &err), 0);
+    assert_int_equal(r.state, THRESHOLD_PASS);
+    assert_string_equal(r.limit_text, "< 5.5 ms (baseline 5.0 ms + 10%)");
+    threshold_resolve(&t, 4800, UNIT_TIME_US);
+    assert_int_equal(threshold_evaluate(&t, m, 1000000, &r, &err), 0);
+    assert_int_equal(r.state, THRESHOLD_FAIL);
+    metrics_delete(m);
+}
+
+static void test_what_can_still_come(void **state)
+{
+    (void)state;
+    struct threshold grows = parse("messages_sent", "count > 10"), falls = parse("messages_sent", "count < 10"),
+                     rate = parse("messages_sent", "rate > 10");
+    assert_true(threshold_pending(&grows));
+    assert_false(threshold_pending(&falls));
+    assert_true(threshold_pending(&rate)); // devices are still starting
+    struct threshold errors = parse("connect_errors", "rate == 0"), latency = parse("publish_latency", "p95 > 1ms");
+    assert_false(threshold_pending(&errors));
+    assert_false(threshold_pending(&latency));
+}
+
+// The stage is a time of the run, not a tag of a series: the rest of the selector still selects.
+static void test_a_stage_selects_no_series(void **state)
+{
+    (void)state;
+    static const char *const selectors[] = {"messages_sent{stage:peak}", "messages_sent{group:a,stage:peak}",
+                                            "messages_sent{stage:peak,group:a}"};
+    struct metrics *m = metrics_new(100);
+    struct error err = {0};
+    counter_add(metrics_series(m, "messages_sent", METRIC_COUNTER, UNIT_NONE, "group:a", &err), 3);
+    counter_add(metrics_series(m, "messages_sent", METRIC_COUNTER, UNIT_NONE, "group:b", &err), 4);
+    for (int i = 0; i < 3; i++) {
+        struct threshold t = parse(selectors[i], "count > 0");
+        struct threshold_result r = {.broken_us = 7, .broken_since_us = 8};
+        snprintf(t.stage, sizeof(t.stage), "peak");
+        assert_int_equal(threshold_evaluate(&t, m, 1000000, &r, &err), 0);
+        assert_true(r.actual == (i ? 3 : 7));
+        assert_int_equal(r.broken_us, 7); // is kept by who looks again and again
+        assert_int_equal(r.broken_since_us, 8);
+    }
+    metrics_delete(m);
 }
 
 static void test_check(void **state)
@@ -324,6 +423,9 @@ int main(void)
         cmocka_unit_test(test_grammar),
         cmocka_unit_test(test_errors_show_the_place),
         cmocka_unit_test(test_check),
+        cmocka_unit_test(test_against_a_baseline),
+        cmocka_unit_test(test_what_can_still_come),
+        cmocka_unit_test(test_a_stage_selects_no_series),
         cmocka_unit_test(test_known_metrics_are_well_formed),
         cmocka_unit_test(test_known_metrics_are_documented),
         cmocka_unit_test(test_nothing_measured_yet),

@@ -400,6 +400,72 @@ static void losses_are_known(void **state)
     metrics_delete(m);
 }
 
+static bool keeps(const char *name)
+{
+    return strcmp(name, "user_kept") == 0;
+}
+
+static void statistics_begin_anew(void **state)
+{
+    (void)state;
+    struct metrics *m = metrics_new(100);
+    struct metric *c = metrics_series(m, "user_c", METRIC_COUNTER, UNIT_NONE, NULL, NULL),
+                  *kept = metrics_series(m, "user_kept", METRIC_COUNTER, UNIT_NONE, NULL, NULL),
+                  *r = metrics_series(m, "user_r", METRIC_RATE, UNIT_NONE, NULL, NULL),
+                  *g = metrics_series(m, "user_g", METRIC_GAUGE, UNIT_NONE, NULL, NULL),
+                  *t = metrics_series(m, "user_t", METRIC_TREND, UNIT_TIME_US, NULL, NULL);
+    counter_add(c, 5);
+    counter_add(kept, 6);
+    rate_add(r, true);
+    g->value = 7;
+    trend_add(t, 100);
+    metrics_restart(m, keeps);
+    assert_int_equal(c->count, 0);
+    assert_int_equal(kept->count, 6);
+    assert_int_equal(r->count + r->hits, 0);
+    assert_true(g->value == 7);
+    assert_int_equal(hist_count(t->hist), 0);
+    counter_add(c, 1); // the series are the same
+    trend_add(t, 300);
+    assert_int_equal(c->count, 1);
+    assert_true(hist_max(t->hist) >= 300);
+    metrics_delete(m);
+}
+
+static void the_growth_since_an_earlier_state(void **state)
+{
+    (void)state;
+    struct metrics *m = metrics_new(100), *before = metrics_new(100);
+    struct error err = {0};
+    struct metric *c = metrics_series(m, "user_c", METRIC_COUNTER, UNIT_NONE, "a:1", NULL),
+                  *less = metrics_series(m, "user_less", METRIC_COUNTER, UNIT_NONE, NULL, NULL),
+                  *r = metrics_series(m, "user_r", METRIC_RATE, UNIT_NONE, NULL, NULL),
+                  *t = metrics_series(m, "user_t", METRIC_TREND, UNIT_TIME_US, NULL, NULL);
+    counter_add(c, 5);
+    counter_add(less, 5);
+    rate_add(r, true);
+    trend_add(t, 100);
+    assert_int_equal(metrics_merge_from(before, m, &err), 0);
+    counter_add(c, 3);
+    less->count = 2; // its process began anew
+    rate_add(r, false);
+    for (int i = 0; i < 10; i++)
+        trend_add(t, 2000);
+    counter_add(metrics_series(m, "user_new", METRIC_COUNTER, UNIT_NONE, NULL, NULL), 9);
+    metrics_subtract(m, before);
+    assert_int_equal(c->count, 3);
+    assert_int_equal(less->count, 2);
+    assert_int_equal(r->count, 1);
+    assert_int_equal(r->hits, 0);
+    assert_int_equal(hist_count(t->hist), 10);
+    assert_true(hist_percentile(t->hist, 1) >= 1990); // the 100 is of before
+    struct metric_selector s = {.name = "user_new"};
+    struct metric out = {0};
+    assert_true(metrics_select(m, &s, &out) > 0 && out.count == 9);
+    metrics_delete(m);
+    metrics_delete(before);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -411,6 +477,8 @@ int main(void)
         cmocka_unit_test(selectors),
         cmocka_unit_test(latencies_count_from_when_they_were_meant_to_begin),
         cmocka_unit_test(losses_are_known),
+        cmocka_unit_test(statistics_begin_anew),
+        cmocka_unit_test(the_growth_since_an_earlier_state),
         cmocka_unit_test(prometheus_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
